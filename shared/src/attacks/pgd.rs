@@ -1,0 +1,37 @@
+//! Projected gradient descent (Madry et al. 2018; JEAT eq. 3).
+
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::Budget;
+use crate::{classifier::Classifier, energy::conditional, gradient::gradient, key::Key};
+
+/// Settings of [`pgd`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pgd {
+    /// Iterations.
+    pub steps: usize,
+    /// Step size, in [0, 1] pixel units.
+    pub step_size: f32,
+}
+
+/// x_adv ← Π(x_adv + step_size · sign ∇(−log p(y | x_adv))), from a random start in the ball.
+///
+/// # Shapes
+/// - `x`: `[batch, channels, height, width]`, `y`: `[batch]`; returns the shape of `x`
+pub fn pgd(
+    model: &impl Classifier,
+    x: Tensor<4>,
+    y: Tensor<1, Int>,
+    budget: Budget,
+    pgd: Pgd,
+    key: Key,
+) -> Tensor<4> {
+    let mut x_adv = budget.random_start(key, x.clone());
+    for _ in 0..pgd.steps {
+        let ascent = gradient(|x| conditional(model.logits(x), y.clone()), x_adv.clone());
+        x_adv = budget.project(x_adv + budget.steepest(ascent) * pgd.step_size, &x);
+    }
+    x_adv
+}

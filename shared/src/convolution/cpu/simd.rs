@@ -1,0 +1,479 @@
+//! One vector of `f32` lanes for each instruction set that the kernels run on.
+//!
+//! A kernel is written once against [`Simd`] and marked `#[inline(always)]`; [`Isa::run`] enters it
+//! through a function that carries the `target_feature`, so that the whole kernel is compiled for it.
+
+/// A vector of [`Simd::LANES`] single-precision numbers and the few operations the kernels need.
+///
+/// # Safety
+///
+/// Every method must only be called on a processor that has the instruction set of the
+/// implementing type, and from code compiled for it. Pointers need no alignment, but must be valid
+/// for [`Simd::LANES`] numbers.
+pub(crate) trait Simd: Copy {
+    /// The vector.
+    type Vector: Copy;
+
+    /// Numbers in one vector.
+    const LANES: usize;
+
+    /// Output channels in one register tile.
+    const BLOCK: usize;
+
+    /// Vectors of positions in one register tile; together with [`Simd::BLOCK`] the accumulators
+    /// have to fit the registers, with room for the operands.
+    const VECTORS: usize;
+
+    /// Every lane the same number.
+    unsafe fn splat(value: f32) -> Self::Vector;
+
+    /// [`Simd::LANES`] numbers from memory.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+
+    /// [`Simd::LANES`] numbers to memory.
+    unsafe fn store(to: *mut f32, value: Self::Vector);
+
+    /// `a · b + c`, in one rounding where the instruction set has it.
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+
+    /// The sum of all lanes, in a fixed order.
+    unsafe fn sum(value: Self::Vector) -> f32;
+
+    /// The lanes of both in turn, a₀ b₀ a₁ b₁ …: the first half, and the second.
+    unsafe fn zip(a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
+
+    /// Runs an inner loop as a function of its own, compiled for the instruction set: the registers
+    /// then belong to it alone.
+    unsafe fn run<L: Loop>(inner: &L);
+}
+
+/// Transposes a square of [`Simd::LANES`] vectors, the first ones of `rows`.
+///
+/// To zip row i with row i + LANES/2, for every i, moves the highest bit of the row's number to the
+/// lowest place of the lane's number and the other bits up by one; after log₂ LANES times, row and
+/// lane have changed places.
+///
+/// # Safety
+///
+/// As for [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn transpose<S: Simd>(rows: &mut [S::Vector; 16]) {
+    let half = S::LANES / 2;
+    for _ in 0..S::LANES.ilog2() {
+        let before = *rows;
+        for i in 0..half {
+            // SAFETY: as the caller vouches.
+            let (first, second) = unsafe { S::zip(before[i], before[i + half]) };
+            rows[2 * i] = first;
+            rows[2 * i + 1] = second;
+        }
+    }
+}
+
+/// An inner loop for [`Simd::run`].
+pub(crate) trait Loop {
+    /// Runs the loop.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
+    unsafe fn run<S: Simd>(&self);
+}
+
+/// Work that can be done with any instruction set, in independent numbered parts.
+pub(crate) trait Kernel: Sync {
+    /// Does part `index`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`]; and two threads must not do the same part at once.
+    unsafe fn part<S: Simd>(&self, index: usize);
+}
+
+/// The instruction sets, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
+    Portable,
+}
+
+impl Isa {
+    /// Those that this processor has, best first.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx2);
+            }
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        found.push(Self::Simd128);
+        found.push(Self::Portable);
+        found
+    }
+
+    /// The best one of this processor.
+    pub(crate) fn best() -> Self {
+        static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// [`Simd::LANES`] of the instruction set.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::LANES,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => Simd128::LANES,
+            Self::Portable => Portable::LANES,
+        }
+    }
+
+    /// [`Simd::BLOCK`] of the instruction set.
+    pub(crate) fn block(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::BLOCK,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::BLOCK,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => Simd128::BLOCK,
+            Self::Portable => Portable::BLOCK,
+        }
+    }
+
+    /// Does all `parts` of a kernel, on all threads of the pool where there is one.
+    pub(crate) fn run<K: Kernel>(self, kernel: &K, parts: usize) {
+        for_each(parts, |index| {
+            // SAFETY: `available` checked the instruction set, and each part is done once.
+            unsafe {
+                match self {
+                    #[cfg(target_arch = "x86_64")]
+                    Self::Avx512 => part_avx512(kernel, index),
+                    #[cfg(target_arch = "x86_64")]
+                    Self::Avx2 => part_avx2(kernel, index),
+                    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                    Self::Simd128 => kernel.part::<Simd128>(index),
+                    Self::Portable => kernel.part::<Portable>(index),
+                }
+            }
+        });
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn part_avx512<K: Kernel>(kernel: &K, index: usize) {
+    // SAFETY: the features of this function are those of `Avx512`.
+    unsafe { kernel.part::<Avx512>(index) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn part_avx2<K: Kernel>(kernel: &K, index: usize) {
+    // SAFETY: the features of this function are those of `Avx2`.
+    unsafe { kernel.part::<Avx2>(index) }
+}
+
+/// A function that the compiler cannot inline. With `target_feature`, Rust 1.95 forgets
+/// `#[inline(never)]`, and among a dozen inlined tiles the accumulators do not stay in registers.
+#[inline(always)]
+fn apart<L>(function: unsafe fn(&L)) -> unsafe fn(&L) {
+    std::hint::black_box(function)
+}
+
+/// Calls `body` with `0..count`, each once, in any order and on any thread.
+pub(crate) fn for_each(count: usize, body: impl Fn(usize) + Sync + Send) {
+    #[cfg(feature = "rayon")]
+    if count > 1 {
+        use rayon::prelude::*;
+        (0..count).into_par_iter().with_max_len(1).for_each(body);
+        return;
+    }
+    (0..count).for_each(body);
+}
+
+/// Threads that [`for_each`] can use.
+pub(crate) fn threads() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "rayon"))]
+    1
+}
+
+/// AVX-512: 32 registers of 16 lanes, 24 of them accumulators.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+impl Simd for Avx512 {
+    type Vector = core::arch::x86_64::__m512;
+    const LANES: usize = 16;
+    const BLOCK: usize = 8;
+    const VECTORS: usize = 3;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::Vector {
+        // SAFETY: the caller has AVX-512.
+        unsafe { core::arch::x86_64::_mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::Vector {
+        // SAFETY: the caller has AVX-512 and vouches for the pointer.
+        unsafe { core::arch::x86_64::_mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::Vector) {
+        // SAFETY: the caller has AVX-512 and vouches for the pointer.
+        unsafe { core::arch::x86_64::_mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        // SAFETY: the caller has AVX-512.
+        unsafe { core::arch::x86_64::_mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(value: Self::Vector) -> f32 {
+        // SAFETY: the caller has AVX-512.
+        unsafe { core::arch::x86_64::_mm512_reduce_add_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector) {
+        use core::arch::x86_64::*;
+        // SAFETY: the caller has AVX-512.
+        unsafe {
+            let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let second =
+                _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            (
+                _mm512_permutex2var_ps(a, first, b),
+                _mm512_permutex2var_ps(a, second, b),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn run<L: Loop>(inner: &L) {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        unsafe fn enter<L: Loop>(inner: &L) {
+            // SAFETY: the features of this function are those of the type.
+            unsafe { inner.run::<Avx512>() }
+        }
+        // SAFETY: the caller has the features.
+        unsafe { apart(enter::<L>)(inner) }
+    }
+}
+
+/// AVX2 with fused multiply-add: 16 registers of 8 lanes, 12 of them accumulators.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+impl Simd for Avx2 {
+    type Vector = core::arch::x86_64::__m256;
+    const LANES: usize = 8;
+    const BLOCK: usize = 4;
+    const VECTORS: usize = 3;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::Vector {
+        // SAFETY: the caller has AVX2.
+        unsafe { core::arch::x86_64::_mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::Vector {
+        // SAFETY: the caller has AVX2 and vouches for the pointer.
+        unsafe { core::arch::x86_64::_mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::Vector) {
+        // SAFETY: the caller has AVX2 and vouches for the pointer.
+        unsafe { core::arch::x86_64::_mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        // SAFETY: the caller has FMA.
+        unsafe { core::arch::x86_64::_mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(value: Self::Vector) -> f32 {
+        use core::arch::x86_64::*;
+        // SAFETY: the caller has AVX2.
+        unsafe {
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(value),
+                _mm256_extractf128_ps::<1>(value),
+            );
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector) {
+        use core::arch::x86_64::*;
+        // SAFETY: the caller has AVX2.
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            (
+                _mm256_permute2f128_ps::<0x20>(low, high),
+                _mm256_permute2f128_ps::<0x31>(low, high),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn run<L: Loop>(inner: &L) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn enter<L: Loop>(inner: &L) {
+            // SAFETY: the features of this function are those of the type.
+            unsafe { inner.run::<Avx2>() }
+        }
+        // SAFETY: the caller has the features.
+        unsafe { apart(enter::<L>)(inner) }
+    }
+}
+
+/// WebAssembly: 16 registers of 4 lanes on the usual host; the product needs one of its own where
+/// there is no fused multiply-add.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[derive(Clone, Copy)]
+pub(crate) struct Simd128;
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+impl Simd for Simd128 {
+    type Vector = core::arch::wasm32::v128;
+    const LANES: usize = 4;
+    const BLOCK: usize = 4;
+    const VECTORS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::Vector {
+        core::arch::wasm32::f32x4_splat(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::Vector {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { core::arch::wasm32::v128_load(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::Vector) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { core::arch::wasm32::v128_store(to.cast(), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        #[cfg(target_feature = "relaxed-simd")]
+        return core::arch::wasm32::f32x4_relaxed_madd(a, b, c);
+        #[cfg(not(target_feature = "relaxed-simd"))]
+        core::arch::wasm32::f32x4_add(core::arch::wasm32::f32x4_mul(a, b), c)
+    }
+
+    #[inline(always)]
+    unsafe fn sum(value: Self::Vector) -> f32 {
+        use core::arch::wasm32::f32x4_extract_lane as lane;
+        (lane::<0>(value) + lane::<1>(value)) + (lane::<2>(value) + lane::<3>(value))
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector) {
+        use core::arch::wasm32::i32x4_shuffle;
+        (
+            i32x4_shuffle::<0, 4, 1, 5>(a, b),
+            i32x4_shuffle::<2, 6, 3, 7>(a, b),
+        )
+    }
+
+    #[inline(always)]
+    unsafe fn run<L: Loop>(inner: &L) {
+        unsafe fn enter<L: Loop>(inner: &L) {
+            // SAFETY: as the caller vouches.
+            unsafe { inner.run::<Simd128>() }
+        }
+        // SAFETY: as the caller vouches.
+        unsafe { apart(enter::<L>)(inner) }
+    }
+}
+
+/// Plain arrays, for every other processor; compilers turn the loops into vectors where they can.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    type Vector = [f32; 4];
+    const LANES: usize = 4;
+    const BLOCK: usize = 4;
+    const VECTORS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::Vector {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::Vector {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::Vector) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        [
+            a[0] * b[0] + c[0],
+            a[1] * b[1] + c[1],
+            a[2] * b[2] + c[2],
+            a[3] * b[3] + c[3],
+        ]
+    }
+
+    #[inline(always)]
+    unsafe fn sum(value: Self::Vector) -> f32 {
+        (value[0] + value[1]) + (value[2] + value[3])
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector) {
+        ([a[0], b[0], a[1], b[1]], [a[2], b[2], a[3], b[3]])
+    }
+
+    #[inline(always)]
+    unsafe fn run<L: Loop>(inner: &L) {
+        unsafe fn enter<L: Loop>(inner: &L) {
+            // SAFETY: as the caller vouches.
+            unsafe { inner.run::<Portable>() }
+        }
+        // SAFETY: as the caller vouches.
+        unsafe { apart(enter::<L>)(inner) }
+    }
+}

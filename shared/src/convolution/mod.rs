@@ -1,0 +1,365 @@
+//! The convolution of every model: [`conv2d`].
+//!
+//! On the processor (Burn's Flex backend, single precision) it runs Basin's own kernels, which are
+//! several times as fast as the general ones; on every other backend it is Burn's convolution.
+//! Both are differentiable, and a gradient is computed only for what is tracked: a sampler that
+//! follows ∇ₓ pays nothing for the weights.
+
+#[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
+
+#[cfg(feature = "flex")]
+pub(crate) use cpu::{Isa, Kernel, Output, Simd};
+#[cfg(feature = "flex")]
+pub use flex::weight_gradients_computed;
+#[cfg(feature = "flex")]
+pub(crate) use flex::{dense, numbers, runs_on_flex};
+
+/// Convolution with a square kernel of 3×3 (zero padding 1) or 1×1 (no padding).
+///
+/// ```text
+/// y[n][o][i][j] = bias[o] + Σ_c Σ_a Σ_b weight[o][c][a][b] · x[n][c][stride·i + a − p][stride·j + b − p]
+/// ```
+///
+/// with p the padding and zero for every pixel outside of x.
+///
+/// # Shapes
+/// - x: `[batch, channels_in, height, width]`
+/// - weight: `[channels_out, channels_in, kernel, kernel]`
+/// - bias: `[channels_out]`
+/// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+///
+/// # Panics
+///
+/// If the kernel is of another size, the stride is not 1 or 2, or the channels do not agree.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+) -> Tensor<4> {
+    let [_, channels_in, _, _] = x.dims();
+    let [channels_out, weight_in, kernel, kernel_width] = weight.dims();
+    assert!(
+        kernel == kernel_width && (kernel == 1 || kernel == 3),
+        "a kernel of {kernel}x{kernel_width} where 3x3 or 1x1 was expected"
+    );
+    assert!(
+        stride == 1 || stride == 2,
+        "stride {stride} where 1 or 2 was expected"
+    );
+    assert_eq!(
+        channels_in, weight_in,
+        "channels of the images and channels of the weight"
+    );
+    if let Some(bias) = &bias {
+        assert_eq!(
+            bias.dims(),
+            [channels_out],
+            "shape of the bias and channels of the output"
+        );
+    }
+
+    #[cfg(feature = "flex")]
+    if x.dims().iter().all(|&size| size > 0)
+        && runs_on_flex(&x)
+        && runs_on_flex(&weight)
+        && bias.as_ref().is_none_or(runs_on_flex)
+    {
+        return flex::conv2d(x, weight, bias, stride);
+    }
+    let padding = kernel / 2;
+    let options = ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1);
+    burn::tensor::module::conv2d(x, weight, bias, options)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{DType, Device, Distribution};
+
+    /// Largest difference allowed between two sums of products, relative to the largest of them:
+    /// some 1e-7 for every rounding, in sums of up to thousands in two different orders.
+    const TOLERANCE: f32 = 2e-5;
+
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        batch: usize,
+        channels_in: usize,
+        channels_out: usize,
+        height: usize,
+        width: usize,
+    }
+
+    const CASES: &[Case] = &[
+        Case {
+            batch: 1,
+            channels_in: 1,
+            channels_out: 1,
+            height: 1,
+            width: 1,
+        },
+        Case {
+            batch: 1,
+            channels_in: 1,
+            channels_out: 16,
+            height: 5,
+            width: 7,
+        },
+        Case {
+            batch: 2,
+            channels_in: 3,
+            channels_out: 8,
+            height: 28,
+            width: 28,
+        },
+        Case {
+            batch: 5,
+            channels_in: 16,
+            channels_out: 16,
+            height: 7,
+            width: 7,
+        },
+        Case {
+            batch: 3,
+            channels_in: 130,
+            channels_out: 20,
+            height: 3,
+            width: 5,
+        },
+        Case {
+            batch: 2,
+            channels_in: 20,
+            channels_out: 130,
+            height: 6,
+            width: 6,
+        },
+        Case {
+            batch: 4,
+            channels_in: 7,
+            channels_out: 7,
+            height: 33,
+            width: 65,
+        },
+        Case {
+            batch: 2,
+            channels_in: 33,
+            channels_out: 31,
+            height: 9,
+            width: 1,
+        },
+        Case {
+            batch: 2,
+            channels_in: 4,
+            channels_out: 3,
+            height: 1,
+            width: 9,
+        },
+        // Enough images for every lane of a vector, and some over.
+        Case {
+            batch: 33,
+            channels_in: 5,
+            channels_out: 6,
+            height: 7,
+            width: 7,
+        },
+        Case {
+            batch: 16,
+            channels_in: 13,
+            channels_out: 9,
+            height: 4,
+            width: 4,
+        },
+    ];
+
+    fn for_every_case(check: impl Fn(Case, usize, usize)) {
+        for &case in CASES {
+            for kernel in [1, 3] {
+                for stride in [1, 2] {
+                    check(case, kernel, stride);
+                }
+            }
+        }
+    }
+
+    fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+    }
+
+    /// Burn's own convolution.
+    fn expected(
+        x: Tensor<4>,
+        weight: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        stride: usize,
+    ) -> Tensor<4> {
+        let padding = weight.dims()[2] / 2;
+        let options = ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1);
+        burn::tensor::module::conv2d(x, weight, bias, options)
+    }
+
+    fn assert_close<const D: usize>(got: Tensor<D>, expected: Tensor<D>, what: &str) {
+        assert_eq!(got.dims(), expected.dims(), "shape of {what}");
+        let scale: f32 = expected.clone().abs().max().into_scalar();
+        let difference: f32 = (got - expected).abs().max().into_scalar();
+        assert!(
+            difference <= TOLERANCE * scale.max(1.0),
+            "{what} differs by {difference} where numbers reach {scale}"
+        );
+    }
+
+    #[test]
+    fn agrees_with_burn() {
+        let device = Device::flex().autodiff();
+        for_every_case(|case, kernel, stride| {
+            let Case {
+                batch,
+                channels_in,
+                channels_out,
+                height,
+                width,
+            } = case;
+            let x = random([batch, channels_in, height, width], &device).require_grad();
+            let weight =
+                random([channels_out, channels_in, kernel, kernel], &device).require_grad();
+            let bias = random([channels_out], &device).require_grad();
+            let sums =
+                |convolution: fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, usize) -> Tensor<4>| {
+                    let y = convolution(x.clone(), weight.clone(), Some(bias.clone()), stride);
+                    // Slopes that differ from place to place.
+                    let grads = y.clone().sin().sum().backward();
+                    let gradients = (
+                        x.grad(&grads).unwrap(),
+                        weight.grad(&grads).unwrap(),
+                        bias.grad(&grads).unwrap(),
+                    );
+                    (y.inner(), gradients)
+                };
+            let (y, (dx, dw, db)) = sums(conv2d);
+            let (expected_y, (expected_dx, expected_dw, expected_db)) = sums(expected);
+            let name = format!("{case:?}, kernel {kernel}, stride {stride}");
+            assert_close(y, expected_y, &format!("value for {name}"));
+            assert_close(dx, expected_dx, &format!("data gradient for {name}"));
+            assert_close(dw, expected_dw, &format!("weight gradient for {name}"));
+            assert_close(db, expected_db, &format!("bias gradient for {name}"));
+        });
+    }
+
+    #[test]
+    fn needs_no_bias_and_no_gradient() {
+        let device = Device::flex();
+        for_every_case(|case, kernel, stride| {
+            let Case {
+                batch,
+                channels_in,
+                channels_out,
+                height,
+                width,
+            } = case;
+            let x = random([batch, channels_in, height, width], &device);
+            let weight = random([channels_out, channels_in, kernel, kernel], &device);
+            let y = conv2d(x.clone(), weight.clone(), None, stride);
+            assert_close(y, expected(x, weight, None, stride), "value");
+        });
+    }
+
+    #[test]
+    fn takes_tensors_of_any_layout() {
+        let device = Device::flex();
+        let x = random([6, 5, 4, 3], &device)
+            .swap_dims(0, 3)
+            .slice([1..3, 0..5, 0..4, 1..6]);
+        let weight = random([3, 3, 5, 7], &device).permute([3, 2, 1, 0]);
+        let y = conv2d(x.clone(), weight.clone(), None, 1);
+        assert_close(y, expected(x, weight, None, 1), "value");
+    }
+
+    #[test]
+    fn other_precisions_are_left_to_burn() {
+        let device = Device::flex();
+        let x = random([2, 3, 5, 5], &device).cast(DType::F64);
+        let weight = random([4, 3, 3, 3], &device).cast(DType::F64);
+        let y = conv2d(x.clone(), weight.clone(), None, 2);
+        assert_eq!(y.dtype(), DType::F64);
+        y.into_data()
+            .assert_eq(&expected(x, weight, None, 2).into_data(), true);
+    }
+
+    #[test]
+    fn computes_only_gradients_that_are_asked_for() {
+        let plain = Device::flex();
+        let device = plain.clone().autodiff();
+        let before = weight_gradients_computed();
+
+        // Neither weights of a device without gradients nor frozen ones cost a gradient.
+        let x = random([2, 3, 5, 5], &device).require_grad();
+        for weight in [random([4, 3, 3, 3], &plain), random([4, 3, 3, 3], &device)] {
+            let grads = conv2d(x.clone(), weight.clone(), None, 1).sum().backward();
+            assert!(x.grad(&grads).is_some());
+            let bias = random([4], &device);
+            let grads = conv2d(x.clone(), weight, Some(bias), 1).sum().backward();
+            assert!(x.grad(&grads).is_some());
+        }
+        assert_eq!(weight_gradients_computed(), before);
+
+        let x = random([2, 3, 5, 5], &device);
+        let weight = random([4, 3, 3, 3], &device).require_grad();
+        let grads = conv2d(x.clone(), weight.clone(), None, 1).sum().backward();
+        assert!(x.grad(&grads).is_none());
+        assert!(weight.grad(&grads).is_some());
+        assert_eq!(weight_gradients_computed(), before + 1);
+
+        // A bias alone: neither x nor the weight.
+        let weight = random([4, 3, 3, 3], &device);
+        let bias = random([4], &device).require_grad();
+        let grads = conv2d(x, weight, Some(bias.clone()), 1).sum().backward();
+        assert!(bias.grad(&grads).is_some());
+        assert_eq!(weight_gradients_computed(), before + 1);
+    }
+
+    #[cfg(feature = "rayon")]
+    #[test]
+    fn bits_do_not_depend_on_the_number_of_threads() {
+        let device = Device::flex().autodiff();
+        for_every_case(|case, kernel, stride| {
+            let Case {
+                batch,
+                channels_in,
+                channels_out,
+                height,
+                width,
+            } = case;
+            let x = random([batch, channels_in, height, width], &device).require_grad();
+            let weight =
+                random([channels_out, channels_in, kernel, kernel], &device).require_grad();
+            let bias = random([channels_out], &device).require_grad();
+            let with_threads = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| {
+                    let y = conv2d(x.clone(), weight.clone(), Some(bias.clone()), stride);
+                    let grads = y.clone().powi_scalar(2).sum().backward();
+                    [
+                        y.inner().into_data(),
+                        x.grad(&grads).unwrap().into_data(),
+                        weight.grad(&grads).unwrap().into_data(),
+                        bias.grad(&grads).unwrap().into_data(),
+                    ]
+                })
+            };
+            let one = with_threads(1);
+            for threads in [1, 2, 3, 5] {
+                for (got, expected) in with_threads(threads).iter().zip(&one) {
+                    got.assert_eq(expected, true);
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,31 @@
+//! The maths of Basin, for native code and WebAssembly alike: models, energies, samplers, attacks
+//! and the model file. No backend is chosen here.
+//!
+//! # Conventions
+//!
+//! - Images are `[batch, channels, height, width]` in [0, 1]; a model normalises inside its own
+//!   `logits`. So ε, Langevin steps and pictures on the page share one scale.
+//! - Training or evaluation is said, never inferred: attacks and samplers take a model as
+//!   `Module::valid()` gives it, off the autodiff device; only x is tracked there.
+//! - Randomness is an argument, a [`key::Key`].
+//! - Nothing here reads a tensor back to the host, as a browser must await that; what an observer
+//!   may want stays a tensor, and the edge reads it.
+
+pub mod activation;
+pub mod attacks;
+pub mod classifier;
+pub mod convolution;
+pub mod energy;
+pub mod gradient;
+pub mod key;
+pub mod model_card;
+pub mod model_file;
+pub mod models;
+pub mod samplers;
+pub mod weights;
+
+pub use classifier::Classifier;
+pub use energy::Energy;
+pub use key::Key;
+pub use model_card::ModelCard;
+pub use model_file::{ModelFile, ModelFileError};

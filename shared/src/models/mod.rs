@@ -1,0 +1,7 @@
+//! Architectures: one a file, in the order config, module, init, forward.
+
+mod layers;
+pub mod wide_resnet;
+
+pub use layers::{Activation, Convolution, Linear, Normalization};
+pub use wide_resnet::{Initialization, WideResNet, WideResNetConfig};

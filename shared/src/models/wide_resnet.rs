@@ -1,0 +1,296 @@
+//! The Wide-ResNet of JEM (Zagoruyko & Komodakis 2016, as in Grathwohl et al. 2020): no
+//! normalisation layers, biases everywhere, the stride on a block's second convolution, and a
+//! 1x1 shortcut of the raw block input.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Convolution, Linear, Normalization};
+use crate::{classifier::Classifier, key::Key};
+
+/// Plain numbers of a [`WideResNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WideResNetConfig {
+    /// 6n + 4: three groups of n blocks of two convolutions, the stem, and three shortcuts.
+    pub depth: usize,
+    /// The groups have 16, 32 and 64 times this many channels.
+    pub width: usize,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Height and width of the input.
+    pub size: usize,
+    /// Number of logits.
+    pub classes: usize,
+    /// Between convolutions.
+    pub activation: Activation,
+    /// Of the input, part of the model.
+    pub normalization: Normalization,
+}
+
+/// Scale of the initial weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initialization {
+    /// Standard deviation of a convolution's weights, times √fan_in; √2 is He et al.'s.
+    pub gain: f32,
+    /// Further factor of the second convolution of each block: below 1, blocks start near the
+    /// identity, which keeps deep networks without normalisation trainable.
+    pub residual_scale: f32,
+}
+
+/// What is wrong with a [`WideResNetConfig`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Depth is not 6n + 4.
+    #[error("depth {0} is not 6n + 4; take 10, 16, 22 or 28")]
+    Depth(usize),
+    /// A number is outside what the models accept.
+    #[error("{name} is {found}, expected {least} to {most}")]
+    Range {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        found: usize,
+        /// The least it may be.
+        least: usize,
+        /// The most it may be.
+        most: usize,
+    },
+    /// The normalisation does not fit the channels.
+    #[error("normalization has {mean} means and {std} deviations for {channels} channels")]
+    Normalization {
+        /// Means given.
+        mean: usize,
+        /// Deviations given.
+        std: usize,
+        /// Channels of the input.
+        channels: usize,
+    },
+    /// A normalisation constant that would make every logit useless.
+    #[error("normalization: {0} is not usable; means must be finite, deviations finite and > 0")]
+    NormalizationValue(String),
+}
+
+impl WideResNetConfig {
+    /// Checks all numbers, so that nothing after it meets an absurd one.
+    ///
+    /// # Errors
+    /// The first number that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.depth < 10 || self.depth > 100 || !(self.depth - 4).is_multiple_of(6) {
+            return Err(ConfigError::Depth(self.depth));
+        }
+        for (name, found, least, most) in [
+            ("width", self.width, 1, 20),
+            ("channels", self.channels, 1, 4),
+            ("size", self.size, 8, 256),
+            ("classes", self.classes, 2, 1000),
+        ] {
+            if found < least || found > most {
+                return Err(ConfigError::Range { name, found, least, most });
+            }
+        }
+        let Normalization { mean, std } = &self.normalization;
+        if mean.len() != self.channels || std.len() != self.channels {
+            return Err(ConfigError::Normalization {
+                mean: mean.len(),
+                std: std.len(),
+                channels: self.channels,
+            });
+        }
+        let bad_mean = mean.iter().find(|m| !m.is_finite());
+        let bad_std = std.iter().find(|s| !(s.is_finite() && **s > 0.0));
+        match bad_mean.or(bad_std) {
+            Some(value) => Err(ConfigError::NormalizationValue(value.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// Name and shape of every parameter, without building the network.
+    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = Vec::new();
+        let mut convolution = |name: String, input: usize, output: usize, size: usize| {
+            shapes.push((format!("{name}.weight"), vec![output, input, size, size]));
+            shapes.push((format!("{name}.bias"), vec![output]));
+        };
+        convolution("conv1".into(), self.channels, 16, 3);
+        let mut input = 16;
+        for (group, output) in [16, 32, 64].map(|channels| channels * self.width).iter().enumerate() {
+            for block in 0..(self.depth - 4) / 6 {
+                let name = format!("layer{}.{block}", group + 1);
+                convolution(format!("{name}.conv1"), input, *output, 3);
+                convolution(format!("{name}.conv2"), *output, *output, 3);
+                // Only the first block changes width or size.
+                if block == 0 && (group > 0 || input != *output) {
+                    convolution(format!("{name}.shortcut"), input, *output, 1);
+                }
+                input = *output;
+            }
+        }
+        shapes.push(("class_output.weight".into(), vec![self.classes, input]));
+        shapes.push(("class_output.bias".into(), vec![self.classes]));
+        shapes
+    }
+
+    /// Builds the network with random weights.
+    pub fn init(&self, initialization: Initialization, key: Key, device: &Device) -> WideResNet {
+        debug_assert_eq!(self.check(), Ok(()));
+        let blocks = (self.depth - 4) / 6;
+        let [stem_key, head_key, group_key] = key.split();
+        let [c1, c2, c3] = [16, 32, 64].map(|channels| channels * self.width);
+        let group = |index: u64, input, output, stride| {
+            (0..blocks)
+                .map(|block| {
+                    let (input, stride) = if block == 0 { (input, stride) } else { (output, 1) };
+                    let key = group_key.fold_in(index).fold_in(block as u64);
+                    Block::init(key, [input, output], stride, initialization, device)
+                })
+                .collect()
+        };
+        let conv1 =
+            Convolution::init(stem_key, [self.channels, 16], 3, 1, initialization.gain, device);
+        WideResNet {
+            conv1,
+            layer1: group(1, 16, c1, 1),
+            layer2: group(2, c1, c2, 2),
+            layer3: group(3, c2, c3, 2),
+            class_output: Linear::init(head_key, [c3, self.classes], device),
+            activation: self.activation,
+            normalization: self.normalization.clone(),
+        }
+    }
+}
+
+/// A pre-activation block: x ↦ conv2(a(conv1(a(x)))) + shortcut(x).
+#[derive(Module, Debug)]
+pub struct Block {
+    conv1: Convolution,
+    conv2: Convolution,
+    shortcut: Option<Convolution>,
+}
+
+impl Block {
+    fn init(
+        key: Key,
+        [input, output]: [usize; 2],
+        stride: usize,
+        Initialization { gain, residual_scale }: Initialization,
+        device: &Device,
+    ) -> Self {
+        let [key1, key2, key3] = key.split();
+        let conv2_gain = gain * residual_scale;
+        Self {
+            conv1: Convolution::init(key1, [input, output], 3, 1, gain, device),
+            conv2: Convolution::init(key2, [output, output], 3, stride, conv2_gain, device),
+            shortcut: (stride != 1 || input != output)
+                .then(|| Convolution::init(key3, [input, output], 1, stride, 1.0, device)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let shortcut = match &self.shortcut {
+            Some(convolution) => convolution.forward(x.clone()),
+            None => x.clone(),
+        };
+        let x = self.conv1.forward(activation.forward(x));
+        self.conv2.forward(activation.forward(x)) + shortcut
+    }
+}
+
+/// The Wide-ResNet of JEM.
+#[derive(Module, Debug)]
+pub struct WideResNet {
+    conv1: Convolution,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    class_output: Linear,
+    #[module(skip)]
+    activation: Activation,
+    #[module(skip)]
+    normalization: Normalization,
+}
+
+impl WideResNet {
+    /// Number of logits.
+    pub fn classes(&self) -> usize {
+        self.class_output.bias.lazy_shape()[0]
+    }
+}
+
+impl Classifier for WideResNet {
+    fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+        let mut x = self.conv1.forward(self.normalization.forward(x)); // [b, 16, s, s]
+        for block in self.layer1.iter().chain(&self.layer2).chain(&self.layer3) {
+            x = block.forward(x, self.activation); // [b, 64w, s/4, s/4] at the end
+        }
+        let x = self.activation.forward(x).mean_dims(&[2, 3]); // [b, 64w, 1, 1]
+        self.class_output.forward(x.flatten::<2>(1, 3))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights;
+
+    fn config(depth: usize, width: usize) -> WideResNetConfig {
+        WideResNetConfig {
+            depth,
+            width,
+            channels: 3,
+            size: 32,
+            classes: 10,
+            activation: Activation::LeakyRelu,
+            normalization: Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
+        }
+    }
+
+    const INITIALIZATION: Initialization = Initialization { gain: 1.4, residual_scale: 0.2 };
+
+    /// Counts of the same layout in the authors' PyTorch code, without its two unused heads.
+    #[test]
+    fn parameter_counts_are_jems() {
+        for (depth, width, expected) in [(16, 1, 174_698), (16, 2, 690_986), (28, 10, 36_471_338)] {
+            let device = Device::flex();
+            let model = config(depth, width).init(INITIALIZATION, Key::new(0), &device);
+            assert_eq!(model.num_params(), expected, "{depth}-{width}");
+        }
+    }
+
+    #[test]
+    fn parameter_shapes_are_those_of_the_module() {
+        for (depth, width) in [(10, 1), (16, 1), (10, 2), (22, 3)] {
+            let config = config(depth, width);
+            let model = config.init(INITIALIZATION, Key::new(0), &Device::flex());
+            let built: Vec<_> =
+                weights::collect(&model).into_iter().map(|(name, w)| (name, w.shape)).collect();
+            let mut listed = config.parameter_shapes();
+            listed.sort();
+            assert_eq!(listed, built, "{depth}-{width}");
+        }
+    }
+
+    #[test]
+    fn odd_sizes_and_other_depths_give_logits() {
+        let device = Device::flex();
+        for (depth, size) in [(10, 28), (22, 9)] {
+            let config = WideResNetConfig { size, ..config(depth, 1) };
+            let model = config.init(INITIALIZATION, Key::new(0), &device);
+            let x = Key::new(1).uniform([2, 3, size, size], &device);
+            assert_eq!(model.logits(x).dims(), [2, 10]);
+        }
+    }
+
+    #[test]
+    fn absurd_configs_are_named() {
+        let depth = WideResNetConfig { depth: 17, ..config(16, 1) };
+        assert_eq!(depth.check(), Err(ConfigError::Depth(17)));
+        let width = WideResNetConfig { width: usize::MAX, ..config(16, 1) };
+        assert!(width.check().unwrap_err().to_string().starts_with("width is 18446744073709551615"));
+    }
+}

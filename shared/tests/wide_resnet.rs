@@ -1,0 +1,100 @@
+//! Logits, energies and input gradients against PyTorch's (tests/reference/wide_resnet.py).
+
+use std::collections::BTreeMap;
+
+use basin_shared::{
+    Classifier, Energy, Key,
+    gradient::value_and_gradient,
+    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    weights::{self, Array, Weights},
+};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    depth: usize,
+    width: usize,
+    channels: usize,
+    size: usize,
+    activation: Activation,
+    logits: Vec<f64>,
+    energies: BTreeMap<String, Vec<f64>>,
+    /// Every 7th number.
+    gradients: BTreeMap<String, Vec<f64>>,
+}
+
+/// sin(1.7 i + phase)
+fn wave(count: usize, phase: f64) -> Vec<f64> {
+    (0..count).map(|i| (1.7 * i as f64 + phase).sin()).collect()
+}
+
+fn weights(config: &WideResNetConfig) -> Weights {
+    let mut shapes = config.parameter_shapes();
+    shapes.sort();
+    let array = |(phase, (name, shape)): (usize, (String, Vec<usize>))| {
+        let fan_in =
+            if shape.len() > 1 { shape[1..].iter().product::<usize>() as f64 } else { 100.0 };
+        let scale = 2.0 / fan_in.sqrt();
+        let values = wave(shape.iter().product(), phase as f64);
+        let values = values.into_iter().map(|v| (v * scale) as f32).collect();
+        (name, Array { shape, values })
+    };
+    shapes.into_iter().enumerate().map(array).collect()
+}
+
+/// The largest difference, relative to the largest expected number.
+fn relative_error(found: impl Iterator<Item = f32>, expected: &[f64]) -> f64 {
+    let found: Vec<f64> = found.map(f64::from).collect();
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+    let difference = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    difference.fold(0.0, f64::max) / scale
+}
+
+#[test]
+fn logits_energies_and_gradients_are_pytorchs() {
+    let cases: Vec<Case> =
+        serde_json::from_str(include_str!("../../tests/reference/wide_resnet.json")).unwrap();
+    let device = Device::flex();
+    for case in cases {
+        let config = WideResNetConfig {
+            depth: case.depth,
+            width: case.width,
+            channels: case.channels,
+            size: case.size,
+            classes: 10,
+            activation: case.activation,
+            normalization: Normalization {
+                mean: vec![0.5; case.channels],
+                std: vec![0.25; case.channels],
+            },
+        };
+        let name = format!("{}-{} {:?}", case.depth, case.width, case.activation);
+        let initialization = Initialization { gain: 0.0, residual_scale: 0.0 };
+        let model = config.init(initialization, Key::new(0), &device);
+        let model = weights::load(model, &weights(&config));
+        let shape = [2, case.channels, case.size, case.size];
+        let pixels = wave(shape.iter().product(), 0.3);
+        let pixels: Vec<f32> = pixels.into_iter().map(|v| ((v + 1.0) / 2.0) as f32).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(pixels, shape), &device);
+        let y = || Tensor::from_data([3, 8], &device);
+
+        let logits = model.logits(x.clone()).into_data();
+        let error = relative_error(logits.iter::<f32>(), &case.logits);
+        assert!(error < 1e-5, "{name}: logits differ by {error:e}");
+        for (energy, kind) in [
+            (Energy::Joint(y()), "joint"),
+            (Energy::Marginal, "marginal"),
+            (Energy::Conditional(y()), "conditional"),
+        ] {
+            let (value, gradient) =
+                value_and_gradient(|x| energy.of_logits(model.logits(x)), x.clone());
+            let error = relative_error(value.into_data().iter::<f32>(), &case.energies[kind]);
+            assert!(error < 1e-4, "{name}: {kind} energy differs by {error:e}");
+            let error =
+                relative_error(gradient.into_data().iter::<f32>().step_by(7), &case.gradients[kind]);
+            assert!(error < 1e-4, "{name}: {kind} gradient differs by {error:e}");
+        }
+    }
+}

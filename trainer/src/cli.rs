@@ -1,0 +1,178 @@
+//! The command line as typed; nothing is opened or checked here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::device::DeviceChoice;
+
+/// Train, attack, evaluate and export classifiers that are also energy-based models.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Where to compute: auto, cpu, cuda, cuda:INDEX or wgpu.
+    #[arg(long, global = true, default_value = "auto")]
+    pub device: DeviceChoice,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model as a recipe says.
+    Train(Train),
+    /// Measure a model file on the test set.
+    Evaluate(Evaluate),
+    /// Draw images of each class.
+    Generate(Generate),
+    /// Clean noisy images.
+    Denoise(Denoise),
+    /// Make a model file of a run's newest checkpoint.
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Change a number of the recipe, such as --set optimizer.momentum=0.8; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Directory of the run: checkpoints, metrics, samples [default: runs/RECIPE].
+    #[arg(long)]
+    pub run: Option<PathBuf>,
+    /// Go on from the run's newest checkpoint.
+    #[arg(long)]
+    pub resume: bool,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Directory with the data set's official files, instead of downloading them.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// The model file.
+    pub model: PathBuf,
+    /// Model file of a standard classifier of the same data, which names the generated images.
+    #[arg(long)]
+    pub judge: Option<PathBuf>,
+    /// Radius of PGD-20 in L-infinity.
+    #[arg(long, default_value_t = 0.1)]
+    pub epsilon: f32,
+    /// Test images that are attacked.
+    #[arg(long, default_value_t = 10_000)]
+    pub attacked: usize,
+    /// Images generated of each class, from each start.
+    #[arg(long, default_value_t = 100)]
+    pub generated: usize,
+    /// Seed of the attack and the chains.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Write the figures as JSON to this file; `-` is the standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the figures into the model file's card.
+    #[arg(long)]
+    pub update_card: bool,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Settings of a chain that replace the model card's.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SamplerArgs {
+    /// Steps of each chain.
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// Step size, in [0, 1] pixel units.
+    #[arg(long)]
+    pub step_size: Option<f32>,
+    /// Standard deviation of the noise of a step.
+    #[arg(long)]
+    pub noise_std: Option<f32>,
+    /// Share of the velocity that a step keeps.
+    #[arg(long)]
+    pub friction: Option<f32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// The model file.
+    pub model: PathBuf,
+    /// The picture to write, PNG; one row a class.
+    #[arg(long, short, default_value = "generated.png")]
+    pub output: PathBuf,
+    /// Class names or numbers, separated by commas [default: all].
+    #[arg(long, value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Images of each class.
+    #[arg(long, default_value_t = 10)]
+    pub count: usize,
+    /// Seed of the starts and the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where chains start [default: as the model card says].
+    #[arg(long, value_enum)]
+    pub start: Option<StartArg>,
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
+    /// Write the energies of every step as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    pub energies: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum StartArg {
+    Uniform,
+    ClassGaussian,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Denoise {
+    /// The model file.
+    pub model: PathBuf,
+    /// Pictures to clean, PNG, JPEG or WebP, fitted to the model's size [default: test images].
+    pub images: Vec<PathBuf>,
+    /// The picture to write, PNG; rows of clean, noisy and denoised images.
+    #[arg(long, short, default_value = "denoised.png")]
+    pub output: PathBuf,
+    /// Standard deviation of the Gaussian noise added first; 0 takes the pictures as they are.
+    #[arg(long, default_value_t = 0.3)]
+    pub noise: f32,
+    /// Test images taken where none are given.
+    #[arg(long, default_value_t = 10)]
+    pub count: usize,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
+    /// Write the energies of every step as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    pub energies: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Directory of the run.
+    pub run: PathBuf,
+    /// The model file to write.
+    #[arg(long, short, default_value = "model.safetensors")]
+    pub output: PathBuf,
+    /// Store weights in single rather than half precision.
+    #[arg(long)]
+    pub f32: bool,
+    /// Directions of the class Gaussians.
+    #[arg(long, default_value_t = 32)]
+    pub rank: usize,
+    #[command(flatten)]
+    pub data: DataArgs,
+}

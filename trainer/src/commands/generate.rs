@@ -1,0 +1,54 @@
+//! `basin generate`: Langevin chains draw each class.
+
+use anyhow::{Context, Result, bail};
+use basin_shared::{Key, samplers::Start};
+use burn::tensor::Device;
+use serde_json::json;
+
+use crate::{checkpoint::write_atomically, cli, model};
+
+pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
+    let file = model::read(&arguments.model)?;
+    let mut settings = model::settings(&file.card.generation, &arguments.sampler)?;
+    settings.start = match arguments.start {
+        None => settings.start,
+        Some(cli::StartArg::Uniform) => Start::Uniform,
+        Some(cli::StartArg::ClassGaussian) => Start::ClassGaussian,
+    };
+    let classes = classes(&arguments.classes, &file.card.class_names)?;
+    let y: Vec<u8> = classes.iter().flat_map(|&c| std::iter::repeat_n(c, arguments.count)).collect();
+    let y = model::labels(&y, device);
+    let [start_key, chain_key] = Key::new(arguments.seed).split();
+    let x = model::start(settings.start, &file.class_gaussian(device), &y, start_key);
+    let mut energies: Vec<Vec<f32>> = Vec::new();
+    let x = model::run_chains(&file.model(device), &settings, y, x, chain_key, |info| {
+        energies.push(info.energy.to_data().iter().collect());
+    });
+    model::write_grid(&arguments.output, x, arguments.count)?;
+    if let Some(path) = &arguments.energies {
+        let names: Vec<_> = classes.iter().map(|&c| &file.card.class_names[c as usize]).collect();
+        let json = json!({
+            "model": file.card.name, "seed": arguments.seed, "settings": settings,
+            "classes": names, "images_per_class": arguments.count, "energies": energies,
+        });
+        write_atomically(path, json.to_string().as_bytes())?;
+    }
+    println!("{}", arguments.output.display());
+    Ok(())
+}
+
+/// Names or numbers as class indices; none means all.
+fn classes(typed: &[String], names: &[String]) -> Result<Vec<u8>> {
+    if typed.is_empty() {
+        return Ok((0..names.len() as u8).collect());
+    }
+    let index = |text: &String| {
+        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let index = named.or_else(|| text.parse().ok());
+        match index.filter(|&index| index < names.len()) {
+            Some(index) => Ok(index as u8),
+            None => bail!("class `{text}` is not known; the model has {}", names.join(", ")),
+        }
+    };
+    typed.iter().map(index).collect::<Result<_>>().context("--classes")
+}

@@ -1,0 +1,7 @@
+//! One command, one file, read from top to bottom.
+
+pub(crate) mod denoise;
+pub(crate) mod evaluate;
+pub(crate) mod export;
+pub(crate) mod generate;
+pub(crate) mod train;

@@ -1,0 +1,355 @@
+//! `basin train`: a recipe in, checkpoints and metrics out.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use basin_shared::{
+    Key,
+    attacks::Pgd,
+    models::WideResNet,
+    weights,
+};
+use burn::{
+    module::Module,
+    optim::{
+        AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
+        momentum::MomentumConfig,
+    },
+    tensor::{Bytes, Device, Tensor},
+};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::{
+    checkpoint::{Checkpoint, Progress, write_atomically},
+    cli,
+    data::{self, Images},
+    ema, gradient_norm,
+    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, State},
+    model,
+    recipe::{OptimizerRecipe, Recipe},
+};
+
+/// Iterations between two lines where the output is no terminal.
+const LINE_EVERY: usize = 50;
+/// Validation images attacked at each measurement.
+const ATTACKED: usize = 500;
+
+pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
+    let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
+    let directory = arguments.run.clone().unwrap_or_else(|| default_run(&arguments.recipe));
+    let images = data::load(recipe.data_set, arguments.data.data_dir.as_deref(), &MultiProgress::new())?;
+    let (train, validation) = images.train.hold_out(recipe.validation);
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+
+    let mut run = if arguments.resume {
+        let newest = Checkpoint::newest(&directory, |text| eprintln!("{text}"))?;
+        if newest.recipe != recipe.to_toml() {
+            bail!(
+                "{}: the run was started with another recipe, kept in its recipe.toml; \
+                 resume with the same recipe and --set, or start another run with --run",
+                directory.display()
+            );
+        }
+        eprintln!("resuming after iteration {}", newest.progress.iteration);
+        Run::restore(newest, &recipe, device)?
+    } else {
+        if directory.join("recipe.toml").exists() {
+            bail!("{}: holds a run already; add --resume or --run", directory.display());
+        }
+        write_atomically(&directory.join("recipe.toml"), recipe.to_toml().as_bytes())?;
+        let run = Run::init(&recipe, &train, device);
+        run.save(&recipe, &directory)?;
+        run
+    };
+    let mut log = open_log(&directory.join("metrics.jsonl"), run.progress.iteration)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    // A second Ctrl-C ends the process at once; the last checkpoint stays.
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("Ctrl-C cannot be caught")?;
+    let bar = progress_bar(recipe.iterations, run.progress.iteration);
+    let print = |text: String| if bar.is_hidden() { eprintln!("{text}") } else { bar.println(text) };
+
+    let mut clock = Instant::now();
+    while run.progress.iteration < recipe.iterations {
+        let iteration = run.progress.iteration;
+        let figures = run.iterate(&recipe, &train, device);
+        run.progress.seconds += clock.elapsed().as_secs_f64();
+        clock = Instant::now();
+
+        if let Some(fault) = diverged(&figures, recipe.divergence.largest_energy) {
+            let (rate_scale, roll_backs) = (run.progress.rate_scale, run.progress.roll_backs + 1);
+            if roll_backs > recipe.divergence.roll_backs {
+                bail!("iteration {iteration}: {fault}, after {} roll-backs", roll_backs - 1);
+            }
+            let good = Checkpoint::newest(&directory, &print)?;
+            let rate_scale = rate_scale * recipe.divergence.rate_factor;
+            print(format!(
+                "iteration {iteration}: {fault}; back to iteration {} with {rate_scale} of the \
+                 learning rate",
+                good.progress.iteration
+            ));
+            run = Run::restore(good, &recipe, device)?;
+            run.progress = Progress { rate_scale, roll_backs, ..run.progress };
+            let event = json!({"iteration": run.progress.iteration, "rolled_back": fault});
+            writeln!(log, "{event}")?;
+            continue;
+        }
+        let mut line = json!({"iteration": iteration + 1, "seconds": run.progress.seconds});
+        for (name, value) in &figures {
+            line[*name] = json!(value);
+        }
+        let text = describe(&figures);
+        bar.set_position(iteration as u64 + 1);
+        bar.set_message(text.clone());
+        let done = run.progress.iteration;
+        if bar.is_hidden() && (done.is_multiple_of(LINE_EVERY) || done == recipe.iterations) {
+            let pace = run.progress.seconds / done as f64;
+            let left = pace * (recipe.iterations - done) as f64 / 60.0;
+            eprintln!("{done}/{} {text}, {pace:.2} s each, {left:.0} min left", recipe.iterations);
+        }
+        if done.is_multiple_of(recipe.validate_every) || done == recipe.iterations {
+            let measured = validate(&run.ema, &recipe, &validation, done, &directory, device)?;
+            print(format!("iteration {done}: {measured}"));
+            line["validation"] = measured;
+        }
+        writeln!(log, "{line}")?;
+        let stop = interrupted.load(Ordering::Relaxed);
+        if stop || done.is_multiple_of(recipe.checkpoint_every) || done == recipe.iterations {
+            log.flush()?;
+            run.save(&recipe, &directory)?;
+        }
+        if stop {
+            bar.abandon();
+            bail!("stopped after iteration {done}; go on with --resume");
+        }
+    }
+    bar.finish();
+    eprintln!("done: basin export {}", directory.display());
+    Ok(())
+}
+
+/// A run in memory.
+struct Run {
+    /// On the autodiff device.
+    model: WideResNet,
+    /// Off it.
+    ema: WideResNet,
+    optimizer: ModuleOptimizer,
+    state: State,
+    progress: Progress,
+}
+
+impl Run {
+    fn init(recipe: &Recipe, train: &Images, device: &Device) -> Self {
+        let [weight_key, state_key] = Key::new(recipe.seed).split();
+        let untracked = recipe.model_config().init(recipe.initialization, weight_key, device);
+        let numbered = weights::collect(&untracked);
+        Self {
+            model: on_autodiff(recipe, &numbered, device),
+            ema: untracked,
+            optimizer: optimizer(&recipe.optimizer),
+            state: recipe.method.init(train, recipe.data_set.class_names().len(), state_key),
+            progress: Progress { iteration: 0, rate_scale: 1.0, roll_backs: 0, seconds: 0.0 },
+        }
+    }
+
+    fn restore(checkpoint: Checkpoint, recipe: &Recipe, device: &Device) -> Result<Self> {
+        let empty = recipe.model_config().init(recipe.initialization, Key::new(0), device);
+        let optimizer = optimizer(&recipe.optimizer)
+            .from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
+            .context("the checkpoint's optimiser")?;
+        Ok(Self {
+            model: on_autodiff(recipe, &checkpoint.model, device),
+            ema: weights::load(empty, &checkpoint.ema),
+            optimizer,
+            state: checkpoint.state,
+            progress: checkpoint.progress,
+        })
+    }
+
+    fn save(&self, recipe: &Recipe, directory: &Path) -> Result<PathBuf> {
+        let optimizer = self.optimizer.into_bytes().context("the optimiser's state")?;
+        let checkpoint = Checkpoint {
+            progress: self.progress.clone(),
+            recipe: recipe.to_toml(),
+            model: weights::collect(&self.model.valid()),
+            ema: weights::collect(&self.ema),
+            optimizer: optimizer.to_vec(),
+            state: self.state.clone(),
+        };
+        Ok(checkpoint.write(directory)?)
+    }
+
+    /// One iteration: batch, loss, backward pass, step. Every draw comes from the seed, the
+    /// roll-backs and the iteration, so that a resumed run makes the same ones.
+    fn iterate(
+        &mut self,
+        recipe: &Recipe,
+        train: &Images,
+        device: &Device,
+    ) -> Vec<(&'static str, f32)> {
+        let iteration = self.progress.iteration;
+        let run_key = Key::new(recipe.seed).fold_in(2 + self.progress.roll_backs as u64);
+        let [method_key, augment_key] = run_key.fold_in(iteration as u64).split();
+        let indices = batch_indices(recipe, train.len(), iteration);
+        let (x, y) = train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
+        let labels = indices.iter().map(|&index| train.labels()[index]).collect();
+        let batch = Batch { x, y, labels };
+
+        let loss = recipe.method.loss(&self.model, batch, &mut self.state, method_key);
+        let gradients = GradientsParams::from_grads(loss.value.backward(), &self.model);
+        let largest = match recipe.optimizer {
+            OptimizerRecipe::Sgd { clip_norm, .. } | OptimizerRecipe::Adam { clip_norm, .. } => {
+                clip_norm
+            }
+        };
+        let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
+        let rate = recipe.schedule.rate(iteration, recipe.iterations) * self.progress.rate_scale;
+        self.model = self.optimizer.step(rate, self.model.clone(), gradients);
+        let average = self.ema.clone();
+        self.ema = ema::update(average, &self.model, recipe.ema_decay, iteration);
+        self.progress.iteration += 1;
+
+        let host = |tensor: Tensor<1>| tensor.into_scalar::<f32>();
+        let mut figures = vec![
+            ("loss", host(loss.value.inner())),
+            ("accuracy", host(loss.accuracy)),
+            ("gradient_norm", host(norm)),
+            ("learning_rate", rate as f32),
+        ];
+        figures.extend(loss.figures.into_iter().map(|(name, value)| (name, host(value))));
+        figures
+    }
+}
+
+/// The model with tracked weights.
+fn on_autodiff(recipe: &Recipe, weights: &weights::Weights, device: &Device) -> WideResNet {
+    let device = device.clone().autodiff();
+    let model = recipe.model_config().init(recipe.initialization, Key::new(0), &device);
+    weights::load(model, weights)
+}
+
+fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
+    match *recipe {
+        OptimizerRecipe::Sgd { momentum, nesterov, weight_decay, .. } => SgdConfig::new()
+            .with_momentum(Some(
+                MomentumConfig::new()
+                    .with_momentum(momentum)
+                    .with_dampening(0.0)
+                    .with_nesterov(nesterov),
+            ))
+            .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
+            .init(),
+        OptimizerRecipe::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => AdamConfig::new()
+            .with_beta_1(beta_1)
+            .with_beta_2(beta_2)
+            .with_epsilon(epsilon)
+            .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
+            .init(),
+    }
+}
+
+/// The images of an iteration: each epoch is a permutation, cut into whole batches.
+fn batch_indices(recipe: &Recipe, images: usize, iteration: usize) -> Vec<usize> {
+    let batches = (images / recipe.batch_size).max(1);
+    let (epoch, batch) = (iteration / batches, iteration % batches);
+    let order = Key::new(recipe.seed).fold_in(1).fold_in(epoch as u64).permutation(images);
+    order.into_iter().skip(batch * recipe.batch_size).take(recipe.batch_size).collect()
+}
+
+/// Why the figures say that the run has diverged, if they do.
+fn diverged(figures: &[(&'static str, f32)], largest_energy: f32) -> Option<String> {
+    figures.iter().find_map(|&(name, value)| {
+        let energy = name == ENERGY_DATA || name == ENERGY_SAMPLE;
+        if !value.is_finite() {
+            Some(format!("diverged: {name} is {value}"))
+        } else if energy && value.abs() > largest_energy {
+            Some(format!("diverged: {name} is {value:.1}, beyond ±{largest_energy}"))
+        } else {
+            None
+        }
+    })
+}
+
+/// Accuracies of the averaged model on held-out training images, and a sheet of samples.
+fn validate(
+    ema: &WideResNet,
+    recipe: &Recipe,
+    validation: &Images,
+    iteration: usize,
+    directory: &Path,
+    device: &Device,
+) -> Result<serde_json::Value> {
+    let mut measured = json!({"clean_accuracy": model::clean_accuracy(ema, validation, device)});
+    if let Some(budget) = recipe.method.budget() {
+        let attack = Pgd { steps: 10, step_size: budget.epsilon / 4.0 };
+        let key = Key::new(recipe.seed);
+        let robust =
+            model::robust_accuracy(ema, validation, ATTACKED, budget, attack, key, device);
+        measured["robust_accuracy"] = json!(robust);
+    }
+    let classes = recipe.data_set.class_names().len();
+    let y: Vec<u8> = (0..classes as u8).flat_map(|class| [class; 4]).collect();
+    let y = model::labels(&y, device);
+    let [channels, height, width] = recipe.data_set.shape();
+    let key = Key::new(recipe.seed);
+    let x = key.uniform([4 * classes, channels, height, width], device);
+    let x = model::run_chains(ema, &recipe.generation, y, x, key.fold_in(0), |_| {});
+    let path = directory.join(format!("samples-{iteration:08}.png"));
+    model::write_grid(&path, x, 4)?;
+    Ok(measured)
+}
+
+/// The metrics file, cut after the lines of earlier iterations.
+fn open_log(path: &Path, iteration: usize) -> Result<File> {
+    let kept: Vec<String> = match File::open(path) {
+        Err(_) => Vec::new(),
+        Ok(file) => BufReader::new(file)
+            .lines()
+            .map_while(|line| line.ok())
+            .take_while(|line| {
+                let line: Option<serde_json::Value> = serde_json::from_str(line).ok();
+                line.and_then(|line| line["iteration"].as_u64()).is_some_and(|i| i <= iteration as u64)
+            })
+            .collect(),
+    };
+    let context = || path.display().to_string();
+    let text: String = kept.into_iter().map(|line| line + "\n").collect();
+    write_atomically(path, text.as_bytes())?;
+    OpenOptions::new().append(true).open(path).with_context(context)
+}
+
+fn describe(figures: &[(&'static str, f32)]) -> String {
+    let text = figures.iter().filter(|(name, _)| *name != "learning_rate");
+    text.map(|(name, value)| format!("{} {value:.3}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+}
+
+fn default_run(recipe: &Path) -> PathBuf {
+    Path::new("runs").join(recipe.file_stem().unwrap_or("run".as_ref()))
+}
+
+fn progress_bar(iterations: usize, done: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {per_sec} eta {eta}  {msg}");
+    let bar = ProgressBar::new(iterations as u64).with_style(style.expect("a valid template"));
+    bar.set_position(done as u64);
+    bar.reset_eta();
+    bar
+}

@@ -1,0 +1,205 @@
+//! What can be wrong with the files of a data set, or with their download.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a data set could not be loaded. Offsets are in bytes, of the unpacked data where a file is
+/// packed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The folder given has no such file, packed or not.
+    #[error(
+        "{data_set}: no {file} in {}; give the folder that holds the official files, or leave out \
+         --data-dir to download them",
+        listed(looked_in)
+    )]
+    Missing {
+        /// Name of the data set.
+        data_set: &'static str,
+        /// The file that was looked for.
+        file: &'static str,
+        /// The folders searched, in this order.
+        looked_in: Vec<PathBuf>,
+    },
+    /// The operating system, or the decompression, refused.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The first four bytes are not those of the expected kind of idx file.
+    #[error(
+        "{path}: offset 0: found magic number {found:#010x}, expected {expected:#010x}; this is \
+         not an idx file of {kind}"
+    )]
+    Magic {
+        /// The file.
+        path: PathBuf,
+        /// What the file should hold.
+        kind: &'static str,
+        /// The number read.
+        found: u32,
+        /// The number of such files.
+        expected: u32,
+    },
+    /// The header names another image size.
+    #[error(
+        "{path}: offset 8: found images of {} x {}, expected {} x {}",
+        found[0], found[1], expected[0], expected[1]
+    )]
+    ImageSize {
+        /// The file.
+        path: PathBuf,
+        /// Rows and columns in the header.
+        found: [u32; 2],
+        /// Rows and columns of the data set.
+        expected: [u32; 2],
+    },
+    /// The header promises no record, or more than the data set has.
+    #[error("{path}: offset 4: found a count of {found}, expected 1 to {most}")]
+    Count {
+        /// The file.
+        path: PathBuf,
+        /// The count in the header.
+        found: u32,
+        /// The count of the complete data set.
+        most: u32,
+    },
+    /// The file ends early.
+    #[error(
+        "{path}: ends at offset {offset}, expected {expected} bytes; the file is cut short, get it \
+         again"
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Where it ends.
+        offset: u64,
+        /// The length that its header calls for.
+        expected: u64,
+    },
+    /// The file goes on after its last record.
+    #[error("{path}: goes on after offset {expected}, where its last record ends")]
+    Trailing {
+        /// The file.
+        path: PathBuf,
+        /// The length that its header calls for.
+        expected: u64,
+    },
+    /// A file without header is empty, too long or not made of whole records.
+    #[error(
+        "{path}: found {found} bytes, expected 1 to {most} whole records of {record} bytes{}",
+        partial_record(*found, *record)
+    )]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// Its length; reading stops one byte after the longest that could be right.
+        found: u64,
+        /// Length of a record.
+        record: u64,
+        /// The most records that such a file holds.
+        most: u64,
+    },
+    /// A label names no class.
+    #[error("{path}: offset {offset}: found label {found}, expected 0 to {}", classes - 1)]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Where the label is.
+        offset: u64,
+        /// The label.
+        found: u8,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Images and labels are not as many.
+    #[error(
+        "{images} has {image_count} images, {labels} has {label_count} labels; they are not of the \
+         same set"
+    )]
+    Pairing {
+        /// The file of images.
+        images: PathBuf,
+        /// How many it has.
+        image_count: usize,
+        /// The file of labels.
+        labels: PathBuf,
+        /// How many it has.
+        label_count: usize,
+    },
+    /// The platform names no folder for downloads.
+    #[error("found no cache folder for downloads (neither XDG_CACHE_HOME nor HOME is set); give --data-dir")]
+    NoCacheDir,
+    /// The server could not be reached, or the connection broke more than once.
+    #[error("{url}: cannot download: {source}; run again to go on from byte {received}")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// How much is kept of it.
+        received: u64,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server answered with an error.
+    #[error(
+        "{url}: the server answered with status {status}; get the file elsewhere and give --data-dir"
+    )]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server offers a file of another length.
+    #[error(
+        "{url}: found {found} bytes, expected {expected}; get the official file elsewhere and give \
+         --data-dir"
+    )]
+    DownloadLength {
+        /// What was asked for.
+        url: String,
+        /// The length that the server states.
+        found: u64,
+        /// The length of the official file.
+        expected: u64,
+    },
+    /// The file downloaded is not the official one.
+    #[error(
+        "{url}: found SHA-256 {found}, expected {expected}; the download was thrown away, run again"
+    )]
+    Checksum {
+        /// What was asked for.
+        url: String,
+        /// Of the bytes received.
+        found: String,
+        /// Of the official file.
+        expected: String,
+    },
+    /// Reflection needs as many pixels as it pads.
+    #[error("crop_padding is {found}, expected at most {most} for images of {size} x {size}")]
+    CropPadding {
+        /// The padding asked for.
+        found: usize,
+        /// The largest that works.
+        most: usize,
+        /// Height and width of the images.
+        size: usize,
+    },
+}
+
+fn listed(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn partial_record(found: u64, record: u64) -> String {
+    match found % record {
+        0 => String::new(),
+        over => format!("; the last {over} bytes from offset {} are not one", found - over),
+    }
+}

@@ -1,0 +1,527 @@
+//! Data sets: official files on disk, or downloaded, to images and labels in memory, to batches.
+
+mod augment;
+mod cifar10;
+mod download;
+mod error;
+mod fashion_mnist;
+
+use std::path::{Path, PathBuf};
+
+use basin_shared::Key;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use indicatif::MultiProgress;
+use serde::{Deserialize, Serialize};
+
+pub use augment::{Augmentation, Padding};
+pub use error::DataError;
+
+/// A data set that can be trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DataSet {
+    /// Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey images of 28 x 28.
+    #[serde(rename = "fashion-mnist")]
+    FashionMnist,
+    /// CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32.
+    #[serde(rename = "cifar-10")]
+    Cifar10,
+}
+
+impl DataSet {
+    /// The name as recipes write it; also its folder's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FashionMnist => "fashion-mnist",
+            Self::Cifar10 => "cifar-10",
+        }
+    }
+
+    /// The classes in the order of their labels.
+    pub fn class_names(self) -> &'static [&'static str] {
+        match self {
+            Self::FashionMnist => &fashion_mnist::CLASS_NAMES,
+            Self::Cifar10 => &cifar10::CLASS_NAMES,
+        }
+    }
+
+    /// Channels, height and width of an image.
+    pub fn shape(self) -> [usize; 3] {
+        match self {
+            Self::FashionMnist => fashion_mnist::SHAPE,
+            Self::Cifar10 => cifar10::SHAPE,
+        }
+    }
+}
+
+/// Images with their labels, in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+    shape: [usize; 3],
+}
+
+impl Images {
+    /// Images of `shape` (channels, height, width), each channel row by row, with one label each.
+    pub fn new(pixels: Vec<u8>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
+        let values: usize = shape.iter().product();
+        assert_eq!(pixels.len(), labels.len() * values, "{} labels of {shape:?}", labels.len());
+        Self { pixels, labels, shape }
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Channels, height and width of an image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The labels in the order of the images.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    /// The values of one image, channel by channel.
+    pub fn pixels(&self, index: usize) -> &[u8] {
+        let values: usize = self.shape.iter().product();
+        &self.pixels[index * values..(index + 1) * values]
+    }
+
+    /// The images at `indices` in [0, 1], and their labels.
+    ///
+    /// # Shapes
+    /// - returns `[indices, channels, height, width]` and `[indices]`
+    pub fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
+        self.to_tensors(&self.gather(indices), indices, device)
+    }
+
+    /// As [`Images::batch`], with each image changed as `augmentation` and `key` say.
+    pub fn augmented_batch(
+        &self,
+        indices: &[usize],
+        augmentation: &Augmentation,
+        key: Key,
+        device: &Device,
+    ) -> (Tensor<4>, Tensor<1, Int>) {
+        let pixels = augmentation.apply(key, &self.gather(indices), self.shape);
+        self.to_tensors(&pixels, indices, device)
+    }
+
+    /// Without the last `count` images, and these: a validation set no training step has seen.
+    pub fn hold_out(mut self, count: usize) -> (Self, Self) {
+        assert!(count <= self.len(), "cannot hold out {count} of {} images", self.len());
+        let kept = self.len() - count;
+        let values: usize = self.shape.iter().product();
+        let pixels = self.pixels.split_off(kept * values);
+        let labels = self.labels.split_off(kept);
+        let shape = self.shape;
+        (self, Self { pixels, labels, shape })
+    }
+
+    fn gather(&self, indices: &[usize]) -> Vec<u8> {
+        indices.iter().flat_map(|&index| self.pixels(index)).copied().collect()
+    }
+
+    fn to_tensors(
+        &self,
+        pixels: &[u8],
+        indices: &[usize],
+        device: &Device,
+    ) -> (Tensor<4>, Tensor<1, Int>) {
+        let [channels, height, width] = self.shape;
+        let values: Vec<f32> = pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
+        let labels: Vec<i32> = indices.iter().map(|&index| self.labels[index].into()).collect();
+        let images = TensorData::new(values, [indices.len(), channels, height, width]);
+        let labels = TensorData::new(labels, [indices.len()]);
+        (Tensor::from_data(images, device), Tensor::from_data(labels, device))
+    }
+}
+
+/// A data set as its authors divide it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splits {
+    /// Images to train on.
+    pub train: Images,
+    /// Images to measure on.
+    pub test: Images,
+}
+
+/// Loads a data set from `data_dir`, or else from the platform's cache folder, where the official
+/// files are downloaded if they are not there already.
+///
+/// In `data_dir` the official files lie directly, in a folder named as the data set, or in the
+/// folder that the official archive unpacks to; they may be packed or not. They may hold fewer
+/// images than the complete set.
+pub fn load(
+    data_set: DataSet,
+    data_dir: Option<&Path>,
+    progress: &MultiProgress,
+) -> Result<Splits, DataError> {
+    if let Some(data_dir) = data_dir {
+        return match data_set {
+            DataSet::FashionMnist => fashion_mnist::load(data_dir),
+            DataSet::Cifar10 => cifar10::load(data_dir),
+        };
+    }
+    let archives = match data_set {
+        DataSet::FashionMnist => fashion_mnist::ARCHIVES,
+        DataSet::Cifar10 => cifar10::ARCHIVES,
+    };
+    let cache = dirs::cache_dir().ok_or(DataError::NoCacheDir)?.join("basin").join(data_set.name());
+    for archive in archives {
+        download::fetch(archive, &cache, progress)?;
+    }
+    load(data_set, Some(&cache), progress)
+}
+
+/// The first of `names` that lies in one of the folders, searched folder by folder.
+fn find(folders: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
+    folders
+        .iter()
+        .flat_map(|folder| names.iter().map(|name| folder.join(name)))
+        .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn data_dir() -> PathBuf {
+        // Found from the workspace's root, wherever the crate that holds this module lies.
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        here.ancestors().map(|folder| folder.join("tests/data")).find(|path| path.is_dir()).unwrap()
+    }
+
+    fn load_from(data_set: DataSet, data_dir: &Path) -> Result<Splits, DataError> {
+        load(data_set, Some(data_dir), &MultiProgress::new())
+    }
+
+    #[test]
+    fn real_files_load_class_balanced() {
+        for (data_set, train, test) in
+            [(DataSet::FashionMnist, 500, 200), (DataSet::Cifar10, 100, 50)]
+        {
+            let splits = load_from(data_set, &data_dir()).unwrap();
+            for (images, count) in [(&splits.train, train), (&splits.test, test)] {
+                assert_eq!(images.len(), count, "{data_set:?}");
+                assert_eq!(images.shape(), data_set.shape());
+                for class in 0..10 {
+                    let of_class = images.labels().iter().filter(|&&label| label == class).count();
+                    assert_eq!(of_class, count / 10, "{data_set:?}, class {class}");
+                }
+            }
+        }
+    }
+
+    /// Sums over the raw files, taken with Python's standard library.
+    #[test]
+    fn pixels_are_those_of_the_files() {
+        let sum = |pixels: &[u8]| pixels.iter().map(|&value| u32::from(value)).sum::<u32>();
+        let fashion = load_from(DataSet::FashionMnist, &data_dir()).unwrap();
+        assert_eq!((fashion.train.labels()[0], sum(fashion.train.pixels(0))), (9, 76_247));
+        let cifar = load_from(DataSet::Cifar10, &data_dir()).unwrap();
+        let plane = |image: &[u8], channel: usize| sum(&image[channel * 1024..(channel + 1) * 1024]);
+        let first = cifar.train.pixels(0);
+        assert_eq!(cifar.train.labels()[0], 6);
+        assert_eq!([0, 1, 2].map(|channel| plane(first, channel)), [144_594, 107_622, 65_574]);
+    }
+
+    #[test]
+    fn folders_are_found_at_any_level() {
+        for (data_set, inner) in
+            [(DataSet::FashionMnist, "fashion-mnist"), (DataSet::Cifar10, "cifar-10")]
+        {
+            let outer = load_from(data_set, &data_dir()).unwrap();
+            assert_eq!(load_from(data_set, &data_dir().join(inner)).unwrap(), outer);
+        }
+        let cifar = data_dir().join("cifar-10/cifar-10-batches-bin");
+        assert_eq!(load_from(DataSet::Cifar10, &cifar).unwrap().train.len(), 100);
+    }
+
+    #[test]
+    fn a_folder_without_the_files_is_named_with_what_to_do() {
+        let empty = tempfile::tempdir().unwrap();
+        for (data_set, file) in [
+            (DataSet::FashionMnist, "train-images-idx3-ubyte.gz"),
+            (DataSet::Cifar10, "data_batch_1.bin"),
+        ] {
+            let message = load_from(data_set, empty.path()).unwrap_err().to_string();
+            for part in [data_set.name(), file, &empty.path().display().to_string(), "--data-dir"] {
+                assert!(message.contains(part), "{message:?} lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_in_recipes_are_the_names_on_disk() {
+        for data_set in [DataSet::FashionMnist, DataSet::Cifar10] {
+            let written = serde_json::to_string(&data_set).unwrap();
+            assert_eq!(written, format!("{:?}", data_set.name()));
+            assert_eq!(serde_json::from_str::<DataSet>(&written).unwrap(), data_set);
+            assert_eq!(data_set.class_names().len(), 10);
+        }
+        assert!(serde_json::from_str::<DataSet>("\"imagenet\"").is_err());
+    }
+
+    #[test]
+    fn a_batch_is_the_images_asked_for_in_unit_range() {
+        let pixels = (0..3 * 4).map(|i| i * 20).collect();
+        let images = Images::new(pixels, vec![7, 8, 9], [1, 2, 2]);
+        let (x, y) = images.batch(&[2, 0], &Device::flex());
+        assert_eq!(x.dims(), [2, 1, 2, 2]);
+        let values: Vec<f32> = x.into_data().iter::<f32>().collect();
+        let expected = [160, 180, 200, 220, 0, 20, 40, 60].map(|v| v as f32 / 255.0);
+        assert_eq!(values, expected);
+        assert_eq!(y.into_data().iter::<i64>().collect::<Vec<_>>(), [9, 7]);
+    }
+
+    #[test]
+    fn a_batch_without_augmentation_is_the_batch() {
+        let images = load_from(DataSet::FashionMnist, &data_dir()).unwrap().test;
+        let augmentation =
+            Augmentation { crop_padding: 0, padding: Padding::Zero, flip: false };
+        let (plain, _) = images.batch(&[3, 5, 8], &Device::flex());
+        let (x, y) =
+            images.augmented_batch(&[3, 5, 8], &augmentation, Key::new(1), &Device::flex());
+        x.into_data().assert_eq(&plain.into_data(), true);
+        let labels = [3, 5, 8].map(|index| i64::from(images.labels()[index]));
+        assert_eq!(y.into_data().iter::<i64>().collect::<Vec<_>>(), labels);
+    }
+
+    #[test]
+    fn the_tail_is_held_out() {
+        let images = Images::new((0..10).collect(), (0..10).collect(), [1, 1, 1]);
+        let (train, validation) = images.hold_out(3);
+        assert_eq!((train.labels(), train.pixels(6)), (&[0, 1, 2, 3, 4, 5, 6][..], &[6][..]));
+        assert_eq!((validation.labels(), validation.pixels(0)), (&[7, 8, 9][..], &[7][..]));
+    }
+
+    #[test]
+    fn damage_is_reported_with_place_and_expectation() {
+        struct Case {
+            name: &'static str,
+            data_set: DataSet,
+            file: &'static str,
+            damage: fn(&mut Vec<u8>),
+            message: &'static [&'static str],
+        }
+        const IMAGES: &str = "train-images-idx3-ubyte";
+        const LABELS: &str = "t10k-labels-idx1-ubyte";
+        const BATCH: &str = "cifar-10-batches-bin/data_batch_3.bin";
+        let fashion = DataSet::FashionMnist;
+        let cifar = DataSet::Cifar10;
+        let cases = [
+            Case {
+                name: "magic of labels in a file of images",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes[3] = 1,
+                message: &["offset 0", "0x00000801", "0x00000803", "images"],
+            },
+            Case {
+                name: "magic of images in a file of labels",
+                data_set: fashion,
+                file: LABELS,
+                damage: |bytes| bytes[3] = 3,
+                message: &["offset 0", "0x00000803", "0x00000801", "labels"],
+            },
+            Case {
+                name: "another image size",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes[11] = 32,
+                message: &["offset 8", "32 x 28", "28 x 28"],
+            },
+            Case {
+                name: "a count of four thousand million",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes[4..8].fill(0xff),
+                message: &["offset 4", "4294967295", "1 to 60000"],
+            },
+            Case {
+                name: "no image",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes[4..8].fill(0),
+                message: &["offset 4", "count of 0", "1 to 60000"],
+            },
+            Case {
+                name: "header cut short",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes.truncate(10),
+                message: &["offset 10", "expected 16 bytes"],
+            },
+            Case {
+                name: "images cut short",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes.truncate(5_000),
+                message: &["offset 5000", "expected 392016 bytes"],
+            },
+            Case {
+                name: "labels cut short",
+                data_set: fashion,
+                file: LABELS,
+                damage: |bytes| bytes.truncate(100),
+                message: &["offset 100", "expected 208 bytes"],
+            },
+            Case {
+                name: "a byte too many",
+                data_set: fashion,
+                file: IMAGES,
+                damage: |bytes| bytes.push(0),
+                message: &["after offset 392016"],
+            },
+            Case {
+                name: "a label out of range",
+                data_set: fashion,
+                file: LABELS,
+                damage: |bytes| bytes[8 + 17] = 10,
+                message: &["offset 25", "label 10", "0 to 9"],
+            },
+            Case {
+                name: "more labels than images",
+                data_set: fashion,
+                file: LABELS,
+                damage: |bytes| {
+                    bytes[7] += 1;
+                    bytes.push(0);
+                },
+                message: &["200 images", "201 labels"],
+            },
+            Case {
+                name: "a record cut short",
+                data_set: cifar,
+                file: BATCH,
+                damage: |bytes| bytes.truncate(2 * 3073 + 5),
+                message: &["6151 bytes", "3073 bytes", "last 5 bytes from offset 6146"],
+            },
+            Case {
+                name: "no record",
+                data_set: cifar,
+                file: BATCH,
+                damage: |bytes| bytes.clear(),
+                message: &["found 0 bytes", "1 to 10000 whole records"],
+            },
+            Case {
+                name: "more records than a file has",
+                data_set: cifar,
+                file: BATCH,
+                damage: |bytes| bytes.resize(10_001 * 3073, 0),
+                message: &["found 30730001 bytes", "1 to 10000 whole records"],
+            },
+            Case {
+                name: "a label out of range in a record",
+                data_set: cifar,
+                file: BATCH,
+                damage: |bytes| bytes[3 * 3073] = 255,
+                message: &["offset 9219", "label 255", "0 to 9"],
+            },
+        ];
+        for case in cases {
+            let folder = tempfile::tempdir().unwrap();
+            unpack(case.data_set, folder.path());
+            let path = folder.path().join(case.file);
+            let mut bytes = fs::read(&path).unwrap();
+            (case.damage)(&mut bytes);
+            fs::write(&path, bytes).unwrap();
+            let error = load_from(case.data_set, folder.path()).expect_err(case.name).to_string();
+            let file_name = path.file_name().unwrap().to_str().unwrap();
+            for part in case.message.iter().chain([&file_name]) {
+                assert!(error.contains(part), "{}: {error:?} lacks {part:?}", case.name);
+            }
+        }
+    }
+
+    /// The unpacked files of the small subset, directly in `folder`.
+    fn unpack(data_set: DataSet, folder: &Path) {
+        let source = data_dir().join(data_set.name());
+        match data_set {
+            DataSet::FashionMnist => {
+                for file in fs::read_dir(source).unwrap() {
+                    let path = file.unwrap().path();
+                    let mut unpacked = Vec::new();
+                    let mut decoder = flate2::read::GzDecoder::new(fs::File::open(&path).unwrap());
+                    std::io::Read::read_to_end(&mut decoder, &mut unpacked).unwrap();
+                    fs::write(folder.join(path.file_stem().unwrap()), unpacked).unwrap();
+                }
+            }
+            DataSet::Cifar10 => {
+                let batches = "cifar-10-batches-bin";
+                fs::create_dir(folder.join(batches)).unwrap();
+                for file in fs::read_dir(source.join(batches)).unwrap() {
+                    let file = file.unwrap();
+                    fs::copy(file.path(), folder.join(batches).join(file.file_name())).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packed_and_unpacked_files_are_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        unpack(DataSet::FashionMnist, folder.path());
+        let unpacked = load_from(DataSet::FashionMnist, folder.path()).unwrap();
+        assert_eq!(unpacked, load_from(DataSet::FashionMnist, &data_dir()).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_gzip_is_reported() {
+        const NAME: &str = "train-images-idx3-ubyte.gz";
+        let source = fs::read(data_dir().join("fashion-mnist").join(NAME)).unwrap();
+        let cut = source[..source.len() / 2].to_vec();
+        let mut wrong_sum = source.clone();
+        let crc = wrong_sum.len() - 8;
+        wrong_sum[crc] ^= 1;
+        for (bytes, expected) in [(cut, "expected 392016 bytes"), (wrong_sum, "cannot unpack")] {
+            let folder = tempfile::tempdir().unwrap();
+            unpack(DataSet::FashionMnist, folder.path());
+            fs::remove_file(folder.path().join(NAME.trim_end_matches(".gz"))).unwrap();
+            fs::write(folder.path().join(NAME), bytes).unwrap();
+            let error = load_from(DataSet::FashionMnist, folder.path()).unwrap_err().to_string();
+            assert!(error.contains(NAME) && error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_official_archive_is_read_without_unpacking() {
+        let folder = tempfile::tempdir().unwrap();
+        let pack = |path: &Path, omit: &str| {
+            let file = fs::File::create(path).unwrap();
+            let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            let mut archive = tar::Builder::new(gzip);
+            for entry in fs::read_dir(data_dir().join("cifar-10/cifar-10-batches-bin")).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_name() != omit {
+                    let name = Path::new("cifar-10-batches-bin").join(entry.file_name());
+                    archive.append_path_with_name(entry.path(), name).unwrap();
+                }
+            }
+            archive.into_inner().unwrap().finish().unwrap();
+        };
+        let path = folder.path().join("cifar-10-binary.tar.gz");
+        pack(&path, "");
+        let packed = load_from(DataSet::Cifar10, folder.path()).unwrap();
+        assert_eq!(packed, load_from(DataSet::Cifar10, &data_dir()).unwrap());
+
+        pack(&path, "test_batch.bin");
+        let error = load_from(DataSet::Cifar10, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("test_batch.bin") && error.contains("tar.gz"), "{error}");
+
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let error = load_from(DataSet::Cifar10, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("cifar-10-binary.tar.gz"), "{error}");
+    }
+}

@@ -1,0 +1,149 @@
+//! `--device` -> a Burn device; the one file that knows which backends were compiled in.
+
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+/// A device as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    /// CUDA, else wgpu, else the processor, whichever was compiled in and is there.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The CUDA device of this index.
+    Cuda(usize),
+    /// Vulkan, Metal or WebGPU.
+    Wgpu,
+}
+
+/// Why a device cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DeviceError {
+    #[error("device `{0}` is not known; expected auto, cpu, cuda, cuda:INDEX or wgpu")]
+    Unknown(String),
+    #[error("--device {device}: this `basin` was built without it; build with --features {feature}")]
+    NotBuilt { device: &'static str, feature: &'static str },
+    #[error("--device {device}: {reason}")]
+    NotThere { device: &'static str, reason: String },
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let unknown = || DeviceError::Unknown(text.into());
+        match text.split_once(':') {
+            None => match text {
+                "auto" => Ok(Self::Auto),
+                "cpu" => Ok(Self::Cpu),
+                "cuda" => Ok(Self::Cuda(0)),
+                "wgpu" => Ok(Self::Wgpu),
+                _ => Err(unknown()),
+            },
+            Some(("cuda", index)) => index.parse().map(Self::Cuda).map_err(|_| unknown()),
+            Some(_) => Err(unknown()),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// The device, and its name for people.
+    ///
+    /// # Errors
+    /// A backend that was not compiled in, or that finds no device.
+    pub(crate) fn resolve(self) -> Result<(Device, String), DeviceError> {
+        match self {
+            Self::Cpu => cpu(),
+            Self::Cuda(index) => cuda(index),
+            Self::Wgpu => wgpu(),
+            Self::Auto => cuda(0).or_else(|_| wgpu()).or_else(|_| cpu()),
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+fn cpu() -> Result<(Device, String), DeviceError> {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    Ok((Device::flex(), format!("cpu, {threads} threads")))
+}
+
+#[cfg(not(feature = "flex"))]
+fn cpu() -> Result<(Device, String), DeviceError> {
+    Err(DeviceError::NotBuilt { device: "cpu", feature: "flex" })
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn probed(
+    device: &'static str,
+    open: impl FnOnce() -> Device + std::panic::UnwindSafe,
+) -> Result<Device, DeviceError> {
+    // A missing driver shows as a panic of the backend at first use.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(|| {
+        let device = open();
+        let sum = burn::tensor::Tensor::<1>::ones([2], &device).sum();
+        (sum.into_scalar::<f32>() == 2.0).then_some(device)
+    });
+    std::panic::set_hook(hook);
+    let reason = match opened {
+        Ok(Some(device)) => return Ok(device),
+        Ok(None) => "the device computes 1 + 1 wrongly".into(),
+        Err(panic) => panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "the driver could not be loaded".into()),
+    };
+    Err(DeviceError::NotThere { device, reason })
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<(Device, String), DeviceError> {
+    let device = probed("cuda", move || Device::cuda(index))?;
+    Ok((device, format!("cuda:{index}")))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<(Device, String), DeviceError> {
+    Err(DeviceError::NotBuilt { device: "cuda", feature: "cuda" })
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Result<(Device, String), DeviceError> {
+    let open = || Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+    Ok((probed("wgpu", open)?, "wgpu".into()))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu() -> Result<(Device, String), DeviceError> {
+    Err(DeviceError::NotBuilt { device: "wgpu", feature: "wgpu" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_parsed() {
+        for (text, expected) in [
+            ("auto", Ok(DeviceChoice::Auto)),
+            ("cpu", Ok(DeviceChoice::Cpu)),
+            ("cuda", Ok(DeviceChoice::Cuda(0))),
+            ("cuda:3", Ok(DeviceChoice::Cuda(3))),
+            ("wgpu", Ok(DeviceChoice::Wgpu)),
+            ("cuda:x", Err(DeviceError::Unknown("cuda:x".into()))),
+            ("gpu", Err(DeviceError::Unknown("gpu".into()))),
+        ] {
+            assert_eq!(text.parse::<DeviceChoice>(), expected);
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_missing_feature_is_named() {
+        let error = DeviceChoice::Cuda(0).resolve().unwrap_err();
+        assert!(error.to_string().ends_with("build with --features cuda"), "{error}");
+    }
+}

@@ -1,0 +1,46 @@
+//! Exponential moving average of the weights.
+
+use basin_shared::models::WideResNet;
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::Tensor,
+};
+
+/// average ← d · average + (1 − d) · model, with d = min(decay, (1 + t) / (10 + t)) at update t,
+/// so that the random first weights are forgotten soon.
+pub(crate) fn update(
+    average: WideResNet,
+    model: &WideResNet,
+    decay: f32,
+    update: usize,
+) -> WideResNet {
+    let decay = decay.min((1.0 + update as f32) / (10.0 + update as f32));
+    let mut values = Values(Vec::new());
+    model.visit(&mut values);
+    values.0.reverse();
+    average.map(&mut Blend { values: values.0, decay })
+}
+
+/// The parameters in visiting order, each flat.
+struct Values(Vec<Tensor<1>>);
+
+impl ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.push(param.val().inner().flatten::<1>(0, D - 1));
+    }
+}
+
+struct Blend {
+    values: Vec<Tensor<1>>,
+    decay: f32,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let value = self.values.pop().expect("both models have the same parameters");
+        param.map(|average| {
+            let value = value.reshape(average.dims());
+            average.inner() * self.decay + value * (1.0 - self.decay)
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! JEAT, joint energy-based adversarial training (Zhu et al. 2021, Algorithm 1).
+
+use basin_shared::{
+    Energy, Key,
+    attacks::{Budget, GradientAt, energy_attack},
+    energy,
+    models::WideResNet,
+    samplers::{Chain, Sgld},
+};
+use burn::{
+    module::Module,
+    tensor::{Int, Tensor, TensorData},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Loss, accuracy, logits};
+use crate::{data::Images, replay_buffer::ReplayBuffer};
+
+/// Settings. The paper's algorithm has weights 1, no penalty, x_adv as data, unconditional chains
+/// and restarts from uniform noise alone; then E(x_adv) cancels and the loss is
+/// E(x_adv, y) − E(x_sample).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Jeat {
+    /// Radius of the attack, in [0, 1] pixel units.
+    pub epsilon: f32,
+    /// Where the attack takes its gradient.
+    pub gradient_at: GradientAt,
+    /// Weight of E(x_adv, y) − E(x_adv), the gradient of −log p(y | x).
+    pub weight_conditional: f32,
+    /// Weight of E(x_data) − E(x_sample), the gradient of −log p(x).
+    pub weight_marginal: f32,
+    /// Weight of the penalty E(x_data)² + E(x_sample)².
+    pub energy_penalty: f32,
+    /// What the marginal term calls data.
+    pub data: DataTerm,
+    /// Steps of a chain in each iteration.
+    pub steps: usize,
+    /// Whether chains descend E(x, y) of their class rather than E(x).
+    pub conditional_chains: bool,
+    /// The step of a chain.
+    pub sampler: Sgld,
+    /// Where chains go on and where they restart.
+    pub buffer: BufferSettings,
+}
+
+/// The images whose energy the marginal term lowers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DataTerm {
+    /// The adversarial examples, as in Algorithm 1.
+    Adversarial,
+    /// The clean images plus Gaussian noise of this standard deviation (JEM's 0.03 in [-1, 1] is
+    /// 0.015), clamped to [0, 1].
+    Noised(f32),
+}
+
+/// The replay buffer's numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BufferSettings {
+    /// Chains kept.
+    pub capacity: usize,
+    /// Chance that a chain restarts rather than goes on.
+    pub reinit_probability: f32,
+    /// Share of the restarts that start from uniform noise; the others start from a training image
+    /// plus Gaussian noise.
+    pub uniform: f32,
+    /// The standard deviation of that noise is drawn from U(0, this) for each image.
+    pub largest_noise_std: f32,
+}
+
+impl Jeat {
+    /// A buffer filled with restarts.
+    pub(super) fn init(&self, train: &Images, classes: usize, key: Key) -> ReplayBuffer {
+        let capacity = self.buffer.capacity;
+        let [image_key, start_key] = key.split();
+        let images = image_key.integers(capacity, train.len());
+        let bytes = images.iter().flat_map(|&image| train.pixels(image));
+        let mut pixels: Vec<f32> = bytes.map(|&byte| f32::from(byte) / 255.0).collect();
+        let mut labels: Vec<u8> = images.iter().map(|&image| train.labels()[image]).collect();
+        self.restart(start_key, &mut pixels, &mut labels, classes);
+        ReplayBuffer::new(pixels, labels, train.shape())
+    }
+
+    /// Turns training images into starts of chains, each with its class.
+    fn restart(&self, key: Key, pixels: &mut [f32], labels: &mut [u8], classes: usize) {
+        let count = labels.len();
+        let size = pixels.len() / count.max(1);
+        let [kind_key, noise_key, std_key, uniform_key, class_key] = key.split();
+        let kinds = kind_key.uniforms(count);
+        let stds = std_key.uniforms(count);
+        let noise = noise_key.normals(pixels.len());
+        let uniforms = uniform_key.uniforms(pixels.len());
+        let random_labels = class_key.integers(count, classes);
+        for (i, image) in pixels.chunks_mut(size.max(1)).enumerate() {
+            let place = i * size..(i + 1) * size;
+            if kinds[i] < self.buffer.uniform {
+                image.copy_from_slice(&uniforms[place]);
+                labels[i] = random_labels[i] as u8;
+            } else {
+                let std = stds[i] * self.buffer.largest_noise_std;
+                for (pixel, noise) in image.iter_mut().zip(&noise[place]) {
+                    *pixel = (*pixel + std * noise).clamp(0.0, 1.0);
+                }
+            }
+        }
+    }
+
+    /// One iteration of Algorithm 1: attack, sample, and the loss on both.
+    pub(super) fn loss(
+        &self,
+        model: &WideResNet,
+        batch: Batch,
+        buffer: &mut ReplayBuffer,
+        key: Key,
+    ) -> Loss {
+        let [attack_key, sample_key, noise_key] = key.split();
+        let frozen = model.valid();
+        let budget = Budget { epsilon: self.epsilon };
+        let (x, y) = (batch.x.clone(), batch.y.clone());
+        let x_adv = energy_attack(&frozen, x, y.clone(), budget, self.gradient_at, attack_key);
+        let x_sample = self.sample(&frozen, &batch, buffer, sample_key);
+
+        // One pass for all images: examples do not interact.
+        let [count, ..] = x_adv.dims();
+        let (images, data) = match self.data {
+            DataTerm::Adversarial => (vec![x_adv, x_sample], 0),
+            DataTerm::Noised(std) => {
+                let noise = noise_key.normal(batch.x.dims(), &batch.x.device()) * std;
+                (vec![x_adv, x_sample, (batch.x + noise).clamp(0.0, 1.0)], 2)
+            }
+        };
+        let f = logits(model, Tensor::cat(images, 0)); // [2 or 3 · batch, classes]
+        let of = |block: usize| f.clone().narrow(0, block * count, count);
+        let (f_adv, f_sample, f_data) = (of(0), of(1), of(data));
+        let energy_data = energy::marginal(f_data);
+        let energy_sample = energy::marginal(f_sample);
+        let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
+        let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
+        let penalty =
+            energy_data.clone().powf_scalar(2.0).mean() + energy_sample.clone().powf_scalar(2.0).mean();
+        Loss {
+            value: conditional.clone() * self.weight_conditional
+                + marginal * self.weight_marginal
+                + penalty * self.energy_penalty,
+            accuracy: accuracy(f_adv, y),
+            figures: vec![
+                ("cross_entropy", conditional.inner()),
+                (ENERGY_DATA, energy_data.inner().mean()),
+                (ENERGY_SAMPLE, energy_sample.inner().mean()),
+            ],
+        }
+    }
+
+    /// x̃_K: chains from the buffer or restarted, after K steps; their ends go back.
+    fn sample(
+        &self,
+        model: &WideResNet,
+        batch: &Batch,
+        buffer: &mut ReplayBuffer,
+        key: Key,
+    ) -> Tensor<4> {
+        let [draw_key, reinit_key, start_key, chain_key] = key.split();
+        let device = batch.x.device();
+        let count = batch.labels.len();
+        let places = buffer.draw(draw_key, count);
+        let mut labels = buffer.labels(&places);
+        let (mut start, _) = buffer.get(&places, &device);
+
+        // Restarts take the batch's own images, noised or replaced by noise.
+        let mut fresh: Vec<f32> = batch.x.to_data().iter().collect();
+        let mut fresh_labels = batch.labels.clone();
+        let classes = model.classes();
+        self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
+        let chances = reinit_key.uniforms(count);
+        let reinit: Vec<bool> = chances.iter().map(|&u| u < self.buffer.reinit_probability).collect();
+        for i in (0..count).filter(|&i| reinit[i]) {
+            labels[i] = fresh_labels[i];
+        }
+        let fresh = Tensor::<4>::from_data(TensorData::new(fresh, start.dims()), &device);
+        let mask = Tensor::<1, burn::tensor::Bool>::from_data(reinit.as_slice(), &device);
+        let mask = mask.reshape([count, 1, 1, 1]).expand(start.dims());
+        start = start.mask_where(mask, fresh);
+
+        let energy = if self.conditional_chains {
+            let y: Vec<i64> = labels.iter().map(|&label| label.into()).collect();
+            Energy::Joint(Tensor::<1, Int>::from_data(y.as_slice(), &device))
+        } else {
+            Energy::Marginal
+        };
+        let x_sample = self.sampler.run(chain_key, model, &energy, Chain::init(start), self.steps).x;
+        buffer.put(&places, x_sample.clone(), &labels);
+        x_sample
+    }
+}

@@ -1,0 +1,315 @@
+//! Pictures: grids of images written as PNG, and a picture file read and fitted to a model.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+
+use image::imageops::FilterType;
+use image::{DynamicImage, GenericImageView, ImageDecoder, ImageReader, Limits, Rgba};
+
+/// Why a picture could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// The file could not be written.
+    #[error("{path}: cannot write: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: png::EncodingError,
+    },
+    /// The file could not be opened.
+    #[error("{path}: cannot read: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is no picture that is understood.
+    #[error("{path}: expected a PNG, JPEG or WebP picture of at most {LARGEST} x {LARGEST}: {source}")]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: image::ImageError,
+    },
+}
+
+/// The widest and highest picture that is read.
+const LARGEST: u32 = 16_384;
+
+/// Grey between the images of a grid, apart from both black and white.
+const GAP_VALUE: u8 = 128;
+
+/// How images are laid out in one picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Images side by side; the last row may be shorter.
+    pub columns: usize,
+    /// Each value of an image becomes this many pixels, both ways.
+    pub scale: usize,
+    /// Pixels between images.
+    pub gap: usize,
+}
+
+impl Grid {
+    /// Writes images of `shape` (channels, height, width; one channel or three), row by row, each
+    /// channel after the other, with values in [0, 1], as one PNG.
+    pub fn write(&self, path: &Path, values: &[f32], shape: [usize; 3]) -> Result<(), PictureError> {
+        let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
+        let (pixels, [width, height]) = self.arrange(&bytes, shape);
+        let write = || {
+            let file = BufWriter::new(File::create(path)?);
+            let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+            encoder.set_depth(png::BitDepth::Eight);
+            encoder.set_color(match shape[0] {
+                1 => png::ColorType::Grayscale,
+                _ => png::ColorType::Rgb,
+            });
+            let mut writer = encoder.write_header()?;
+            writer.write_image_data(&pixels)?;
+            writer.finish()
+        };
+        write().map_err(|source| PictureError::Write { path: path.into(), source })
+    }
+
+    /// The pixels of the grid with their channels side by side, and its width and height.
+    fn arrange(&self, images: &[u8], shape: [usize; 3]) -> (Vec<u8>, [usize; 2]) {
+        let [channels, height, width] = shape;
+        let values = channels * height * width;
+        assert!(channels == 1 || channels == 3, "cannot draw {channels} channels");
+        assert!(self.columns > 0 && self.scale > 0, "{self:?} shows nothing");
+        assert!(
+            !images.is_empty() && images.len().is_multiple_of(values),
+            "{} values of {shape:?}",
+            images.len()
+        );
+        let count = images.len() / values;
+        let (columns, rows) = (self.columns.min(count), count.div_ceil(self.columns));
+        let step = [width * self.scale + self.gap, height * self.scale + self.gap];
+        let size = [columns * step[0] - self.gap, rows * step[1] - self.gap];
+
+        let mut pixels = vec![GAP_VALUE; size[0] * size[1] * channels];
+        for (at, image) in images.chunks_exact(values).enumerate() {
+            let (left, top) = (at % columns * step[0], at / columns * step[1]);
+            for y in 0..height * self.scale {
+                for x in 0..width * self.scale {
+                    let source = y / self.scale * width + x / self.scale;
+                    let target = ((top + y) * size[0] + left + x) * channels;
+                    for channel in 0..channels {
+                        pixels[target + channel] = image[channel * height * width + source];
+                    }
+                }
+            }
+        }
+        (pixels, size)
+    }
+}
+
+/// A value in [0, 1] as the nearest of 256 steps.
+fn to_byte(value: f32) -> u8 {
+    (value.clamp(0.0, 1.0) * 255.0).round() as u8
+}
+
+/// A PNG, JPEG or WebP picture as a model's input: turned upright, its central square scaled to
+/// the height and width of `shape` (channels, height, width), grey if there is one channel.
+///
+/// Where the picture is transparent it is black, as the surroundings of Fashion-MNIST's items are.
+///
+/// # Shapes
+/// - returns `[channels, height, width]` flattened, in [0, 1]
+pub fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
+    let open = |source| PictureError::Open { path: path.into(), source };
+    let file = BufReader::new(File::open(path).map_err(open)?);
+    let reader = ImageReader::new(file).with_guessed_format().map_err(open)?;
+    let picture =
+        decode(reader).map_err(|source| PictureError::Decode { path: path.into(), source })?;
+    Ok(fit(&picture, shape))
+}
+
+fn decode(mut reader: ImageReader<BufReader<File>>) -> image::ImageResult<DynamicImage> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LARGEST);
+    limits.max_image_height = Some(LARGEST);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<f32> {
+    let [channels, height, width] = shape;
+    let side = picture.width().min(picture.height());
+    let (left, top) = ((picture.width() - side) / 2, (picture.height() - side) / 2);
+    let square = picture.view(left, top, side, side).to_image();
+    let mut opaque = image::RgbImage::new(side, side);
+    for (pixel, &Rgba([red, green, blue, alpha])) in opaque.pixels_mut().zip(square.pixels()) {
+        // Rounded value · alpha / 255.
+        pixel.0 = [red, green, blue]
+            .map(|value| ((u32::from(value) * u32::from(alpha) * 2 + 255) / 510) as u8);
+    }
+    let fitted = DynamicImage::ImageRgb8(opaque).resize_exact(
+        width as u32,
+        height as u32,
+        FilterType::CatmullRom,
+    );
+    let interleaved = if channels == 1 {
+        fitted.into_luma8().into_raw()
+    } else {
+        fitted.into_rgb8().into_raw()
+    };
+    let plane = |channel| interleaved.iter().skip(channel).step_by(channels);
+    (0..channels).flat_map(plane).map(|&value| f32::from(value) / 255.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Width, height, channels and bytes of a PNG.
+    fn read_png(path: &Path) -> (u32, u32, usize, Vec<u8>) {
+        let decoder = png::Decoder::new(BufReader::new(File::open(path).unwrap()));
+        let mut reader = decoder.read_info().unwrap();
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut bytes).unwrap();
+        bytes.truncate(info.buffer_size());
+        (info.width, info.height, info.color_type.samples(), bytes)
+    }
+
+    #[test]
+    fn grids_are_read_back_as_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        struct Case {
+            name: &'static str,
+            grid: Grid,
+            values: Vec<f32>,
+            shape: [usize; 3],
+            expected: (u32, u32, usize, Vec<u8>),
+        }
+        let unit = |bytes: &[u8]| bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        let cases = [
+            Case {
+                name: "one grey image, doubled",
+                grid: Grid { columns: 4, scale: 2, gap: 3 },
+                values: unit(&[10, 20]),
+                shape: [1, 1, 2],
+                expected: (4, 2, 1, vec![10, 10, 20, 20, 10, 10, 20, 20]),
+            },
+            Case {
+                name: "a short last row",
+                grid: Grid { columns: 2, scale: 1, gap: 1 },
+                values: unit(&[1, 2, 3]),
+                shape: [1, 1, 1],
+                expected: (3, 3, 1, vec![1, 128, 2, 128, 128, 128, 3, 128, 128]),
+            },
+            Case {
+                name: "colours side by side",
+                grid: Grid { columns: 1, scale: 1, gap: 0 },
+                values: unit(&[1, 2, 3, 4, 5, 6]),
+                shape: [3, 1, 2],
+                expected: (2, 1, 3, vec![1, 3, 5, 2, 4, 6]),
+            },
+            Case {
+                name: "values beyond the range",
+                grid: Grid { columns: 4, scale: 1, gap: 0 },
+                values: vec![-0.5, 0.499 / 255.0, 0.501 / 255.0, 1.5],
+                shape: [1, 1, 1],
+                expected: (4, 1, 1, vec![0, 0, 1, 255]),
+            },
+        ];
+        for case in cases {
+            case.grid.write(&path, &case.values, case.shape).unwrap();
+            assert_eq!(read_png(&path), case.expected, "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn a_picture_of_the_models_size_keeps_its_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.png");
+        let values: Vec<f32> = (0..3 * 8 * 8).map(|i| (i % 256) as f32 / 255.0).collect();
+        Grid { columns: 1, scale: 1, gap: 0 }.write(&path, &values, [3, 8, 8]).unwrap();
+        assert_eq!(read_fitted(&path, [3, 8, 8]).unwrap(), values);
+        let grey = &values[..64];
+        Grid { columns: 1, scale: 1, gap: 0 }.write(&path, grey, [1, 8, 8]).unwrap();
+        assert_eq!(read_fitted(&path, [1, 8, 8]).unwrap(), grey);
+    }
+
+    #[test]
+    fn the_centre_of_a_picture_is_kept_in_every_format() {
+        // Red, then a green square, then blue: the crop is all green.
+        let wide = image::RgbImage::from_fn(120, 40, |x, _| match x {
+            0..40 => image::Rgb([255, 0, 0]),
+            40..80 => image::Rgb([0, 255, 0]),
+            _ => image::Rgb([0, 0, 255]),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        for extension in ["png", "jpg", "webp"] {
+            let path = folder.path().join(format!("wide.{extension}"));
+            wide.save(&path).unwrap();
+            let values = read_fitted(&path, [3, 10, 10]).unwrap();
+            // The inner 8 x 8, out of reach of the neighbours that JPEG mixes in.
+            for y in 1..9 {
+                for x in 1..9 {
+                    let at = |channel: usize| values[channel * 100 + y * 10 + x];
+                    let [red, green, blue] = [at(0), at(1), at(2)];
+                    assert!(red < 0.03 && green > 0.97 && blue < 0.03, "{extension}: {x}, {y}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transparent_is_black() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clear.png");
+        image::RgbaImage::from_fn(4, 4, |x, _| Rgba([255, 255, 255, if x < 2 { 0 } else { 255 }]))
+            .save(&path)
+            .unwrap();
+        let row = [0.0, 0.0, 1.0, 1.0];
+        assert_eq!(read_fitted(&path, [1, 4, 4]).unwrap(), row.repeat(4));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("notes.png");
+        std::fs::write(&text, "not a picture").unwrap();
+        let cut = folder.path().join("cut.png");
+        Grid { columns: 1, scale: 1, gap: 0 }.write(&cut, &[0.5; 4096], [1, 64, 64]).unwrap();
+        let bytes = std::fs::read(&cut).unwrap();
+        std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+        // A valid header that promises 2 thousand million pixels a side.
+        let huge = folder.path().join("huge.png");
+        let mut bytes = bytes;
+        bytes[16..24].fill(0x7f);
+        let sum = crc32(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+        std::fs::write(&huge, bytes).unwrap();
+        for (path, expected) in [
+            (text, "expected a PNG, JPEG or WebP"),
+            (cut, "expected a PNG, JPEG or WebP"),
+            (huge, "at most 16384 x 16384"),
+            (folder.path().join("absent.png"), "cannot read"),
+        ] {
+            let message = read_fitted(&path, [1, 28, 28]).unwrap_err().to_string();
+            assert!(message.starts_with(path.to_str().unwrap()), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+        let nowhere = folder.path().join("no/such/folder.png");
+        let grid = Grid { columns: 1, scale: 1, gap: 0 };
+        let message = grid.write(&nowhere, &[0.0], [1, 1, 1]).unwrap_err().to_string();
+        assert!(message.contains("cannot write"), "{message}");
+    }
+
+    /// The sum that PNG puts after each chunk (ISO 3309), bit by bit.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let step = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+        !bytes.iter().fold(!0, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), |sum, _| step(sum)))
+    }
+}

@@ -210,7 +210,7 @@ impl<A: Activation> Kernel for Pass<'_, A> {
         let start = index * PART;
         let x = &self.x[start..self.x.len().min(start + PART)];
         // SAFETY: the output has room for as many numbers as x, and each part has its own.
-        let output = unsafe { self.output.0.add(start) };
+        let output = unsafe { self.output.at(start) };
         match self.dy {
             None => {
                 for (i, &x) in x.iter().enumerate() {

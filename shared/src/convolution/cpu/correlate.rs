@@ -78,6 +78,18 @@ pub(crate) fn pack_weights(
 #[derive(Clone, Copy)]
 pub(crate) struct Output(pub(crate) *mut f32);
 
+impl Output {
+    /// The place of number `index`.
+    ///
+    /// # Safety
+    ///
+    /// It has to lie in the memory behind the pointer.
+    pub(crate) unsafe fn at(self, index: usize) -> *mut f32 {
+        // SAFETY: as the caller vouches.
+        unsafe { self.0.add(index) }
+    }
+}
+
 // SAFETY: the parts of a kernel write disjoint numbers, and nothing reads them before all are done.
 unsafe impl Send for Output {}
 // SAFETY: as above.
@@ -316,7 +328,7 @@ impl Correlation<'_> {
                         }
                     }
                 } else if self.step == 1 && images == S::LANES && length >= S::LANES * S::LANES {
-                    let to = self.output.0.add(start + row * self.width);
+                    let to = self.output.at(start + row * self.width);
                     one_by_one::<S>(sums, to, self.output_channels * pixels);
                 } else {
                     for (p, sums) in sums.chunks_exact(S::LANES).enumerate() {
@@ -324,7 +336,7 @@ impl Correlation<'_> {
                         let x = phase.first_column + p % phase.columns * self.step;
                         for (image, &sum) in sums[..images].iter().enumerate() {
                             let image = image * self.output_channels * pixels;
-                            *self.output.0.add(start + image + y * self.width + x) = sum;
+                            *self.output.at(start + image + y * self.width + x) = sum;
                         }
                     }
                 }
@@ -383,6 +395,8 @@ struct Tile<'a, const O: usize, const V: usize> {
 }
 
 impl<const O: usize, const V: usize> Loop for Tile<'_, O, V> {
+    // The indices are those of the formula, and of registers once the loops are unrolled.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     unsafe fn run<S: Simd>(&self) {
         let Self { of, at, sums } = self;

@@ -125,7 +125,6 @@ pub(crate) fn bias_gradient(gradient: &[f32], channels: usize, pixels: usize) ->
     let mut sums = vec![0.0; channels];
     let output = Output(sums.as_mut_ptr());
     for_each(channels, |channel| {
-        let output = output;
         let mut total = 0.0_f64;
         for image in gradient.chunks(channels * pixels) {
             let plane = &image[channel * pixels..][..pixels];
@@ -140,7 +139,7 @@ pub(crate) fn bias_gradient(gradient: &[f32], channels: usize, pixels: usize) ->
             total += f64::from(lanes.iter().sum::<f32>() + rest);
         }
         // SAFETY: each channel's sum is written once, and `sums` outlives the loop.
-        unsafe { *output.0.add(channel) = total as f32 };
+        unsafe { *output.at(channel) = total as f32 };
     });
     sums
 }
@@ -233,7 +232,7 @@ impl Kernel for Sectioned<'_> {
                     // SAFETY: the caller vouches for the instruction set, the planes were packed
                     // just now, and no other part adds to this section's sums of this block.
                     unsafe {
-                        let sums = self.sums.0.add(row + first * 3);
+                        let sums = self.sums.at(row + first * 3);
                         match (block.size, at.len()) {
                             (8, 3) => S::run(&Tile::<8, 3> {
                                 of: &tile,
@@ -325,6 +324,8 @@ struct Tile<'a, const O: usize, const K: usize> {
 }
 
 impl<const O: usize, const K: usize> Loop for Tile<'_, O, K> {
+    // The indices are those of the formula, and of registers once the loops are unrolled.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     unsafe fn run<S: Simd>(&self) {
         let Self { of, at, sums } = self;

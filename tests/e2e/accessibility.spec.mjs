@@ -1,0 +1,29 @@
+import AxeBuilder from "@axe-core/playwright";
+import { expect, test } from "@playwright/test";
+import { finished, open, openPanel } from "./page.mjs";
+
+const wide = { width: 1280, height: 900 };
+const phone = { width: 360, height: 740 };
+
+for (const colorScheme of ["light", "dark"]) {
+  for (const viewport of [wide, phone]) {
+    for (const tab of ["dream", "denoise"]) {
+      test(`axe finds nothing: ${tab}, ${colorScheme}, ${viewport.width} px`, async ({ page }) => {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize(viewport);
+        await open(page, `/#tab=${tab}&engine=cpu&steps=2`);
+        await finished(page);
+        if (tab === "dream") await page.locator(".sampler summary").click();
+        const scan = () => new AxeBuilder({ page }).analyze();
+        expect((await scan()).violations).toEqual([]);
+        for (const panel of ["model", "engine"]) {
+          await openPanel(page, panel);
+          expect((await scan()).violations, `${panel} panel`).toEqual([]);
+          await openPanel(page, panel);
+        }
+        const width = await page.evaluate(() => document.documentElement.scrollWidth);
+        expect(width).toBeLessThanOrEqual(viewport.width);
+      });
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import { expect, test } from "@playwright/test";
+import { energies, engine, finished, notice, open, openPanel, pixels, stage, UNTRAINED } from "./page.mjs";
+
+test("the CPU engine draws a class and its energy falls", async ({ page }) => {
+  const violations = await open(page, "/#engine=cpu&class=1&seed=7");
+  await finished(page);
+  const { start, end } = await energies(page);
+  expect(end).toBeLessThan(start - 1);
+  // The classifier itself sees what was asked for.
+  const wanted = page.locator(".sees li.wanted .number");
+  expect(Number(await wanted.textContent())).toBeGreaterThan(0.5);
+  await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
+  expect(violations).toEqual([]);
+});
+
+test("all classes are drawn at once, one picture each", async ({ page }) => {
+  await open(page, "/#engine=cpu&class=all&steps=3");
+  await finished(page);
+  expect(await pixels(page)).toHaveLength(10);
+});
+
+test("a link gives the same picture again", async ({ page, context }) => {
+  await open(page, "/#engine=cpu&class=8&seed=99&steps=12&start=noise");
+  await finished(page);
+  await page.getByRole("button", { name: "Ankle boot" }).click();
+  await page.getByLabel("seed").fill("1234");
+  await page.getByLabel("seed").press("Enter");
+  await finished(page);
+  const link = page.url();
+  expect(link).toContain("class=9&seed=1234&steps=12");
+  const again = await context.newPage();
+  await open(again, link);
+  await finished(again);
+  expect(await pixels(again)).toEqual(await pixels(page));
+  expect(again.url()).toBe(link);
+});
+
+test("a link that cannot be read whole says so and keeps the rest", async ({ page }) => {
+  await open(page, "/#engine=cpu&class=2&steps=2&seed=much");
+  await expect(notice(page)).toContainText("seed is “much”, expected 0 to 4294967295");
+  await finished(page);
+  await expect(page.getByRole("button", { name: "Pullover" })).toHaveAttribute("aria-pressed", "true");
+});
+
+test("play, pause, step, reset and the scrubber, by keyboard", async ({ page }) => {
+  await open(page, "/#engine=cpu&class=3&steps=400");
+  const button = (name) => page.getByRole("button", { name, exact: true });
+  await button("Pause").focus();
+  await page.keyboard.press("Enter");
+  await expect(stage(page)).toHaveAttribute("data-phase", "Paused");
+  await page.waitForTimeout(500);
+  const step = Number(await stage(page).getAttribute("data-step"));
+  await button("step").press("Enter");
+  await expect(stage(page)).toHaveAttribute("data-step", String(step + 1));
+  const newest = await pixels(page);
+  const scrubber = page.getByLabel("Frame of the chain");
+  await scrubber.press("Home");
+  await expect(page.getByLabel("Step", { exact: true })).toHaveText("step 0 / 400");
+  expect(await pixels(page)).not.toEqual(newest);
+  await button("reset").press("Enter");
+  await expect(stage(page)).toHaveAttribute("data-step", "0");
+  await button("Play").press("Enter");
+  await expect(stage(page)).toHaveAttribute("data-phase", "Running");
+});
+
+test("under reduced motion nothing starts by itself", async ({ page }) => {
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  await open(page, "/#engine=cpu&steps=2");
+  await expect(page.locator("[data-progress]")).toContainText("ready");
+  await expect(stage(page)).toHaveAttribute("data-phase", "Empty");
+  await page.getByRole("button", { name: "Play" }).click();
+  await finished(page);
+});
+
+test("the picture is saved as a PNG", async ({ page }) => {
+  await open(page, "/#engine=cpu&class=1&seed=5&steps=2");
+  await finished(page);
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "save PNG" }).click();
+  expect((await download).suggestedFilename()).toBe("basin-5-2.png");
+});
+
+test("the GPU engine agrees with the CPU engine after some steps", async ({ page }) => {
+  // Software WebGPU: right, and slow, hence the smallest model and few steps.
+  const chain = `model=${UNTRAINED}&class=1&seed=3&steps=4&step=0.5&noise=0.005&start=noise`;
+  await open(page, `/#engine=gpu&${chain}`);
+  await finished(page);
+  await expect(engine(page)).toHaveAttribute("data-engine", "GPU");
+  await openPanel(page, "engine");
+  const difference = Number(await page.locator("[data-self-test]").getAttribute("data-self-test"));
+  expect(difference).toBeGreaterThan(0);
+  expect(difference).toBeLessThan(1e-3);
+  const gpu = { pixels: await pixels(page), energies: await energies(page) };
+
+  await page.goto("about:blank");
+  await open(page, `/#engine=cpu&${chain}`);
+  await finished(page);
+  await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
+  const cpu = { pixels: await pixels(page), energies: await energies(page) };
+  // One of 255 levels, and the last digit shown.
+  const differences = gpu.pixels[0].map((value, i) => Math.abs(value - cpu.pixels[0][i]));
+  expect(Math.max(...differences)).toBeLessThanOrEqual(1);
+  expect(Math.abs(gpu.energies.end - cpu.energies.end)).toBeLessThanOrEqual(0.011);
+});
+
+test("only the engine in use is fetched, and software WebGPU is not chosen by itself", async ({ page }) => {
+  const fetched = [];
+  page.on("request", (request) => fetched.push(new URL(request.url()).pathname));
+  await open(page, "/#class=0&steps=1");
+  await finished(page);
+  expect(fetched).toContain("/basin-cpu_bg.wasm");
+  expect(fetched).not.toContain("/basin-gpu_bg.wasm");
+  await openPanel(page, "engine");
+  await expect(page.locator(".reason")).toContainText(/software|no WebGPU|no graphics adapter/);
+});

@@ -1,0 +1,81 @@
+import { readFile } from "node:fs/promises";
+import { expect, test } from "@playwright/test";
+import { engine, finished, notice, open, openPanel, stage, UNTRAINED } from "./page.mjs";
+
+const fixture = new URL("./fixtures/untrained.safetensors", import.meta.url).pathname;
+
+async function give(page, name, buffer) {
+  await openPanel(page, "model");
+  const input = page.getByLabel("a model file");
+  await input.setInputFiles({ name, mimeType: "application/octet-stream", buffer });
+  await openPanel(page, "model");
+}
+
+test("a broken file shows the loader's words and the model before it goes on", async ({ page }) => {
+  const violations = await open(page, "/#engine=cpu&class=1&steps=3");
+  await finished(page);
+  const name = await page.locator("[data-model-name]").textContent();
+  const sound = await readFile(fixture);
+  await give(page, "cut.safetensors", sound.subarray(0, 5000));
+  await expect(notice(page).last()).toContainText(/cut\.safetensors: .*5000.*The model before it stays/);
+  await expect(page.locator("[data-model-name]")).toHaveText(name);
+  await page.getByRole("button", { name: "Bag" }).click();
+  await finished(page);
+  expect(violations).toEqual([]);
+});
+
+test("a model file of the visitor's is used, and a link to it says what it cannot carry", async ({ page }) => {
+  await open(page, "/#engine=cpu&steps=3");
+  await finished(page);
+  await give(page, "mine.safetensors", await readFile(fixture));
+  await expect(page.getByRole("button", { name: "gamma" })).toBeVisible();
+  await page.getByRole("button", { name: "gamma" }).click();
+  await finished(page);
+  expect(page.url()).toContain("model=file:mine.safetensors");
+  await page.reload();
+  await expect(notice(page)).toContainText("mine.safetensors");
+  await expect(page.getByRole("button", { name: "Trouser" })).toBeVisible();
+});
+
+test("?model= names a model, and the address keeps it", async ({ page, baseURL }) => {
+  const url = new URL(UNTRAINED, baseURL).href;
+  await open(page, `/?model=${encodeURIComponent(url)}#engine=cpu&steps=3`);
+  await expect(page.locator("[data-model-name]")).toHaveText("untrained");
+  await finished(page);
+  expect(page.url()).toContain(`#tab=dream&model=${url}&`);
+});
+
+test("an address with no model behind it is named, and the bundled model takes over", async ({ page }) => {
+  await open(page, "/?model=/fixtures/none.safetensors#engine=cpu&steps=2");
+  await expect(notice(page)).toContainText("/fixtures/none.safetensors: the server answered 404");
+  await finished(page);
+});
+
+test("an engine that crashes is started again and the chain goes on", async ({ page }) => {
+  await open(page, "/#engine=cpu&class=4&seed=11&steps=150");
+  await expect.poll(async () => Number(await stage(page).getAttribute("data-step"))).toBeGreaterThan(10);
+  const [worker] = page.workers();
+  await worker.evaluate(() => setTimeout(() => { throw new Error("pulled the plug"); }));
+  await expect(notice(page)).toContainText(/CPU engine stopped .*pulled the plug.* goes on from step \d\d/);
+  await finished(page);
+  await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
+});
+
+test("a lost GPU device is told, and the chain goes on", async ({ page }) => {
+  // The worker's own device, kept where the test can destroy it.
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const keep = `
+      const request = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...given) {
+        return (self.lastDevice = await request.apply(this, given));
+      };
+    `;
+    await route.fulfill({ response, body: keep + (await response.text()) });
+  });
+  await open(page, `/#engine=gpu&model=${UNTRAINED}&class=1&seed=3&steps=6&step=0.5&noise=0&start=noise`);
+  await expect(stage(page)).toHaveAttribute("data-step", /[1-9]/, { timeout: 120_000 });
+  await page.workers()[0].evaluate(() => self.lastDevice.destroy());
+  await expect(notice(page)).toContainText(/GPU engine stopped/, { timeout: 150_000 });
+  await finished(page);
+});

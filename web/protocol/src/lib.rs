@@ -1,0 +1,260 @@
+//! What the page and its workers say to each other.
+//!
+//! A message is a [`Request`] or a [`Reply`] as JSON, with one array of bytes or numbers beside it
+//! where the variant says so. The page asks and the worker answers, one step at a time: a chain
+//! that is not asked for its next step is paused.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// From the page to a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Read the model file beside this message, and use it if it is sound.
+    /// Answered by [`Reply::Loaded`] or [`Reply::Refused`].
+    Load,
+    /// Begin a chain; where it starts from an image, that image is beside this message.
+    /// Not answered, unless refused.
+    Begin {
+        /// Names the chain in later messages.
+        chain: u32,
+        /// The chain.
+        plan: Plan,
+    },
+    /// Show the images as they are, then take a step. Answered by [`Reply::Frame`].
+    Advance {
+        /// Which chain; another than the last begun is not answered.
+        chain: u32,
+    },
+}
+
+/// From a worker to the page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// The engine's program is on its way.
+    Fetching {
+        /// Bytes that arrived.
+        loaded: u64,
+        /// Bytes in all, where the server says so and does not compress.
+        total: Option<u64>,
+    },
+    /// The program is here and being compiled.
+    Compiling,
+    /// The engine runs and waits for a model.
+    Ready,
+    /// The model is in use. Beside it: the class means, `[classes, channels, size, size]`.
+    Loaded {
+        /// What the file says of the model.
+        model: Box<Model>,
+        /// How far this engine is from the numbers in the file.
+        self_test: SelfTest,
+    },
+    /// The model file cannot be used; the model before it, if any, still is.
+    Refused {
+        /// The loader's own words.
+        message: String,
+    },
+    /// Beside it: the images, `[batch, channels, size, size]`, then their logits,
+    /// `[batch, classes]`.
+    Frame {
+        /// Which chain.
+        chain: u32,
+        /// Steps that led to these images.
+        step: u64,
+        /// What the step after them took.
+        milliseconds: f64,
+    },
+    /// The engine stopped and must be started again.
+    Crashed {
+        /// Why, as far as is known.
+        message: String,
+    },
+}
+
+/// All that determines a chain, beside the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The random seed, of start and steps both.
+    pub seed: u32,
+    /// The intended class of each image.
+    pub classes: Vec<usize>,
+    /// Which energy is descended.
+    pub energy: EnergyKind,
+    /// The step.
+    pub sampler: Sampler,
+    /// Where it starts.
+    pub origin: Origin,
+}
+
+/// Where a chain starts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Uniform noise.
+    Noise,
+    /// The class Gaussian.
+    Class,
+    /// The images beside the request, with Gaussian noise of this deviation, clipped to [0, 1].
+    Image {
+        /// Standard deviation of the noise, in [0, 1] pixel units.
+        noise: f32,
+    },
+    /// The images beside the request, which are what this many steps led to.
+    Resume {
+        /// Steps taken.
+        step: u64,
+    },
+}
+
+/// Which energy a chain descends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnergyKind {
+    /// E(x, y)
+    Joint,
+    /// E(x)
+    Marginal,
+    /// E(x, y) − E(x)
+    Conditional,
+}
+
+/// A step of Langevin dynamics; the fields of `basin_shared::samplers::Sgld`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampler {
+    /// Factor of the gradient.
+    pub step_size: f32,
+    /// Standard deviation of each step's noise.
+    pub noise_std: f32,
+    /// Share of the velocity that a step keeps.
+    pub friction: f32,
+    /// What is done to the gradient first.
+    pub gradient: Gradient,
+    /// Whether pixels are kept in [0, 1].
+    pub clamp: bool,
+}
+
+/// What is done to a gradient before a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gradient {
+    /// Nothing.
+    Raw,
+    /// Each component is clamped to ± this.
+    Clamp(f32),
+    /// It is divided by its L2 norm.
+    Normalize,
+}
+
+/// Settings that a model recommends.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recommended {
+    /// Which energy is descended.
+    pub energy: EnergyKind,
+    /// Steps of a chain.
+    pub steps: u32,
+    /// Whether chains start at the class Gaussian, rather than at noise.
+    pub from_class: bool,
+    /// The step.
+    pub sampler: Sampler,
+}
+
+/// What a model file says of its model, as far as the page shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// A name for people.
+    pub name: String,
+    /// The network in a few words.
+    pub architecture: String,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Height and width of an image.
+    pub size: usize,
+    /// What each logit stands for.
+    pub class_names: Vec<String>,
+    /// What it was trained on.
+    pub data_set: String,
+    /// How.
+    pub method: String,
+    /// The recipe, TOML.
+    pub recipe: String,
+    /// What was measured, by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// To draw a class.
+    pub generation: Recommended,
+    /// To clean a noisy image.
+    pub denoising: Recommended,
+    /// Of the weights.
+    pub licence: String,
+    /// Who made it.
+    pub author: String,
+    /// The version of Basin that wrote the file.
+    pub basin_version: String,
+    /// SHA-256 of the tensor data.
+    pub weights_sha256: String,
+    /// Length of the file in bytes.
+    pub file_length: usize,
+}
+
+/// Largest differences between what an engine computed and what the model file holds, each as a
+/// share of the largest number of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// Of the logits.
+    pub logits: f32,
+    /// Of the gradient with respect to the images.
+    pub gradient: f32,
+}
+
+impl SelfTest {
+    /// What an engine may differ by. Single precision in another order of summation differs by
+    /// about 1e-5 here; a shader that did not run differs by about 1.
+    pub const TOLERANCE: f32 = 1e-2;
+
+    /// The larger of the two.
+    pub fn largest(&self) -> f32 {
+        // Not `max`, which would drop a NaN.
+        if self.logits > self.gradient || self.logits.is_nan() {
+            self.logits
+        } else {
+            self.gradient
+        }
+    }
+
+    /// Whether the engine may be used.
+    pub fn passed(&self) -> bool {
+        self.logits <= Self::TOLERANCE && self.gradient <= Self::TOLERANCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_that_is_not_a_number_fails_the_self_test() {
+        let nan = SelfTest {
+            logits: f32::NAN,
+            gradient: 0.0,
+        };
+        assert!(!nan.passed() && nan.largest().is_nan());
+        assert!(
+            !SelfTest {
+                logits: 0.0,
+                gradient: f32::NAN
+            }
+            .passed()
+        );
+        assert!(
+            SelfTest {
+                logits: 1e-5,
+                gradient: 3e-5
+            }
+            .passed()
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! The arrangement of the page, and what concerns all of it: the address, files dropped or pasted.
+
+use leptos::{ev, prelude::*};
+use wasm_bindgen::JsCast;
+use wasm_bindgen::JsValue;
+
+use crate::{
+    address::{ModelSource, Settings, Tab},
+    denoise::DenoiseTab,
+    dream::DreamTab,
+    engine_panel::{self, EnginePanel},
+    lab::Lab,
+    model_card::{self, ModelCard},
+};
+
+/// The page.
+#[component]
+pub fn App() -> impl IntoView {
+    let (settings, faults) = read_address();
+    let lab = Lab::new(settings);
+    provide_context(lab);
+    for fault in faults {
+        lab.tell(false, format!("The link: {fault}. The default is used."));
+    }
+    write_address(lab);
+    let follow = window_event_listener(ev::hashchange, move |_| follow_address(lab));
+    let drop = take_dropped(lab);
+    let paste = window_event_listener(ev::paste, move |event| {
+        if let Some(file) = first_file(event.clipboard_data()) {
+            lab.take_file(file);
+        }
+    });
+    on_cleanup(move || {
+        follow.remove();
+        paste.remove();
+        drop.into_iter().for_each(|listener| listener.remove());
+    });
+    lab.open();
+
+    let tab = Memo::new(move |_| lab.settings.with(|settings| settings.tab));
+    let show = move |tab| {
+        lab.pause();
+        lab.settings.update(|settings| settings.tab = tab);
+        let fresh = lab
+            .chain()
+            .with_untracked(|chain| chain.phase == crate::chain::Phase::Empty);
+        if fresh {
+            lab.restart();
+        }
+    };
+    let model_chip = move || lab.model.with(|model| model_card::chip(model.as_deref()));
+    let engine_chip = move || lab.engine.with(engine_panel::chip);
+    let kind = move || lab.engine.with(|engine| engine.kind.label());
+    view! {
+        <header>
+            <h1>"Basin"</h1>
+            <p class="tagline">"a classifier, dreaming"</p>
+            <details class="chip-panel" name="panel">
+                <summary data-chip="model">{model_chip}</summary>
+                <div class="panel"><ModelCard /></div>
+            </details>
+            <details class="chip-panel" name="panel">
+                <summary data-chip="engine" data-engine=kind>{engine_chip}</summary>
+                <div class="panel"><EnginePanel /></div>
+            </details>
+        </header>
+        <main>
+            <div class="tabs" role="group" aria-label="What to do">
+                {[("Dream", Tab::Dream), ("Denoise", Tab::Denoise)].map(|(name, this)| view! {
+                    <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{name}</button>
+                }).collect_view()}
+            </div>
+            {move || match tab.get() {
+                Tab::Dream => view! { <DreamTab /> }.into_any(),
+                Tab::Denoise => view! { <DenoiseTab /> }.into_any(),
+            }}
+        </main>
+    }
+}
+
+/// What the address asks for. `?model=` names a model too, as one writes it by hand.
+fn read_address() -> (Settings, Vec<String>) {
+    let location = window().location();
+    let (mut settings, faults) = Settings::from_hash(&location.hash().unwrap_or_default());
+    let query = location.search().unwrap_or_default();
+    let asked = web_sys::UrlSearchParams::new_with_str(&query)
+        .ok()
+        .and_then(|query| query.get("model"));
+    if let (Some(url), ModelSource::Bundled) =
+        (asked.filter(|url| !url.is_empty()), &settings.model)
+    {
+        settings.model = ModelSource::Url(url);
+    }
+    (settings, faults)
+}
+
+/// Keeps the address bar at what is on screen.
+fn write_address(lab: Lab) {
+    Effect::new(move || {
+        let model = lab.model.get();
+        // Before that, the link that was opened says more than the page knows.
+        let Some(in_use) = model else { return };
+        let hash = lab
+            .settings
+            .with(|settings| settings.to_hash(Some(&in_use.model)));
+        let location = window().location();
+        // `?model=` is in the hash from here on.
+        let path = location.pathname().unwrap_or_default();
+        let address = format!("{path}#{hash}");
+        if let Ok(history) = window().history() {
+            let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&address));
+        }
+    });
+}
+
+/// A link pasted over the present one.
+fn follow_address(lab: Lab) {
+    let (settings, faults) = read_address();
+    for fault in faults {
+        lab.tell(false, format!("The link: {fault}. The default is used."));
+    }
+    let before = lab.settings.get_untracked();
+    let (other_model, other_engine) = (
+        settings.model != before.model,
+        settings.engine != before.engine,
+    );
+    lab.settings.set(Settings {
+        model: before.model,
+        ..settings.clone()
+    });
+    if other_engine {
+        lab.choose_engine();
+    }
+    if other_model {
+        lab.fetch_model(settings.model);
+    } else {
+        lab.restart();
+    }
+}
+
+fn take_dropped(lab: Lab) -> [WindowListenerHandle; 2] {
+    [
+        // Otherwise the browser opens what is dropped.
+        window_event_listener(ev::dragover, |event| event.prevent_default()),
+        window_event_listener(ev::drop, move |event| {
+            event.prevent_default();
+            if let Some(file) = first_file(event.data_transfer()) {
+                lab.take_file(file);
+            }
+        }),
+    ]
+}
+
+fn first_file(data: Option<web_sys::DataTransfer>) -> Option<web_sys::File> {
+    data?.files()?.get(0).map(JsCast::unchecked_into)
+}

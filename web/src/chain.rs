@@ -1,0 +1,261 @@
+//! A chain as the page knows it: what was asked for, what arrived, what is shown. Plain state; the
+//! tensors are the worker's.
+
+use std::sync::Arc;
+
+use basin_protocol::{EnergyKind, Origin, Plan};
+
+use crate::energies;
+
+/// Most frames kept for the scrubber. When there are more, every other one is dropped.
+const MOST_KEPT: usize = 64;
+
+/// The images after some steps, and their logits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    pub step: u64,
+    /// `[batch, channels, size, size]`
+    pub pixels: Arc<[f32]>,
+    /// `[batch, classes]`
+    pub logits: Arc<[f32]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing was begun.
+    Empty,
+    Running,
+    Paused,
+    /// All steps are taken.
+    Finished,
+    /// The numbers left what single precision holds.
+    RanAway,
+}
+
+/// A chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Its name in messages.
+    pub id: u32,
+    pub plan: Plan,
+    /// The images that the plan starts from, where it does from any.
+    pub given: Arc<[f32]>,
+    /// Steps to take.
+    pub goal: u64,
+    pub phase: Phase,
+    pub newest: Option<Frame>,
+    /// Some of the frames before, oldest first; every `every` steps.
+    pub kept: Vec<Frame>,
+    every: u64,
+    /// The energy of each image after each number of steps from 0 on: `[steps][batch]`.
+    pub energies: Vec<Vec<f32>>,
+    /// Which of `kept` is looked at, instead of the newest.
+    pub scrubbed: Option<usize>,
+    /// What each step took.
+    milliseconds: Vec<f64>,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        let sampler = basin_protocol::Sampler {
+            step_size: 0.0,
+            noise_std: 0.0,
+            friction: 0.0,
+            gradient: basin_protocol::Gradient::Raw,
+            clamp: true,
+        };
+        let (energy, origin) = (EnergyKind::Joint, Origin::Noise);
+        let plan = Plan {
+            seed: 0,
+            classes: Vec::new(),
+            energy,
+            sampler,
+            origin,
+        };
+        Self::new(0, plan, Arc::default(), 0, Phase::Empty)
+    }
+}
+
+impl Chain {
+    /// A chain about to be begun.
+    pub fn new(id: u32, plan: Plan, given: Arc<[f32]>, goal: u64, phase: Phase) -> Self {
+        Self {
+            id,
+            plan,
+            given,
+            goal,
+            phase,
+            newest: None,
+            kept: Vec::new(),
+            every: 1,
+            energies: Vec::new(),
+            scrubbed: None,
+            milliseconds: Vec::new(),
+        }
+    }
+
+    /// Takes in a frame of this chain, and the time that the step after it took.
+    pub fn receive(&mut self, frame: Frame, milliseconds: f64) {
+        let classes = frame.logits.len() / self.plan.classes.len();
+        let rows = frame.logits.chunks(classes).zip(&self.plan.classes);
+        let energies: Vec<f32> = rows
+            .map(|(row, &y)| energies::of(self.plan.energy, row, y))
+            .collect();
+        let sound = energies
+            .iter()
+            .chain(frame.pixels.iter())
+            .all(|v| v.is_finite());
+        if !sound {
+            self.phase = Phase::RanAway;
+            return;
+        }
+        // A chain that goes on after an interruption shows its last images again.
+        self.energies.truncate(frame.step as usize);
+        self.energies.push(energies);
+        self.milliseconds.push(milliseconds);
+        self.kept.retain(|kept| kept.step < frame.step);
+        if frame.step.is_multiple_of(self.every) {
+            self.kept.push(frame.clone());
+            if self.kept.len() > MOST_KEPT {
+                self.every *= 2;
+                self.kept
+                    .retain(|kept| kept.step.is_multiple_of(self.every));
+            }
+        }
+        if frame.step >= self.goal {
+            self.phase = Phase::Finished;
+        }
+        self.newest = Some(frame);
+    }
+
+    /// The frame to show.
+    pub fn shown(&self) -> Option<&Frame> {
+        self.scrubbed
+            .and_then(|index| self.kept.get(index))
+            .or(self.newest.as_ref())
+    }
+
+    /// The first of its frames, before any step.
+    pub fn first(&self) -> Option<&Frame> {
+        self.kept.first().filter(|frame| frame.step == 0)
+    }
+
+    /// Steps that led to the newest frame.
+    pub fn step(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |frame| frame.step)
+    }
+
+    /// How to begin it again where it stands, and from which images.
+    pub fn resumption(&self) -> (Plan, Arc<[f32]>) {
+        match &self.newest {
+            Some(frame) => {
+                let origin = Origin::Resume { step: frame.step };
+                (
+                    Plan {
+                        origin,
+                        ..self.plan.clone()
+                    },
+                    frame.pixels.clone(),
+                )
+            }
+            None => (self.plan.clone(), self.given.clone()),
+        }
+    }
+
+    /// Median time of its steps; the first compiles and warms up, so it counts only if alone.
+    pub fn milliseconds(&self) -> Option<f64> {
+        let mut times = self
+            .milliseconds
+            .get(1..)
+            .filter(|t| !t.is_empty())?
+            .to_vec();
+        times.sort_by(f64::total_cmp);
+        Some(times[times.len() / 2])
+    }
+
+    /// The energy over the steps, averaged over the images.
+    pub fn mean_energy(&self, step: usize) -> Option<f32> {
+        let energies = self.energies.get(step)?;
+        Some(energies.iter().sum::<f32>() / energies.len() as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::model;
+
+    fn chain(goal: u64) -> Chain {
+        let (plan, _) = crate::address::Dream::default().plan(&model());
+        Chain::new(1, plan, Arc::default(), goal, Phase::Running)
+    }
+
+    fn frame(step: u64) -> Frame {
+        let logit = step as f32;
+        Frame {
+            step,
+            pixels: vec![0.5; 4].into(),
+            logits: vec![0.0, 0.0, logit].into(),
+        }
+    }
+
+    #[test]
+    fn it_finishes_at_its_goal_and_knows_its_energies() {
+        let mut chain = chain(3);
+        for step in 0..=3 {
+            assert_eq!(chain.phase, Phase::Running);
+            chain.receive(frame(step), 1.0);
+        }
+        assert_eq!(chain.phase, Phase::Finished);
+        assert_eq!(chain.energies, [[0.0], [-1.0], [-2.0], [-3.0]]);
+        assert_eq!(chain.mean_energy(2), Some(-2.0));
+    }
+
+    #[test]
+    fn frames_are_thinned_evenly_and_the_newest_is_never_lost() {
+        let mut chain = chain(1000);
+        for step in 0..=777 {
+            chain.receive(frame(step), 1.0);
+        }
+        assert!(chain.kept.len() <= MOST_KEPT && chain.kept.len() >= MOST_KEPT / 2 - 1);
+        let gaps: Vec<u64> = chain
+            .kept
+            .windows(2)
+            .map(|w| w[1].step - w[0].step)
+            .collect();
+        assert!(gaps.iter().all(|&gap| gap == gaps[0]), "{gaps:?}");
+        assert_eq!(chain.shown().unwrap().step, 777);
+        chain.scrubbed = Some(0);
+        assert_eq!(chain.shown().unwrap().step, 0);
+    }
+
+    #[test]
+    fn it_goes_on_from_its_last_images() {
+        let mut chain = chain(10);
+        assert_eq!(chain.resumption().0, chain.plan);
+        for step in 0..=4 {
+            chain.receive(frame(step), 1.0);
+        }
+        assert_eq!(chain.resumption().0.origin, Origin::Resume { step: 4 });
+        // The worker shows step 4 again, which must not count twice.
+        chain.receive(frame(4), 1.0);
+        chain.receive(frame(5), 1.0);
+        assert_eq!(chain.energies.len(), 6);
+        let steps: Vec<u64> = chain.kept.iter().map(|frame| frame.step).collect();
+        assert_eq!(steps, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn numbers_that_are_none_stop_it_at_the_last_good_frame() {
+        let mut chain = chain(10);
+        chain.receive(frame(0), 1.0);
+        chain.receive(
+            Frame {
+                logits: vec![f32::NAN; 3].into(),
+                ..frame(1)
+            },
+            1.0,
+        );
+        assert_eq!((chain.phase, chain.step()), (Phase::RanAway, 0));
+    }
+}

@@ -1,0 +1,394 @@
+//! Picking a class and watching it form.
+
+use std::sync::Arc;
+
+use basin_protocol::EnergyKind;
+use leptos::prelude::*;
+
+use crate::{
+    address::{self, ClassChoice, Dream, MOST_STEPS, StartChoice},
+    curve::{Curve, Probabilities},
+    explanation::Explanation,
+    images::{self, Shape},
+    lab::Lab,
+    stage::{Lines, NumberField, Picture, Transport},
+};
+
+/// The tab.
+#[component]
+pub fn DreamTab() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let chain = lab.dream;
+    let looked_at = RwSignal::new(0);
+    let count = Memo::new(move |_| chain.with(|chain| chain.plan.classes.len().max(1)));
+    let pictures = move || {
+        let one = count.get() == 1;
+        (0..count.get())
+            .map(|image| {
+                let pixels = Signal::derive(move || image_of(lab, image));
+                let label = Signal::derive(move || label_of(lab, image));
+                let picture = view! { <Picture pixels label /> };
+                match one {
+                    true => picture.into_any(),
+                    false => view! {
+                        <button
+                            class="tile"
+                            aria-pressed=move || (looked_at.get() == image).to_string()
+                            on:click=move |_| looked_at.set(image)
+                        >
+                            {picture}
+                        </button>
+                    }
+                    .into_any(),
+                }
+            })
+            .collect_view()
+    };
+    let grid = move || match count.get() {
+        1 => "pictures one",
+        4 => "pictures four",
+        10 => "pictures ten",
+        _ => "pictures many",
+    };
+    let waiting = move || chain.with(|chain| chain.newest.is_none());
+    view! {
+        <div class="desk">
+            <section class="stage" aria-label="Stage" data-step=move || chain.with(|c| c.step()) data-phase=move || format!("{:?}", chain.with(|c| c.phase))>
+                <div class=grid class:waiting=waiting>
+                    {pictures}
+                    {move || waiting().then(|| view! {
+                        <img class="prepared" src="samples/dream.png" alt="" />
+                        <p class="prepared-note">"drawn earlier, while this page loads"</p>
+                    })}
+                </div>
+                <Transport chain />
+                <Lines />
+            </section>
+            <Choices />
+            <div class="readings">
+                <Curve chain />
+                <Probabilities chain image=looked_at />
+            </div>
+        </div>
+        <Explanation chain />
+    }
+}
+
+fn image_of(lab: Lab, image: usize) -> Option<(Shape, Arc<[f32]>)> {
+    let shape = lab
+        .model
+        .with(|model| model.as_ref().map(|model| model.shape()))?;
+    let pixels = lab.dream.with(|chain| {
+        let frame = chain.shown()?;
+        frame.pixels.chunks(shape.len()).nth(image).map(Arc::from)
+    })?;
+    Some((shape, pixels))
+}
+
+fn label_of(lab: Lab, image: usize) -> String {
+    let class = lab
+        .dream
+        .with(|chain| chain.plan.classes.get(image).copied());
+    let name = class.and_then(|class| {
+        lab.model.with(|m| {
+            m.as_ref()
+                .and_then(|m| m.model.class_names.get(class).cloned())
+        })
+    });
+    format!("Dream of {}", name.unwrap_or_else(|| "a class".into()))
+}
+
+/// What to dream of, and how.
+#[component]
+fn Choices() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    // Whatever determines the chain begins it again.
+    let change = move |change: &dyn Fn(&mut Dream)| {
+        lab.settings.update(|settings| change(&mut settings.dream));
+        lab.restart();
+    };
+    let dream = move || lab.settings.with(|settings| settings.dream.clone());
+    let locked = RwSignal::new(false);
+    let roll = move |_| {
+        let seed = (js_sys::Math::random() * 1e4) as u32;
+        change(&move |dream| dream.seed = seed);
+    };
+    let pick = move |class: ClassChoice| {
+        // Another class is another dream; a lock keeps the noise it starts from.
+        let seed = (js_sys::Math::random() * 1e4) as u32;
+        let again = dream().class == class && !locked.get_untracked();
+        change(&move |dream| {
+            dream.class = class;
+            if again {
+                dream.seed = seed;
+            }
+        });
+    };
+    let start = move || {
+        lab.model
+            .with(|m| m.as_ref().map(|m| dream().start(&m.model)))
+    };
+    let copied = RwSignal::new(false);
+    let copy = move |_| {
+        let window = web_sys::window().expect("the page has a window");
+        let href = window.location().href().unwrap_or_default();
+        let promise = window.navigator().clipboard().write_text(&href);
+        leptos::task::spawn_local(async move {
+            match wasm_bindgen_futures::JsFuture::from(promise).await {
+                Ok(_) => copied.set(true),
+                Err(_) => lab.tell(
+                    false,
+                    "The browser does not let the page copy: the address bar has the link.",
+                ),
+            }
+            set_timeout(move || copied.set(false), std::time::Duration::from_secs(2));
+        });
+    };
+    let save = move |_| {
+        let Some(shape) = lab.model.with(|m| m.as_ref().map(|m| m.shape())) else {
+            return;
+        };
+        let Some(frame) = lab.dream.with(|chain| chain.shown().cloned()) else {
+            return;
+        };
+        let Dream { seed, .. } = dream();
+        let columns = lab.dream.with(|chain| match chain.plan.classes.len() {
+            10 => 5,
+            16 => 4,
+            n => n.min(4),
+        });
+        images::save_png(
+            shape,
+            &frame.pixels,
+            columns,
+            &format!("basin-{seed}-{}.png", frame.step),
+        );
+    };
+    view! {
+        <section class="choices" aria-label="What should it dream of?">
+            <h2>"What should it dream of?"</h2>
+            <div class="chips" role="group" aria-label="Class">
+                <For
+                    each=move || classes(lab).into_iter().enumerate()
+                    key=|(i, (name, _))| (*i, name.clone())
+                    children=move |(i, (name, _))| {
+                        let mean = Signal::derive(move || classes(lab).get(i).and_then(|(_, mean)| mean.clone()));
+                        let name_again = name.clone();
+                        let label = Signal::derive(move || format!("Mean image of {name_again}"));
+                        view! {
+                            <button
+                                class=format!("chip class-{}", i % 10)
+                                aria-pressed=move || (dream().class == ClassChoice::One(i)).to_string()
+                                on:click=move |_| pick(ClassChoice::One(i))
+                            >
+                                <span class="mean" aria-hidden="true">
+                                    {move || match mean.with(Option::is_some) {
+                                        true => view! { <Picture pixels=mean label /> }.into_any(),
+                                        false => view! { <img class="picture" src=format!("samples/class-{i}.png") alt="" /> }.into_any(),
+                                    }}
+                                </span>
+                                <span class="name">{name}</span>
+                            </button>
+                        }
+                    }
+                />
+                <button
+                    class="chip all"
+                    aria-pressed=move || (dream().class == ClassChoice::All).to_string()
+                    on:click=move |_| pick(ClassChoice::All)
+                >
+                    "all at once"
+                </button>
+            </div>
+
+            <div class="row">
+                <NumberField
+                    label="seed"
+                    value=Signal::derive(move || dream().seed.to_string())
+                    set=move |seed| change(&move |dream| dream.seed = seed as u32)
+                    min=0.0 max=4294967295.0 step="1"
+                />
+                <button class="dice" on:click=roll title="Another seed" aria-label="Roll another seed">
+                    <span aria-hidden="true">"⚄"</span>
+                </button>
+                <label class="check">
+                    <input type="checkbox" prop:checked=locked on:change=move |event| locked.set(event_target_checked(&event)) />
+                    <span>"lock"</span>
+                </label>
+                <label class="field">
+                    <span>"images"</span>
+                    <select
+                        prop:value=move || dream().images.to_string()
+                        disabled=move || dream().class == ClassChoice::All
+                        on:change=move |event| {
+                            let images = event_target_value(&event).parse().unwrap_or(1);
+                            change(&move |dream| dream.images = images);
+                        }
+                    >
+                        <option value="1">"1"</option>
+                        <option value="4">"4"</option>
+                        <option value="16">"16"</option>
+                    </select>
+                </label>
+            </div>
+
+            <fieldset class="row starts">
+                <legend>"start from"</legend>
+                {[("noise", StartChoice::Noise), ("class", StartChoice::Class)].map(|(name, choice)| view! {
+                    <label class="check">
+                        <input
+                            type="radio" name="start" value=name
+                            prop:checked=move || start() == Some(choice)
+                            on:change=move |_| change(&move |dream| dream.start = Some(choice))
+                        />
+                        <span>{name}</span>
+                    </label>
+                }).collect_view()}
+                <FileButton label="my image" accept="image/png,image/jpeg,image/webp" />
+                {move || (start() == Some(StartChoice::Image)).then(|| view! { <span class="hint">"from your image"</span> })}
+            </fieldset>
+
+            <details class="sampler">
+                <summary>"sampler"</summary>
+                <SamplerFields />
+            </details>
+
+            <div class="row actions">
+                <button on:click=save>"save PNG"</button>
+                <button on:click=copy>{move || if copied.get() { "copied" } else { "copy link" }}</button>
+            </div>
+        </section>
+    }
+}
+
+/// Names and mean images of the classes.
+fn classes(lab: Lab) -> Vec<(String, Option<(Shape, Arc<[f32]>)>)> {
+    lab.model.with(|in_use| {
+        let Some(in_use) = in_use else {
+            return FASHION
+                .iter()
+                .map(|name| ((*name).to_owned(), None))
+                .collect();
+        };
+        let means = in_use.means.chunks(in_use.shape().len());
+        let pictures = means.map(|mean| Some((in_use.shape(), mean.into())));
+        in_use
+            .model
+            .class_names
+            .iter()
+            .cloned()
+            .zip(pictures)
+            .collect()
+    })
+}
+
+/// The bundled model's classes, for the moment before it is here.
+const FASHION: [&str; 10] = [
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+/// Numbers of the sampler.
+#[component]
+fn SamplerFields() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let plan = move || {
+        let dream = lab.settings.with(|settings| settings.dream.clone());
+        lab.model
+            .with(|model| model.as_ref().map(|model| dream.plan(&model.model)))
+    };
+    let text = move |read: fn(&basin_protocol::Plan, u32) -> String| {
+        Signal::derive(move || {
+            plan()
+                .map(|(plan, steps)| read(&plan, steps))
+                .unwrap_or_default()
+        })
+    };
+    let change = move |change: &dyn Fn(&mut Dream)| {
+        lab.settings.update(|settings| change(&mut settings.dream));
+        lab.restart();
+    };
+    let set_energy = move |event| {
+        let energy = match event_target_value(&event).as_str() {
+            "marginal" => EnergyKind::Marginal,
+            "conditional" => EnergyKind::Conditional,
+            _ => EnergyKind::Joint,
+        };
+        change(&move |dream| dream.energy = Some(energy));
+    };
+    let quick = move |_| {
+        let Some(recommended) = lab.model.with(|m| m.as_ref().map(|m| m.model.generation)) else {
+            return;
+        };
+        change(&move |dream| {
+            *dream = Dream {
+                steps: Some((recommended.steps / 3).max(10)),
+                ..dream.recommended()
+            };
+        });
+    };
+    view! {
+        <div class="fields">
+            <NumberField
+                label="steps" value=text(|_, steps| steps.to_string())
+                set=move |steps| {
+                    lab.settings.update(|s| s.dream.steps = Some(steps as u32));
+                    lab.goal_changed();
+                }
+                min=1.0 max=f64::from(MOST_STEPS) step="1"
+            />
+            <NumberField
+                label="step size" value=text(|plan, _| plan.sampler.step_size.to_string())
+                set=move |v| change(&move |dream| dream.step_size = Some(v as f32)) min=0.0 max=1e4
+            />
+            <NumberField
+                label="noise" value=text(|plan, _| plan.sampler.noise_std.to_string())
+                set=move |v| change(&move |dream| dream.noise_std = Some(v as f32)) min=0.0 max=1.0
+            />
+            <NumberField
+                label="friction" value=text(|plan, _| plan.sampler.friction.to_string())
+                set=move |v| change(&move |dream| dream.friction = Some(v as f32)) min=0.0 max=0.99
+            />
+            <label class="field">
+                <span>"energy"</span>
+                <select prop:value=text(|plan, _| address::energy_name(plan.energy).into()) on:change=set_energy>
+                    <option value="joint">"E(x, y): this class"</option>
+                    <option value="marginal">"E(x): any image"</option>
+                    <option value="conditional">"E(y | x): no other class"</option>
+                </select>
+            </label>
+            <div class="row">
+                <button on:click=quick title="A third of the steps">"quick"</button>
+                <button on:click=move |_| change(&|dream| *dream = dream.recommended()) title="What the model recommends">"best"</button>
+            </div>
+        </div>
+    }
+}
+
+/// A button that takes a file.
+#[component]
+pub fn FileButton(label: &'static str, accept: &'static str) -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let chosen = move |event: web_sys::Event| {
+        let input: web_sys::HtmlInputElement = event_target(&event);
+        if let Some(file) = input.files().and_then(|files| files.get(0)) {
+            lab.take_file(file);
+        }
+        // The same file may be chosen again.
+        input.set_value("");
+    };
+    view! {
+        <label class="file">
+            <input type="file" accept=accept on:change=chosen />
+            <span>{label}</span>
+        </label>
+    }
+}

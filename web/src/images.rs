@@ -1,0 +1,201 @@
+//! Pixels: between a model's numbers and the browser's pictures.
+
+use wasm_bindgen::{Clamped, JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    Blob, CanvasRenderingContext2d, HtmlAnchorElement, HtmlCanvasElement, ImageBitmap, ImageData,
+};
+
+/// Channels, height and width of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub channels: usize,
+    pub size: usize,
+}
+
+impl Shape {
+    /// Numbers of one image.
+    pub fn len(self) -> usize {
+        self.channels * self.size * self.size
+    }
+
+    /// One image's numbers as red, green, blue and opacity.
+    pub fn rgba(self, pixels: &[f32]) -> Vec<u8> {
+        let plane = self.size * self.size;
+        let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+        let mut rgba = Vec::with_capacity(plane * 4);
+        for i in 0..plane {
+            let channel = |c: usize| byte(pixels[c.min(self.channels - 1) * plane + i]);
+            rgba.extend([channel(0), channel(1), channel(2), 255]);
+        }
+        rgba
+    }
+
+    /// The reverse; grey is BT.601 luma.
+    pub fn from_rgba(self, rgba: &[u8]) -> Vec<f32> {
+        let plane = self.size * self.size;
+        let channel = |i: usize, c: usize| rgba[i * 4 + c] as f32 / 255.0;
+        match self.channels {
+            1 => (0..plane)
+                .map(|i| {
+                    // Grey stays exactly what it was.
+                    let [r, g, b] = [0, 1, 2].map(|c| channel(i, c));
+                    if r == g && g == b {
+                        r
+                    } else {
+                        0.299 * r + 0.587 * g + 0.114 * b
+                    }
+                })
+                .collect(),
+            n => (0..n * plane)
+                .map(|i| channel(i % plane, (i / plane).min(3)))
+                .collect(),
+        }
+    }
+}
+
+/// Peak signal-to-noise ratio in decibel, of values in [0, 1].
+pub fn psnr(x: &[f32], clean: &[f32]) -> f32 {
+    let squares = x
+        .iter()
+        .zip(clean)
+        .map(|(a, b)| (a.clamp(0.0, 1.0) - b).powi(2));
+    let error = squares.sum::<f32>() / clean.len() as f32;
+    -10.0 * error.max(1e-10).log10()
+}
+
+/// The part of a picture that a square shows: left, top and side.
+fn square(width: f64, height: f64) -> (f64, f64, f64) {
+    let side = width.min(height);
+    ((width - side) / 2.0, (height - side) / 2.0, side)
+}
+
+/// Draws one image, a canvas pixel for each of its own.
+pub fn draw(canvas: &HtmlCanvasElement, shape: Shape, pixels: &[f32]) {
+    let size = shape.size as u32;
+    if canvas.width() != size || canvas.height() != size {
+        canvas.set_width(size);
+        canvas.set_height(size);
+    }
+    let rgba = shape.rgba(pixels);
+    let (Some(context), Ok(data)) = (
+        context(canvas),
+        ImageData::new_with_u8_clamped_array(Clamped(&rgba), size),
+    ) else {
+        return;
+    };
+    let _ = context.put_image_data(&data, 0.0, 0.0);
+}
+
+/// Decodes a picture in any format of the browser's and fits it to `shape`: its middle square,
+/// scaled.
+pub async fn decode(blob: &Blob, shape: Shape) -> Result<Vec<f32>, String> {
+    let not_a_picture = |_: JsValue| "this is no picture that the browser can read".to_owned();
+    let window = web_sys::window().expect("the page has a window");
+    let promise = window
+        .create_image_bitmap_with_blob(blob)
+        .map_err(not_a_picture)?;
+    let bitmap: ImageBitmap = JsFuture::from(promise)
+        .await
+        .map_err(not_a_picture)?
+        .unchecked_into();
+    let canvas = new_canvas(shape.size as u32, shape.size as u32);
+    let context = context(&canvas).ok_or("the browser gives no canvas")?;
+    context.set_image_smoothing_enabled(true);
+    let _ = js_sys::Reflect::set(&context, &"imageSmoothingQuality".into(), &"high".into());
+    let (left, top, side) = square(bitmap.width().into(), bitmap.height().into());
+    let size = shape.size as f64;
+    context
+        .draw_image_with_image_bitmap_and_sw_and_sh_and_dx_and_dy_and_dw_and_dh(
+            &bitmap, left, top, side, side, 0.0, 0.0, size, size,
+        )
+        .map_err(not_a_picture)?;
+    let data = context
+        .get_image_data(0.0, 0.0, size, size)
+        .map_err(not_a_picture)?;
+    Ok(shape.from_rgba(&data.data()))
+}
+
+/// Offers images as one PNG, side by side in rows of `columns`, each pixel a square of 8.
+pub fn save_png(shape: Shape, pixels: &[f32], columns: usize, name: &str) {
+    const SCALE: usize = 8;
+    let count = pixels.len() / shape.len();
+    let columns = columns.min(count).max(1);
+    let rows = count.div_ceil(columns);
+    let side = shape.size * SCALE;
+    let sheet = new_canvas((columns * side) as u32, (rows * side) as u32);
+    let one = new_canvas(shape.size as u32, shape.size as u32);
+    let Some(context) = context(&sheet) else {
+        return;
+    };
+    context.set_image_smoothing_enabled(false);
+    for (i, image) in pixels.chunks(shape.len()).enumerate() {
+        draw(&one, shape, image);
+        let [x, y] = [i % columns, i / columns].map(|at| (at * side) as f64);
+        let side = side as f64;
+        let _ = context.draw_image_with_html_canvas_element_and_dw_and_dh(&one, x, y, side, side);
+    }
+    let link: HtmlAnchorElement = document()
+        .create_element("a")
+        .expect("a link")
+        .unchecked_into();
+    link.set_href(&sheet.to_data_url().unwrap_or_default());
+    link.set_download(name);
+    link.click();
+}
+
+fn new_canvas(width: u32, height: u32) -> HtmlCanvasElement {
+    let canvas: HtmlCanvasElement = document()
+        .create_element("canvas")
+        .expect("a canvas")
+        .unchecked_into();
+    canvas.set_width(width);
+    canvas.set_height(height);
+    canvas
+}
+
+fn context(canvas: &HtmlCanvasElement) -> Option<CanvasRenderingContext2d> {
+    canvas
+        .get_context("2d")
+        .ok()
+        .flatten()
+        .map(JsCast::unchecked_into)
+}
+
+fn document() -> web_sys::Document {
+    web_sys::window()
+        .and_then(|window| window.document())
+        .expect("the page has a document")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_survive_the_way_to_the_screen_and_back() {
+        let steps: Vec<f32> = (0..12).map(|i| i as f32 * 20.0 / 255.0).collect();
+        for channels in [1, 3] {
+            let shape = Shape { channels, size: 2 };
+            let pixels = &steps[..shape.len()];
+            assert_eq!(
+                shape.from_rgba(&shape.rgba(pixels)),
+                pixels,
+                "{channels} channels"
+            );
+        }
+    }
+
+    #[test]
+    fn psnr_is_that_of_the_mean_squared_error() {
+        assert!((psnr(&[0.1; 4], &[0.0; 4]) - 20.0).abs() < 1e-4);
+        assert!((psnr(&[0.5, 0.5], &[0.0, 0.0]) - 6.0206).abs() < 1e-3);
+        // Outside of [0, 1] is what the screen shows.
+        assert_eq!(psnr(&[2.0], &[1.0]), 100.0);
+    }
+
+    #[test]
+    fn a_picture_gives_its_middle_square() {
+        assert_eq!(square(300.0, 200.0), (50.0, 0.0, 200.0));
+    }
+}

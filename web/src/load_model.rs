@@ -1,0 +1,70 @@
+//! Fetching a model file, with the bytes told as they arrive.
+
+use js_sys::{Reflect, Uint8Array};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, ReadableStreamDefaultReader, RequestInit, Response};
+
+/// Where the bundled model lies.
+pub const BUNDLED: &str = "models/fashion-mnist-jeat.safetensors";
+
+/// Longest file that is taken in; the loader's own limit.
+const LONGEST: usize = 256 << 20;
+
+/// Why there is no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The visitor cancelled.
+    Cancelled,
+    /// A sentence.
+    Failed(String),
+}
+
+/// Fetches `url` and tells how many bytes of how many are there, each time some more are.
+pub async fn fetch(
+    url: &str,
+    controller: &AbortController,
+    on_progress: impl Fn(u64, Option<u64>),
+) -> Result<Vec<u8>, FetchError> {
+    let failed = |why: &str| FetchError::Failed(format!("{url}: {why}"));
+    let signal = controller.signal();
+    let unreachable = |_| match signal.aborted() {
+        true => FetchError::Cancelled,
+        false => failed("cannot be reached, or its server does not let other pages read it"),
+    };
+    let init = RequestInit::new();
+    init.set_signal(Some(&signal));
+    let window = web_sys::window().expect("the page has a window");
+    let response: Response = JsFuture::from(window.fetch_with_str_and_init(url, &init))
+        .await
+        .map_err(unreachable)?
+        .unchecked_into();
+    if !response.ok() {
+        return Err(failed(&format!(
+            "the server answered {}",
+            response.status()
+        )));
+    }
+    let header = |name| response.headers().get(name).ok().flatten();
+    // The length of compressed bytes says nothing of those that are seen here.
+    let total = header("content-length").and_then(|text| text.parse().ok());
+    let total = total.filter(|_| header("content-encoding").is_none());
+    let body = response
+        .body()
+        .ok_or_else(|| failed("the answer is empty"))?;
+    let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
+    let mut bytes = Vec::new();
+    loop {
+        let part = JsFuture::from(reader.read()).await.map_err(unreachable)?;
+        let value = Reflect::get(&part, &"value".into()).unwrap_or_default();
+        let Ok(chunk) = value.dyn_into::<Uint8Array>() else {
+            return Ok(bytes);
+        };
+        if bytes.len() + chunk.length() as usize > LONGEST {
+            controller.abort();
+            return Err(failed("longer than 256 MB, which no model here is"));
+        }
+        bytes.extend(chunk.to_vec());
+        on_progress(bytes.len() as u64, total);
+    }
+}

@@ -1,0 +1,69 @@
+//! Basin's page: a classifier, dreaming.
+//!
+//! [`lab`] is what the parts share; [`address`], [`chain`], [`energies`] and [`images`] are plain
+//! state and sums, tested without a browser; the rest are views, one a thing that visitors do.
+
+// A program exports nothing, so `pub` here means: for the other files.
+#![allow(unreachable_pub)]
+
+mod address;
+mod app;
+mod chain;
+mod curve;
+mod denoise;
+mod dream;
+mod energies;
+mod engine;
+mod engine_panel;
+mod explanation;
+mod gpu;
+mod images;
+mod lab;
+mod load_model;
+mod model_card;
+mod stage;
+
+fn main() {
+    leptos::mount::mount_to_body(app::App);
+}
+
+#[cfg(test)]
+mod tests {
+    use basin_protocol::{EnergyKind, Gradient, Model, Recommended, Sampler};
+
+    /// A model of three classes.
+    pub(crate) fn model() -> Model {
+        let sampler = Sampler {
+            step_size: 0.1,
+            noise_std: 0.001,
+            friction: 0.0,
+            gradient: Gradient::Raw,
+            clamp: true,
+        };
+        let recommended = Recommended {
+            energy: EnergyKind::Joint,
+            steps: 100,
+            from_class: true,
+            sampler,
+        };
+        Model {
+            name: "test".into(),
+            architecture: "Wide-ResNet 10-1".into(),
+            parameters: 1,
+            channels: 1,
+            size: 2,
+            class_names: ["a", "b", "c"].map(String::from).into(),
+            data_set: "none".into(),
+            method: "none".into(),
+            recipe: String::new(),
+            metrics: Default::default(),
+            generation: recommended,
+            denoising: recommended,
+            licence: "MIT".into(),
+            author: "test".into(),
+            basin_version: "0".into(),
+            weights_sha256: String::new(),
+            file_length: 1,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the model file says of its model, and the ways to another.
+
+use leptos::prelude::*;
+
+use crate::{
+    address::ModelSource,
+    dream::FileButton,
+    lab::{InUse, Lab},
+};
+
+/// The chip's words.
+pub fn chip(in_use: Option<&InUse>) -> String {
+    let Some(InUse { model, .. }) = in_use else {
+        return "model: none yet".into();
+    };
+    let megabytes = model.file_length as f64 / 1e6;
+    let accuracy = model
+        .metrics
+        .get("clean_accuracy")
+        .map(|a| format!(" · {}", share(*a)));
+    format!(
+        "model: {} · {megabytes:.2} MB{}",
+        model.name,
+        accuracy.unwrap_or_default()
+    )
+}
+
+/// A share as a percentage; measurements may be written either way.
+fn share(value: f64) -> String {
+    format!("{:.1} %", if value <= 1.0 { value * 100.0 } else { value })
+}
+
+/// A measurement in the words and digits of its kind.
+fn measured(name: &str, value: f64) -> (String, String) {
+    let words = name.replace('_', " ");
+    let is_share = ["accuracy", "fraction", "verdict", "rate"]
+        .iter()
+        .any(|part| name.contains(part));
+    match () {
+        () if is_share && (0.0..=1.0).contains(&value) => (words, share(value)),
+        () if name.contains("psnr") => (words, format!("{value:.1} dB")),
+        () if value.fract() == 0.0 && value.abs() < 1e9 => (words, format!("{value}")),
+        () => (words, format!("{value:.3}")),
+    }
+}
+
+/// The card.
+#[component]
+pub fn ModelCard() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let url = RwSignal::new(String::new());
+    let fetch = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let url = url.get_untracked().trim().to_owned();
+        if !url.is_empty() {
+            lab.fetch_model(ModelSource::Url(url));
+        }
+    };
+    let bundled = move || {
+        lab.settings
+            .with(|settings| settings.model == ModelSource::Bundled)
+    };
+    view! {
+        {move || lab.model.get().map(|in_use| {
+            let model = in_use.model.clone();
+            let metrics = model.metrics.iter().map(|(name, value)| {
+                let (words, value) = measured(name, *value);
+                view! { <dt>{words}</dt><dd>{value}</dd> }
+            }).collect_view();
+            view! {
+                <dl>
+                    <dt>"name"</dt><dd data-model-name>{model.name}</dd>
+                    <dt>"network"</dt><dd>{model.architecture}", "{thousands(model.parameters)}" parameters"</dd>
+                    <dt>"images"</dt><dd>{model.size}" × "{model.size}", "{if model.channels == 1 { "grey" } else { "colour" }}</dd>
+                    <dt>"trained on"</dt><dd>{model.data_set}</dd>
+                    <dt>"by"</dt><dd>{model.method}</dd>
+                    {metrics}
+                    <dt>"licence"</dt><dd>{model.licence}</dd>
+                    <dt>"made by"</dt><dd>{model.author}", Basin "{model.basin_version}</dd>
+                    <dt>"SHA-256"</dt><dd class="checksum">{model.weights_sha256}</dd>
+                </dl>
+                <details><summary>"recipe"</summary><pre tabindex="0">{model.recipe}</pre></details>
+            }
+        })}
+        <h3>"Use another"</h3>
+        <div class="row">
+            <FileButton label="a model file" accept=".safetensors" />
+            <span class="hint">"or drop one anywhere"</span>
+            {move || (!bundled()).then(|| view! {
+                <button on:click=move |_| lab.fetch_model(ModelSource::Bundled)>"the bundled one"</button>
+            })}
+        </div>
+        <form class="row" on:submit=fetch>
+            <label class="field wide">
+                <span>"address"</span>
+                <input type="url" placeholder="https://…/model.safetensors" prop:value=url on:input=move |event| url.set(event_target_value(&event)) />
+            </label>
+            <button>"fetch"</button>
+        </form>
+    }
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|g| std::str::from_utf8(g).ok())
+        .collect();
+    groups.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(thousands(175_066), "175 066");
+        assert_eq!(thousands(12), "12");
+        assert_eq!(
+            measured("clean_accuracy", 0.8815),
+            ("clean accuracy".into(), "88.1 %".into())
+        );
+        assert_eq!(measured("denoising_psnr_gain", 5.234).1, "5.2 dB");
+    }
+}

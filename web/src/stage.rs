@@ -1,0 +1,165 @@
+//! Parts of the stage that both tabs have: a picture, the transport, the notices beneath.
+
+use std::sync::Arc;
+
+use leptos::{html, prelude::*};
+
+use crate::{
+    chain::{Chain, Phase},
+    images::{self, Shape},
+    lab::{Lab, Progress},
+};
+
+/// One image, its pixels shown as pixels.
+#[component]
+pub fn Picture(
+    #[prop(into)] pixels: Signal<Option<(Shape, Arc<[f32]>)>>,
+    #[prop(into)] label: Signal<String>,
+) -> impl IntoView {
+    let canvas = NodeRef::<html::Canvas>::new();
+    Effect::new(move || {
+        let (Some(canvas), Some((shape, pixels))) = (canvas.get(), pixels.get()) else {
+            return;
+        };
+        images::draw(&canvas, shape, &pixels);
+    });
+    view! { <canvas node_ref=canvas class="picture" role="img" aria-label=label width="28" height="28" /> }
+}
+
+/// Play, pause, step, reset, and the way back through the chain.
+#[component]
+pub fn Transport(chain: RwSignal<Chain>) -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let running = move || chain.with(|chain| chain.phase) == Phase::Running;
+    let toggle = move |_| if running() { lab.pause() } else { lab.play() };
+    let label = move || if running() { "Pause" } else { "Play" };
+    let newest = move || chain.with(|chain| chain.kept.len().saturating_sub(1));
+    let position =
+        move || chain.with(|chain| chain.scrubbed.unwrap_or(chain.kept.len().saturating_sub(1)));
+    let shown_step = move || chain.with(|chain| chain.shown().map_or(0, |frame| frame.step));
+    let none = move || lab.model.with(Option::is_none);
+    let scrub = move |event| {
+        let index = event_target_value(&event).parse().ok();
+        chain.update(|chain| chain.scrubbed = index);
+    };
+    // Letting go of a chain that runs goes back to its newest frame.
+    let let_go = move |_| {
+        chain.update(|chain| {
+            if chain.phase == Phase::Running {
+                chain.scrubbed = None;
+            }
+        });
+    };
+    view! {
+        <div class="transport">
+            <button class="play" on:click=toggle disabled=none aria-label=label title=label>
+                <span aria-hidden="true" class=move || if running() { "glyph pause" } else { "glyph play" }></span>
+            </button>
+            <button on:click=move |_| lab.step() disabled=none title="One step">"step"</button>
+            <button on:click=move |_| lab.reset() disabled=none title="Back to the start">"reset"</button>
+            <input
+                type="range"
+                class="scrubber"
+                aria-label="Frame of the chain"
+                min="0"
+                max=newest
+                prop:value=position
+                disabled=move || chain.with(|chain| chain.kept.len() < 2)
+                on:input=scrub
+                on:change=let_go
+            />
+            <output class="count" aria-label="Step">
+                {move || format!("step {} / {}", shown_step(), chain.with(|chain| chain.goal))}
+            </output>
+        </div>
+    }
+}
+
+/// Where the load is, in one line, and what the visitor must know.
+#[component]
+pub fn Lines() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let line = move || progress_line(&lab.progress.get());
+    let fetching = move || matches!(lab.progress.get(), Progress::Fetching { what: "model", .. });
+    let share = move || match lab.progress.get() {
+        Progress::Fetching {
+            loaded,
+            total: Some(total),
+            ..
+        } => Some(loaded as f64 / total as f64),
+        _ => None,
+    };
+    let dismiss = move |id| lab.notices.update(|notices| notices.retain(|n| n.id != id));
+    view! {
+        <p class="progress" data-progress=line role="status">
+            <span>{line}</span>
+            {move || share().map(|share| view! { <progress max="1" value=share aria-label="Download"></progress> })}
+            {move || fetching().then(|| view! { <button class="quiet" on:click=move |_| lab.cancel()>"cancel"</button> })}
+        </p>
+        <div aria-live="polite">
+            <For each=move || lab.notices.get() key=|notice| notice.id let:notice>
+                <p class="notice" class:error=notice.error>
+                    <span>{notice.text}</span>
+                    <button class="quiet" aria-label="Dismiss" on:click=move |_| dismiss(notice.id)>"×"</button>
+                </p>
+            </For>
+        </div>
+    }
+}
+
+fn progress_line(progress: &Progress) -> String {
+    let megabytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1e6);
+    match progress {
+        Progress::Fetching {
+            what, loaded: 0, ..
+        } => format!("fetching the {what}"),
+        Progress::Fetching {
+            what,
+            loaded,
+            total: Some(total),
+        } => {
+            format!(
+                "fetching the {what}: {} of {} MB",
+                megabytes(*loaded),
+                megabytes(*total)
+            )
+        }
+        Progress::Fetching {
+            what,
+            loaded,
+            total: None,
+        } => {
+            format!("fetching the {what}: {} MB", megabytes(*loaded))
+        }
+        Progress::Compiling => "compiling the engine".into(),
+        Progress::Reading => "reading the model, testing the engine".into(),
+        Progress::Ready { seconds: 0.0 } => "ready".into(),
+        Progress::Ready { seconds } => format!("ready in {seconds:.1} s"),
+        Progress::Stopped => "stopped".into(),
+    }
+}
+
+/// A number field that reports only what it can read, on leaving or Enter.
+#[component]
+pub fn NumberField(
+    label: &'static str,
+    #[prop(into)] value: Signal<String>,
+    set: impl Fn(f64) + 'static,
+    min: f64,
+    max: f64,
+    #[prop(default = "any")] step: &'static str,
+) -> impl IntoView {
+    let change = move |event: web_sys::Event| {
+        let input: web_sys::HtmlInputElement = event_target(&event);
+        match input.value().parse::<f64>() {
+            Ok(number) if number >= min && number <= max => set(number),
+            _ => input.set_value(&value.get_untracked()),
+        }
+    };
+    view! {
+        <label class="field">
+            <span>{label}</span>
+            <input type="number" min=min max=max step=step prop:value=value on:change=change />
+        </label>
+    }
+}

@@ -1,0 +1,135 @@
+//! Writes the model file that tests use: the smallest Wide-ResNet there is, with random weights.
+//!
+//! `cargo run -p basin-worker --example untrained_model -- tests/e2e/fixtures/untrained.safetensors`
+
+use std::collections::BTreeMap;
+
+use basin_shared::{
+    Classifier, Key, ModelCard, ModelFile, energy,
+    gradient::value_and_gradient,
+    model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
+    model_file::{Precision, Probe, Start as StartArrays, probe_images},
+    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    samplers::{GradientScaling, Sgld, Start},
+    weights::{self, Array},
+};
+use burn::tensor::{Device, Int, Tensor};
+
+const CLASSES: usize = 3;
+const SIZE: usize = 8;
+const RANK: usize = 2;
+
+fn main() {
+    let path = std::env::args().nth(1).expect("the path to write to");
+    let device = Device::flex();
+    let config = WideResNetConfig {
+        depth: 10,
+        width: 1,
+        channels: 1,
+        size: SIZE,
+        classes: CLASSES,
+        activation: Activation::LeakyRelu,
+        normalization: Normalization {
+            mean: vec![0.5],
+            std: vec![0.5],
+        },
+    };
+    let initialization = Initialization {
+        gain: 1.4,
+        residual_scale: 0.5,
+    };
+    let network = config.init(initialization, Key::new(1), &device);
+    let weights = weights::collect(&network);
+    let architecture = Architecture::WideResnet(config);
+    let settings = SamplerSettings {
+        energy: EnergyKind::Joint,
+        steps: 20,
+        start: Start::Uniform,
+        sampler: Sgld {
+            step_size: 0.5,
+            noise_std: 0.005,
+            friction: 0.0,
+            gradient: GradientScaling::Raw,
+            clamp: true,
+        },
+    };
+    let denoising = SamplerSettings {
+        energy: EnergyKind::Marginal,
+        ..settings.clone()
+    };
+    let card = ModelCard {
+        schema: SCHEMA,
+        name: "untrained".into(),
+        architecture: architecture.clone(),
+        class_names: ["alpha", "beta", "gamma"].map(String::from).into(),
+        data_set: "none".into(),
+        method: "none: random weights, for tests".into(),
+        recipe: "# none".into(),
+        metrics: BTreeMap::new(),
+        generation: settings,
+        denoising,
+        licence: "MIT OR Apache-2.0".into(),
+        author: "Basin's tests".into(),
+        basin_version: env!("CARGO_PKG_VERSION").into(),
+        weights_sha256: "0".repeat(64),
+    };
+    let pixels = SIZE * SIZE;
+    let mut factor = vec![0.0; CLASSES * RANK * RANK];
+    factor
+        .iter_mut()
+        .step_by(RANK + 1)
+        .for_each(|diagonal| *diagonal = 0.2);
+    let start = StartArrays {
+        mean: array(
+            [CLASSES, 1, SIZE, SIZE],
+            Key::new(2).uniforms(CLASSES * pixels),
+        ),
+        basis: array(
+            [RANK, 1, SIZE, SIZE],
+            vec![1.0 / SIZE as f32; RANK * pixels],
+        ),
+        factor: array([CLASSES, RANK, RANK], factor),
+    };
+
+    // Half precision rounds the weights: the probe is of those that a reader will find.
+    let empty = Probe {
+        logits: array([2, CLASSES], vec![0.0; 2 * CLASSES]),
+        gradient: array([2, 1, SIZE, SIZE], vec![0.0; 2 * pixels]),
+    };
+    let file = ModelFile::new(card.clone(), weights, start, empty).expect("the parts fit");
+    let bytes = file
+        .write(Precision::F16)
+        .expect("half precision holds the weights");
+    let rounded = ModelFile::read(&bytes).expect("the file is sound");
+    let network = rounded.model(&device);
+    let y = Tensor::<1, Int>::arange(0..2, &device);
+    let x = probe_images(&architecture, &device);
+    let logits = network.logits(x.clone());
+    let (_, gradient) = value_and_gradient(|x| energy::joint(network.logits(x), y), x);
+    let values = |data: burn::tensor::TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+    let probe = Probe {
+        logits: array([2, CLASSES], values(logits.into_data())),
+        gradient: array([2, 1, SIZE, SIZE], values(gradient.into_data())),
+    };
+    let weights = weights::collect(&network);
+    let gaussian = rounded.class_gaussian(&device);
+    let start = StartArrays {
+        mean: array([CLASSES, 1, SIZE, SIZE], values(gaussian.mean.into_data())),
+        basis: array([RANK, 1, SIZE, SIZE], values(gaussian.basis.into_data())),
+        factor: array([CLASSES, RANK, RANK], values(gaussian.factor.into_data())),
+    };
+    let file = ModelFile::new(card, weights, start, probe).expect("the parts fit");
+    std::fs::write(
+        &path,
+        file.write(Precision::F16)
+            .expect("half precision holds the weights"),
+    )
+    .unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+fn array<const D: usize>(shape: [usize; D], values: Vec<f32>) -> Array {
+    Array {
+        shape: shape.into(),
+        values,
+    }
+}

@@ -1,0 +1,419 @@
+//! A model, a chain, and what the page may ask of them. Reading numbers back from a device is
+//! awaited, as a browser cannot wait for it otherwise.
+
+use basin_protocol::{EnergyKind, Origin, Plan, Reply, Request, SelfTest};
+use basin_shared::{
+    Classifier, Energy, Key, ModelFile, energy,
+    gradient::value_and_gradient,
+    model_file::probe_images,
+    models::WideResNet,
+    samplers::{Chain, ClassGaussian, Sgld, start},
+};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::model;
+
+/// Parts of a chain's key: what is drawn once for its start, and what is drawn at each step.
+const START: u64 = 0;
+const STEPS: u64 = 1;
+
+/// What lies beside a message; nothing, where its variant says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// A file.
+    pub bytes: Vec<u8>,
+    /// Images and logits.
+    pub numbers: Vec<f32>,
+}
+
+/// The model in use and the chain that runs.
+pub struct Bench {
+    device: Device,
+    loaded: Option<Loaded>,
+    running: Option<Running>,
+    /// Milliseconds since some moment.
+    clock: fn() -> f64,
+}
+
+struct Loaded {
+    network: WideResNet,
+    class_gaussian: ClassGaussian,
+    /// `[channels, size, size]`
+    image: [usize; 3],
+    classes: usize,
+}
+
+struct Running {
+    id: u32,
+    key: Key,
+    sampler: Sgld,
+    energy: Energy,
+    chain: Chain,
+}
+
+impl Bench {
+    /// An empty bench whose tensors live on `device`.
+    pub fn new(device: Device, clock: fn() -> f64) -> Self {
+        Self {
+            device,
+            loaded: None,
+            running: None,
+            clock,
+        }
+    }
+
+    /// Does what is asked; most requests have an answer.
+    pub async fn answer(&mut self, request: Request, beside: Beside) -> Option<(Reply, Vec<f32>)> {
+        match request {
+            Request::Load => Some(self.load(&beside.bytes).await),
+            Request::Begin { chain, plan } => {
+                let refused = |message| (Reply::Refused { message }, Vec::new());
+                self.begin(chain, plan, beside.numbers).err().map(refused)
+            }
+            Request::Advance { chain } => self.advance(chain).await,
+        }
+    }
+
+    async fn load(&mut self, bytes: &[u8]) -> (Reply, Vec<f32>) {
+        let file = match ModelFile::read(bytes) {
+            Ok(file) => file,
+            Err(error) => {
+                return (
+                    Reply::Refused {
+                        message: error.to_string(),
+                    },
+                    Vec::new(),
+                );
+            }
+        };
+        let network = file.model(&self.device);
+        let self_test = self_test(&file, &network, &self.device).await;
+        let description = model::describe(&file, &network, bytes.len());
+        let means = file.class_means().values.clone();
+        self.loaded = Some(Loaded {
+            network,
+            class_gaussian: file.class_gaussian(&self.device),
+            image: [description.channels, description.size, description.size],
+            classes: description.class_names.len(),
+        });
+        self.running = None;
+        (
+            Reply::Loaded {
+                model: Box::new(description),
+                self_test,
+            },
+            means,
+        )
+    }
+
+    fn begin(&mut self, id: u32, plan: Plan, numbers: Vec<f32>) -> Result<(), String> {
+        let Some(loaded) = &self.loaded else {
+            return Err("there is no model yet".into());
+        };
+        let Plan {
+            seed,
+            classes,
+            energy,
+            sampler,
+            origin,
+        } = plan;
+        let batch = classes.len();
+        if batch == 0 || classes.iter().any(|&class| class >= loaded.classes) {
+            let last = loaded.classes - 1;
+            return Err(format!(
+                "the classes asked for are {classes:?}, expected some of 0 to {last}"
+            ));
+        }
+        let device = &self.device;
+        let y = classes.iter().map(|&class| class as i32).collect();
+        let y = Tensor::<1, Int>::from_data(TensorData::new(y, [batch]), device);
+        let [channels, height, width] = loaded.image;
+        let shape = [batch, channels, height, width];
+        let given = || {
+            let expected: usize = shape.iter().product();
+            match numbers.len() == expected {
+                true => Ok(Tensor::<4>::from_data(
+                    TensorData::new(numbers, shape),
+                    device,
+                )),
+                false => Err(format!(
+                    "the image has {} numbers, expected {expected}",
+                    numbers.len()
+                )),
+            }
+        };
+        let key = Key::new(seed.into());
+        let start_key = key.fold_in(START);
+        let (x, step) = match origin {
+            Origin::Noise => (start::uniform(start_key, shape, device), 0),
+            Origin::Class => (loaded.class_gaussian.sample(start_key, y.clone()), 0),
+            Origin::Image { noise } => {
+                let noise = start_key.normal(shape, device) * noise;
+                ((given()? + noise).clamp(0.0, 1.0), 0)
+            }
+            Origin::Resume { step } => (given()?, step),
+        };
+        self.running = Some(Running {
+            id,
+            key: key.fold_in(STEPS),
+            sampler: model::sampler(sampler),
+            energy: match energy {
+                EnergyKind::Joint => Energy::Joint(y),
+                EnergyKind::Marginal => Energy::Marginal,
+                EnergyKind::Conditional => Energy::Conditional(y),
+            },
+            chain: Chain {
+                step,
+                ..Chain::init(x)
+            },
+        });
+        Ok(())
+    }
+
+    async fn advance(&mut self, id: u32) -> Option<(Reply, Vec<f32>)> {
+        let loaded = self.loaded.as_ref()?;
+        let Running {
+            key,
+            sampler,
+            energy,
+            chain,
+            ..
+        } = self.running.as_mut().filter(|running| running.id == id)?;
+        let begun = (self.clock)();
+        let Chain { x, step, .. } = chain.clone();
+        let (next, info) = sampler.step(*key, &loaded.network, energy, chain.clone());
+        *chain = next;
+        let mut numbers = read(x).await;
+        numbers.extend(read(info.logits).await);
+        // The step itself must be done too before its time is known.
+        read(chain.x.clone().slice([0..1, 0..1, 0..1, 0..1])).await;
+        let milliseconds = (self.clock)() - begun;
+        Some((
+            Reply::Frame {
+                chain: id,
+                step,
+                milliseconds,
+            },
+            numbers,
+        ))
+    }
+}
+
+/// How far this engine's logits and gradient are from those that the trainer's engine computed.
+async fn self_test(file: &ModelFile, network: &WideResNet, device: &Device) -> SelfTest {
+    let x = probe_images(&file.card.architecture, device);
+    let y = Tensor::<1, Int>::arange(0..x.dims()[0] as i64, device);
+    let mut logits = None;
+    let energy_of = |x| {
+        let f = network.logits(x);
+        logits = Some(f.clone().inner());
+        energy::joint(f, y)
+    };
+    let (_, gradient) = value_and_gradient(energy_of, x);
+    let logits = read(logits.expect("the energy was evaluated")).await;
+    let gradient = read(gradient).await;
+    let probe = file.probe();
+    SelfTest {
+        logits: difference(&logits, &probe.logits.values),
+        gradient: difference(&gradient, &probe.gradient.values),
+    }
+}
+
+/// The largest difference, as a share of the largest of what was expected.
+fn difference(found: &[f32], expected: &[f32]) -> f32 {
+    let scale = expected
+        .iter()
+        .fold(f32::MIN_POSITIVE, |largest, v| largest.max(v.abs()));
+    let differences = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs() / scale);
+    // A NaN must win.
+    differences.fold(0.0, |largest, v| {
+        if v > largest || v.is_nan() {
+            v
+        } else {
+            largest
+        }
+    })
+}
+
+async fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor
+        .into_data_async()
+        .await
+        .expect("the device gives its numbers back");
+    data.try_to_vec().expect("numbers are single precision")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use basin_protocol::{Gradient, Sampler};
+    use futures_executor::block_on;
+
+    const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
+
+    fn ask(bench: &mut Bench, request: Request, numbers: &[f32]) -> Option<(Reply, Vec<f32>)> {
+        let beside = Beside {
+            numbers: numbers.to_vec(),
+            ..Beside::default()
+        };
+        block_on(bench.answer(request, beside))
+    }
+
+    fn loaded() -> Bench {
+        let mut bench = Bench::new(Device::flex(), || 0.0);
+        let beside = Beside {
+            bytes: UNTRAINED.to_vec(),
+            ..Beside::default()
+        };
+        let (reply, means) = block_on(bench.answer(Request::Load, beside)).unwrap();
+        let Reply::Loaded { model, self_test } = reply else {
+            panic!("{reply:?}")
+        };
+        assert!(self_test.passed(), "{self_test:?}");
+        assert_eq!(
+            (model.class_names.len(), model.size, means.len()),
+            (3, 8, 3 * 64)
+        );
+        bench
+    }
+
+    fn plan(origin: Origin) -> Plan {
+        let sampler = Sampler {
+            step_size: 0.5,
+            noise_std: 0.01,
+            friction: 0.0,
+            gradient: Gradient::Raw,
+            clamp: true,
+        };
+        Plan {
+            seed: 1,
+            classes: vec![0, 2],
+            energy: EnergyKind::Joint,
+            sampler,
+            origin,
+        }
+    }
+
+    /// The frame of each of the first `count` requests to advance.
+    fn frames(bench: &mut Bench, chain: u32, count: usize) -> Vec<(u64, Vec<f32>)> {
+        let frame = |_| match ask(bench, Request::Advance { chain }, &[]) {
+            Some((Reply::Frame { step, .. }, numbers)) => (step, numbers),
+            other => panic!("{other:?}"),
+        };
+        (0..count).map(frame).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_chain_again_and_it_resumes_where_it_stood() {
+        let mut bench = loaded();
+        assert_eq!(
+            ask(
+                &mut bench,
+                Request::Begin {
+                    chain: 1,
+                    plan: plan(Origin::Noise)
+                },
+                &[]
+            ),
+            None
+        );
+        let first = frames(&mut bench, 1, 5);
+        assert_eq!(
+            first.iter().map(|frame| frame.0).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4]
+        );
+        assert_eq!(first[0].1.len(), 2 * 64 + 2 * 3);
+        ask(
+            &mut bench,
+            Request::Begin {
+                chain: 2,
+                plan: plan(Origin::Noise),
+            },
+            &[],
+        );
+        assert_eq!(frames(&mut bench, 2, 5), first);
+        let resumed = plan(Origin::Resume { step: 3 });
+        ask(
+            &mut bench,
+            Request::Begin {
+                chain: 3,
+                plan: resumed,
+            },
+            &first[3].1[..128],
+        );
+        assert_eq!(frames(&mut bench, 3, 2), first[3..]);
+    }
+
+    #[test]
+    fn the_energy_descended_falls() {
+        let mut bench = loaded();
+        ask(
+            &mut bench,
+            Request::Begin {
+                chain: 1,
+                plan: plan(Origin::Class),
+            },
+            &[],
+        );
+        let frames = frames(&mut bench, 1, 21);
+        let energy = |frame: &(u64, Vec<f32>)| -frame.1[128];
+        assert!(
+            energy(&frames[20]) < energy(&frames[0]) - 0.1,
+            "{}",
+            energy(&frames[20])
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_the_model_stays() {
+        let mut bench = loaded();
+        let refused = |answer| match answer {
+            Some((Reply::Refused { message }, _)) => message,
+            other => panic!("{other:?}"),
+        };
+        let beside = Beside {
+            bytes: UNTRAINED[..9000].to_vec(),
+            ..Beside::default()
+        };
+        assert!(refused(block_on(bench.answer(Request::Load, beside))).contains("9000"));
+        let classes = Plan {
+            classes: vec![3],
+            ..plan(Origin::Noise)
+        };
+        let message = refused(ask(
+            &mut bench,
+            Request::Begin {
+                chain: 1,
+                plan: classes,
+            },
+            &[],
+        ));
+        assert_eq!(
+            message,
+            "the classes asked for are [3], expected some of 0 to 2"
+        );
+        let image = plan(Origin::Image { noise: 0.1 });
+        let message = refused(ask(
+            &mut bench,
+            Request::Begin {
+                chain: 1,
+                plan: image,
+            },
+            &[0.0; 5],
+        ));
+        assert_eq!(message, "the image has 5 numbers, expected 128");
+        ask(
+            &mut bench,
+            Request::Begin {
+                chain: 2,
+                plan: plan(Origin::Noise),
+            },
+            &[],
+        );
+        frames(&mut bench, 2, 1);
+        assert_eq!(ask(&mut bench, Request::Advance { chain: 1 }, &[]), None);
+    }
+}

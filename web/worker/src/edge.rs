@@ -1,0 +1,91 @@
+//! The worker's side of the conversation: messages in order, one at a time; a panic is the last
+//! thing that the page hears.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+
+use basin_protocol::{Reply, Request};
+use js_sys::{Array, Float32Array, Uint8Array};
+use wasm_bindgen::prelude::*;
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+
+use crate::bench::{Bench, Beside};
+use burn::tensor::Device;
+
+/// Answers the page's messages for as long as the worker lives.
+pub fn serve(device: Device) {
+    let bench = Rc::new(RefCell::new(Bench::new(device, now)));
+    let waiting: Rc<RefCell<VecDeque<(Request, Beside)>>> = Rc::default();
+    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+        waiting.borrow_mut().push_back(received(&event));
+        let (bench, waiting) = (bench.clone(), waiting.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            // Whoever holds the bench also takes what arrives meanwhile.
+            let Ok(mut bench) = bench.try_borrow_mut() else {
+                return;
+            };
+            loop {
+                let Some((request, beside)) = waiting.borrow_mut().pop_front() else {
+                    return;
+                };
+                if let Some((reply, numbers)) = bench.answer(request, beside).await {
+                    send(&reply, &numbers);
+                }
+            }
+        });
+    });
+    scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    on_message.forget();
+    send(&Reply::Ready, &[]);
+}
+
+/// Has panics told to the page.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|info| crashed(&info.to_string())));
+}
+
+/// Tells the page that this worker is of no more use.
+pub fn crashed(message: &str) {
+    send(
+        &Reply::Crashed {
+            message: message.to_owned(),
+        },
+        &[],
+    );
+}
+
+fn received(event: &MessageEvent) -> (Request, Beside) {
+    let parts: Array = event.data().unchecked_into();
+    let json = parts
+        .get(0)
+        .as_string()
+        .expect("a message begins with text");
+    let request = serde_json::from_str(&json).expect("page and worker are of one version");
+    let mut beside = Beside::default();
+    match parts.get(1).dyn_into::<Uint8Array>() {
+        Ok(bytes) => beside.bytes = bytes.to_vec(),
+        Err(other) => {
+            if let Ok(numbers) = other.dyn_into::<Float32Array>() {
+                beside.numbers = numbers.to_vec();
+            }
+        }
+    }
+    (request, beside)
+}
+
+fn send(reply: &Reply, numbers: &[f32]) {
+    let json = serde_json::to_string(reply).expect("a reply is plain data");
+    let numbers = Float32Array::from(numbers);
+    let message = Array::of2(&json.into(), &numbers);
+    // Fails only where the page is gone.
+    let _ = scope().post_message_with_transfer(&message, &Array::of1(&numbers.buffer()));
+}
+
+fn scope() -> DedicatedWorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+fn now() -> f64 {
+    scope()
+        .performance()
+        .map_or(0.0, |performance| performance.now())
+}

@@ -1,0 +1,88 @@
+//! The model card in the words of the protocol.
+
+use basin_protocol::{EnergyKind, Gradient, Model, Recommended, Sampler};
+use basin_shared::{
+    ModelFile,
+    model_card::{self, Architecture, SamplerSettings},
+    samplers::{GradientScaling, Sgld, Start},
+};
+use burn::module::Module;
+
+/// What the page shows of a file of `file_length` bytes.
+pub(crate) fn describe(file: &ModelFile, network: &impl Module, file_length: usize) -> Model {
+    let card = file.card.clone();
+    let Architecture::WideResnet(config) = card.architecture;
+    Model {
+        name: card.name,
+        architecture: format!("Wide-ResNet {}-{}", config.depth, config.width),
+        parameters: network.num_params(),
+        channels: config.channels,
+        size: config.size,
+        class_names: card.class_names,
+        data_set: card.data_set,
+        method: card.method,
+        recipe: card.recipe,
+        metrics: card.metrics,
+        generation: recommended(card.generation),
+        denoising: recommended(card.denoising),
+        licence: card.licence,
+        author: card.author,
+        basin_version: card.basin_version,
+        weights_sha256: card.weights_sha256,
+        file_length,
+    }
+}
+
+fn recommended(settings: SamplerSettings) -> Recommended {
+    let Sgld {
+        step_size,
+        noise_std,
+        friction,
+        gradient,
+        clamp,
+    } = settings.sampler;
+    let gradient = match gradient {
+        GradientScaling::Raw => Gradient::Raw,
+        GradientScaling::Clamp(limit) => Gradient::Clamp(limit),
+        GradientScaling::Normalize => Gradient::Normalize,
+    };
+    Recommended {
+        energy: match settings.energy {
+            model_card::EnergyKind::Joint => EnergyKind::Joint,
+            model_card::EnergyKind::Marginal => EnergyKind::Marginal,
+            model_card::EnergyKind::Conditional => EnergyKind::Conditional,
+        },
+        steps: settings.steps as u32,
+        from_class: settings.start == Start::ClassGaussian,
+        sampler: Sampler {
+            step_size,
+            noise_std,
+            friction,
+            gradient,
+            clamp,
+        },
+    }
+}
+
+/// The sampler that the page asks for.
+pub(crate) fn sampler(sampler: Sampler) -> Sgld {
+    let Sampler {
+        step_size,
+        noise_std,
+        friction,
+        gradient,
+        clamp,
+    } = sampler;
+    let gradient = match gradient {
+        Gradient::Raw => GradientScaling::Raw,
+        Gradient::Clamp(limit) => GradientScaling::Clamp(limit),
+        Gradient::Normalize => GradientScaling::Normalize,
+    };
+    Sgld {
+        step_size,
+        noise_std,
+        friction,
+        gradient,
+        clamp,
+    }
+}

@@ -28,7 +28,9 @@ pub enum PictureError {
         source: io::Error,
     },
     /// The file is no picture that is understood.
-    #[error("{path}: expected a PNG, JPEG or WebP picture of at most {LARGEST} x {LARGEST}: {source}")]
+    #[error(
+        "{path}: expected a PNG, JPEG or WebP picture of at most {LARGEST} x {LARGEST}: {source}"
+    )]
     Decode {
         /// The file.
         path: PathBuf,
@@ -57,7 +59,12 @@ pub struct Grid {
 impl Grid {
     /// Writes images of `shape` (channels, height, width; one channel or three), row by row, each
     /// channel after the other, with values in [0, 1], as one PNG.
-    pub fn write(&self, path: &Path, values: &[f32], shape: [usize; 3]) -> Result<(), PictureError> {
+    pub fn write(
+        &self,
+        path: &Path,
+        values: &[f32],
+        shape: [usize; 3],
+    ) -> Result<(), PictureError> {
         let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
         let (pixels, [width, height]) = self.arrange(&bytes, shape);
         let write = || {
@@ -72,14 +79,20 @@ impl Grid {
             writer.write_image_data(&pixels)?;
             writer.finish()
         };
-        write().map_err(|source| PictureError::Write { path: path.into(), source })
+        write().map_err(|source| PictureError::Write {
+            path: path.into(),
+            source,
+        })
     }
 
     /// The pixels of the grid with their channels side by side, and its width and height.
     fn arrange(&self, images: &[u8], shape: [usize; 3]) -> (Vec<u8>, [usize; 2]) {
         let [channels, height, width] = shape;
         let values = channels * height * width;
-        assert!(channels == 1 || channels == 3, "cannot draw {channels} channels");
+        assert!(
+            channels == 1 || channels == 3,
+            "cannot draw {channels} channels"
+        );
         assert!(self.columns > 0 && self.scale > 0, "{self:?} shows nothing");
         assert!(
             !images.is_empty() && images.len().is_multiple_of(values),
@@ -88,7 +101,10 @@ impl Grid {
         );
         let count = images.len() / values;
         let (columns, rows) = (self.columns.min(count), count.div_ceil(self.columns));
-        let step = [width * self.scale + self.gap, height * self.scale + self.gap];
+        let step = [
+            width * self.scale + self.gap,
+            height * self.scale + self.gap,
+        ];
         let size = [columns * step[0] - self.gap, rows * step[1] - self.gap];
 
         let mut pixels = vec![GAP_VALUE; size[0] * size[1] * channels];
@@ -121,11 +137,16 @@ fn to_byte(value: f32) -> u8 {
 /// # Shapes
 /// - returns `[channels, height, width]` flattened, in [0, 1]
 pub fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
-    let open = |source| PictureError::Open { path: path.into(), source };
+    let open = |source| PictureError::Open {
+        path: path.into(),
+        source,
+    };
     let file = BufReader::new(File::open(path).map_err(open)?);
     let reader = ImageReader::new(file).with_guessed_format().map_err(open)?;
-    let picture =
-        decode(reader).map_err(|source| PictureError::Decode { path: path.into(), source })?;
+    let picture = decode(reader).map_err(|source| PictureError::Decode {
+        path: path.into(),
+        source,
+    })?;
     Ok(fit(&picture, shape))
 }
 
@@ -163,7 +184,10 @@ fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<f32> {
         fitted.into_rgb8().into_raw()
     };
     let plane = |channel| interleaved.iter().skip(channel).step_by(channels);
-    (0..channels).flat_map(plane).map(|&value| f32::from(value) / 255.0).collect()
+    (0..channels)
+        .flat_map(plane)
+        .map(|&value| f32::from(value) / 255.0)
+        .collect()
 }
 
 #[cfg(test)]
@@ -195,28 +219,44 @@ mod tests {
         let cases = [
             Case {
                 name: "one grey image, doubled",
-                grid: Grid { columns: 4, scale: 2, gap: 3 },
+                grid: Grid {
+                    columns: 4,
+                    scale: 2,
+                    gap: 3,
+                },
                 values: unit(&[10, 20]),
                 shape: [1, 1, 2],
                 expected: (4, 2, 1, vec![10, 10, 20, 20, 10, 10, 20, 20]),
             },
             Case {
                 name: "a short last row",
-                grid: Grid { columns: 2, scale: 1, gap: 1 },
+                grid: Grid {
+                    columns: 2,
+                    scale: 1,
+                    gap: 1,
+                },
                 values: unit(&[1, 2, 3]),
                 shape: [1, 1, 1],
                 expected: (3, 3, 1, vec![1, 128, 2, 128, 128, 128, 3, 128, 128]),
             },
             Case {
                 name: "colours side by side",
-                grid: Grid { columns: 1, scale: 1, gap: 0 },
+                grid: Grid {
+                    columns: 1,
+                    scale: 1,
+                    gap: 0,
+                },
                 values: unit(&[1, 2, 3, 4, 5, 6]),
                 shape: [3, 1, 2],
                 expected: (2, 1, 3, vec![1, 3, 5, 2, 4, 6]),
             },
             Case {
                 name: "values beyond the range",
-                grid: Grid { columns: 4, scale: 1, gap: 0 },
+                grid: Grid {
+                    columns: 4,
+                    scale: 1,
+                    gap: 0,
+                },
                 values: vec![-0.5, 0.499 / 255.0, 0.501 / 255.0, 1.5],
                 shape: [1, 1, 1],
                 expected: (4, 1, 1, vec![0, 0, 1, 255]),
@@ -233,10 +273,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.png");
         let values: Vec<f32> = (0..3 * 8 * 8).map(|i| (i % 256) as f32 / 255.0).collect();
-        Grid { columns: 1, scale: 1, gap: 0 }.write(&path, &values, [3, 8, 8]).unwrap();
+        Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        }
+        .write(&path, &values, [3, 8, 8])
+        .unwrap();
         assert_eq!(read_fitted(&path, [3, 8, 8]).unwrap(), values);
         let grey = &values[..64];
-        Grid { columns: 1, scale: 1, gap: 0 }.write(&path, grey, [1, 8, 8]).unwrap();
+        Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        }
+        .write(&path, grey, [1, 8, 8])
+        .unwrap();
         assert_eq!(read_fitted(&path, [1, 8, 8]).unwrap(), grey);
     }
 
@@ -258,7 +310,10 @@ mod tests {
                 for x in 1..9 {
                     let at = |channel: usize| values[channel * 100 + y * 10 + x];
                     let [red, green, blue] = [at(0), at(1), at(2)];
-                    assert!(red < 0.03 && green > 0.97 && blue < 0.03, "{extension}: {x}, {y}");
+                    assert!(
+                        red < 0.03 && green > 0.97 && blue < 0.03,
+                        "{extension}: {x}, {y}"
+                    );
                 }
             }
         }
@@ -268,9 +323,11 @@ mod tests {
     fn transparent_is_black() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clear.png");
-        image::RgbaImage::from_fn(4, 4, |x, _| Rgba([255, 255, 255, if x < 2 { 0 } else { 255 }]))
-            .save(&path)
-            .unwrap();
+        image::RgbaImage::from_fn(4, 4, |x, _| {
+            Rgba([255, 255, 255, if x < 2 { 0 } else { 255 }])
+        })
+        .save(&path)
+        .unwrap();
         let row = [0.0, 0.0, 1.0, 1.0];
         assert_eq!(read_fitted(&path, [1, 4, 4]).unwrap(), row.repeat(4));
     }
@@ -281,7 +338,13 @@ mod tests {
         let text = folder.path().join("notes.png");
         std::fs::write(&text, "not a picture").unwrap();
         let cut = folder.path().join("cut.png");
-        Grid { columns: 1, scale: 1, gap: 0 }.write(&cut, &[0.5; 4096], [1, 64, 64]).unwrap();
+        Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        }
+        .write(&cut, &[0.5; 4096], [1, 64, 64])
+        .unwrap();
         let bytes = std::fs::read(&cut).unwrap();
         std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
         // A valid header that promises 2 thousand million pixels a side.
@@ -302,14 +365,29 @@ mod tests {
             assert!(message.contains(expected), "{message}");
         }
         let nowhere = folder.path().join("no/such/folder.png");
-        let grid = Grid { columns: 1, scale: 1, gap: 0 };
-        let message = grid.write(&nowhere, &[0.0], [1, 1, 1]).unwrap_err().to_string();
+        let grid = Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        };
+        let message = grid
+            .write(&nowhere, &[0.0], [1, 1, 1])
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("cannot write"), "{message}");
     }
 
     /// The sum that PNG puts after each chunk (ISO 3309), bit by bit.
     fn crc32(bytes: &[u8]) -> u32 {
-        let step = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
-        !bytes.iter().fold(!0, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), |sum, _| step(sum)))
+        let step = |sum: u32| {
+            if sum & 1 == 1 {
+                sum >> 1 ^ 0xedb8_8320
+            } else {
+                sum >> 1
+            }
+        };
+        !bytes.iter().fold(!0, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte), |sum, _| step(sum))
+        })
     }
 }

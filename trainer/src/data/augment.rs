@@ -37,7 +37,11 @@ impl Augmentation {
             Padding::Reflect => size - 1,
         };
         if self.crop_padding > most {
-            return Err(DataError::CropPadding { found: self.crop_padding, most, size });
+            return Err(DataError::CropPadding {
+                found: self.crop_padding,
+                most,
+                size,
+            });
         }
         Ok(())
     }
@@ -48,7 +52,11 @@ impl Augmentation {
     pub fn apply(&self, key: Key, pixels: &[u8], shape: [usize; 3]) -> Vec<u8> {
         let [channels, height, width] = shape;
         let values = channels * height * width;
-        assert!(pixels.len().is_multiple_of(values), "{} values of {shape:?}", pixels.len());
+        assert!(
+            pixels.len().is_multiple_of(values),
+            "{} values of {shape:?}",
+            pixels.len()
+        );
         assert!(self.check(shape).is_ok(), "{self:?} cannot pad {shape:?}");
         let count = pixels.len() / values;
         let [crops, flips] = key.split();
@@ -131,7 +139,11 @@ mod tests {
     }
 
     fn flipped(image: &[u8]) -> Vec<u8> {
-        image.chunks_exact(SHAPE[2]).flat_map(|row| row.iter().rev()).copied().collect()
+        image
+            .chunks_exact(SHAPE[2])
+            .flat_map(|row| row.iter().rev())
+            .copied()
+            .collect()
     }
 
     #[test]
@@ -150,7 +162,11 @@ mod tests {
                 }
                 expected.sort();
                 expected.dedup();
-                let augmentation = Augmentation { crop_padding: p as usize, padding, flip };
+                let augmentation = Augmentation {
+                    crop_padding: p as usize,
+                    padding,
+                    flip,
+                };
                 // With 50 cases the chance that 2,000 images miss one is 50 (1 - 1/50)^2000 < 1e-15.
                 let batch = image().repeat(2_000);
                 let changed = augmentation.apply(Key::new(4), &batch, SHAPE);
@@ -164,17 +180,31 @@ mod tests {
 
     #[test]
     fn flips_are_even() {
-        let augmentation = Augmentation { crop_padding: 0, padding: Padding::Zero, flip: true };
+        let augmentation = Augmentation {
+            crop_padding: 0,
+            padding: Padding::Zero,
+            flip: true,
+        };
         let count = 10_000;
         let changed = augmentation.apply(Key::new(9), &image().repeat(count), SHAPE);
-        let flips = changed.chunks(24).filter(|&changed| changed != image()).count() as f64;
+        let flips = changed
+            .chunks(24)
+            .filter(|&changed| changed != image())
+            .count() as f64;
         let standard_error = (count as f64 / 4.0).sqrt();
-        assert!((flips - count as f64 / 2.0).abs() < 5.0 * standard_error, "{flips} flips");
+        assert!(
+            (flips - count as f64 / 2.0).abs() < 5.0 * standard_error,
+            "{flips} flips"
+        );
     }
 
     #[test]
     fn the_key_decides() {
-        let augmentation = Augmentation { crop_padding: 2, padding: Padding::Reflect, flip: true };
+        let augmentation = Augmentation {
+            crop_padding: 2,
+            padding: Padding::Reflect,
+            flip: true,
+        };
         let batch = image().repeat(8);
         let of_seed = |seed| augmentation.apply(Key::new(seed), &batch, SHAPE);
         assert_eq!(of_seed(1), of_seed(1));
@@ -189,11 +219,19 @@ mod tests {
             (Padding::Reflect, 27, true),
             (Padding::Reflect, 28, false),
         ] {
-            let augmentation = Augmentation { crop_padding, padding, flip: false };
+            let augmentation = Augmentation {
+                crop_padding,
+                padding,
+                flip: false,
+            };
             let result = augmentation.check([1, 28, 28]);
             assert_eq!(result.is_ok(), passes, "{augmentation:?}");
             if let Err(error) = result {
-                assert!(error.to_string().contains(&format!("crop_padding is {crop_padding}")));
+                assert!(
+                    error
+                        .to_string()
+                        .contains(&format!("crop_padding is {crop_padding}"))
+                );
             }
         }
     }
@@ -202,7 +240,10 @@ mod tests {
     fn unknown_keys_are_refused() {
         let good = r#"{"crop_padding": 4, "padding": "reflect", "flip": true}"#;
         let parsed: Augmentation = serde_json::from_str(good).unwrap();
-        assert_eq!((parsed.crop_padding, parsed.padding, parsed.flip), (4, Padding::Reflect, true));
+        assert_eq!(
+            (parsed.crop_padding, parsed.padding, parsed.flip),
+            (4, Padding::Reflect, true)
+        );
         let unknown = r#"{"crop_padding": 4, "padding": "zero", "flip": true, "rotate": 5}"#;
         assert!(serde_json::from_str::<Augmentation>(unknown).is_err());
     }

@@ -11,8 +11,18 @@ use super::{DataError, DataSet, Images, Splits, find};
 
 pub(super) const SHAPE: [usize; 3] = [3, 32, 32];
 
-pub(super) const CLASS_NAMES: [&str; 10] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+pub(super) const CLASS_NAMES: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
 
 const ARCHIVE: &str = "cifar-10-binary.tar.gz";
 
@@ -46,8 +56,11 @@ pub(super) fn load(data_dir: &Path) -> Result<Splits, DataError> {
         data_dir.join(name),
         data_dir.join(name).join(batches),
     ];
-    let missing =
-        |file| DataError::Missing { data_set: name, file, looked_in: folders.to_vec() };
+    let missing = |file| DataError::Missing {
+        data_set: name,
+        file,
+        looked_in: folders.to_vec(),
+    };
     let files = if let Some(first) = find(&folders, &FILES[..1]) {
         read_folder(first.parent().expect("a file lies in a folder"))?
     } else if let Some(archive) = find(&folders, &[ARCHIVE]) {
@@ -77,7 +90,11 @@ fn read_folder(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError> {
                 looked_in: vec![folder.into()],
             });
         }
-        let io = |source| DataError::Io { path: path.clone(), action: "read", source };
+        let io = |source| DataError::Io {
+            path: path.clone(),
+            action: "read",
+            source,
+        };
         let bytes = read_bounded(File::open(&path).map_err(io)?).map_err(io)?;
         Ok((path, bytes))
     };
@@ -86,13 +103,27 @@ fn read_folder(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError> {
 
 /// The six files of the official archive, in the order of [`FILES`].
 fn read_archive(archive: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError> {
-    let io = |source| DataError::Io { path: archive.into(), action: "unpack", source };
+    let io = |source| DataError::Io {
+        path: archive.into(),
+        action: "unpack",
+        source,
+    };
     let file = BufReader::new(File::open(archive).map_err(io)?);
     let mut found: [Option<(PathBuf, Vec<u8>)>; 6] = Default::default();
-    for entry in tar::Archive::new(GzDecoder::new(file)).entries().map_err(io)? {
+    for entry in tar::Archive::new(GzDecoder::new(file))
+        .entries()
+        .map_err(io)?
+    {
         let entry = entry.map_err(io)?;
-        let name = entry.path().map_err(io)?.file_name().map(|name| name.to_os_string());
-        let Some(at) = FILES.iter().position(|file| name.as_deref() == Some(file.as_ref())) else {
+        let name = entry
+            .path()
+            .map_err(io)?
+            .file_name()
+            .map(|name| name.to_os_string());
+        let Some(at) = FILES
+            .iter()
+            .position(|file| name.as_deref() == Some(file.as_ref()))
+        else {
             continue;
         };
         found[at] = Some((archive.join(FILES[at]), read_bounded(entry).map_err(io)?));

@@ -40,7 +40,11 @@ pub(super) fn fetch(
     let part_path = directory.join(format!("{}.part", archive.name));
     let io = |action| {
         let path = part_path.clone();
-        move |source| DataError::Io { path, action, source }
+        move |source| DataError::Io {
+            path,
+            action,
+            source,
+        }
     };
     fs::create_dir_all(directory).map_err(io("make the folder of"))?;
     let mut options = OpenOptions::new();
@@ -69,7 +73,11 @@ pub(super) fn fetch(
 
 /// Whether the file is there with the right length and checksum.
 fn is_intact(path: &Path, archive: &Archive) -> Result<bool, DataError> {
-    let io = |source| DataError::Io { path: path.into(), action: "read", source };
+    let io = |source| DataError::Io {
+        path: path.into(),
+        action: "read",
+        source,
+    };
     match File::open(path) {
         Ok(mut file) => Ok(file.metadata().map_err(io)?.len() == archive.bytes
             && sha256(&mut file).map_err(io)? == archive.sha256),
@@ -94,7 +102,9 @@ fn receive<E: FnOnce(io::Error) -> DataError>(
         "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
     )
     .expect("the template is valid");
-    let bar = ProgressBar::new(archive.bytes).with_style(style).with_prefix(archive.name.to_string());
+    let bar = ProgressBar::new(archive.bytes)
+        .with_style(style)
+        .with_prefix(archive.name.to_string());
     let bar = progress.add(bar.with_position(received));
     bar.reset_eta();
 
@@ -181,7 +191,11 @@ fn connect(
     };
     if let Some(found) = length.filter(|&length| length != archive.bytes) {
         let (url, expected) = (archive.url.into(), archive.bytes);
-        return Err(Refusal::Final(DataError::DownloadLength { url, found, expected }));
+        return Err(Refusal::Final(DataError::DownloadLength {
+            url,
+            found,
+            expected,
+        }));
     }
     Ok((response.into_body().into_reader(), start))
 }
@@ -198,7 +212,11 @@ fn network(
     received: u64,
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> DataError {
-    DataError::Network { url: archive.url.into(), received, source: Box::new(source) }
+    DataError::Network {
+        url: archive.url.into(),
+        received,
+        source: Box::new(source),
+    }
 }
 
 /// SHA-256 of the whole file, in lower-case hexadecimal digits.
@@ -212,7 +230,11 @@ fn sha256(file: &mut File) -> io::Result<String> {
             count => hasher.update(&buffer[..count]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -293,11 +315,16 @@ mod tests {
     }
 
     fn data() -> Vec<u8> {
-        (0..300_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect()
+        (0..300_000_u32)
+            .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+            .collect()
     }
 
     fn hash(data: &[u8]) -> String {
-        Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(data)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     #[test]
@@ -312,18 +339,38 @@ mod tests {
             /// What the error says and how much of the archive is kept; none if all is well.
             failure: Option<(&'static [&'static str], usize)>,
         }
-        let good = |name, part, answers, offsets| Case { name, answers, part, offsets, failure: None };
+        let good = |name, part, answers, offsets| Case {
+            name,
+            answers,
+            part,
+            offsets,
+            failure: None,
+        };
         let cases = [
             good("at once", 0, vec![Answer::Honest], vec![0]),
-            good("left by an earlier run", 70_000, vec![Answer::Honest], vec![70_000]),
+            good(
+                "left by an earlier run",
+                70_000,
+                vec![Answer::Honest],
+                vec![70_000],
+            ),
             good(
                 "broken off twice",
                 0,
-                vec![Answer::CutAfter(100_000), Answer::CutAfter(50_000), Answer::Honest],
+                vec![
+                    Answer::CutAfter(100_000),
+                    Answer::CutAfter(50_000),
+                    Answer::Honest,
+                ],
                 vec![0, 100_000, 150_000],
             ),
             good("no ranges", 70_000, vec![Answer::Whole], vec![70_000]),
-            good("hung up once", 0, vec![Answer::HangUp, Answer::Honest], vec![0, 0]),
+            good(
+                "hung up once",
+                0,
+                vec![Answer::HangUp, Answer::Honest],
+                vec![0, 0],
+            ),
             good("all but the name", 300_000, vec![], vec![]),
             good("too long a rest", 300_001, vec![Answer::Honest], vec![0]),
             Case {
@@ -357,8 +404,12 @@ mod tests {
         let sha256 = hash(&data);
         for case in cases {
             let (url, server) = serve(data.clone(), case.answers);
-            let archive =
-                Archive { url: &url, name: "set.gz", bytes: data.len() as u64, sha256: &sha256 };
+            let archive = Archive {
+                url: &url,
+                name: "set.gz",
+                bytes: data.len() as u64,
+                sha256: &sha256,
+            };
             let folder = tempfile::tempdir().unwrap();
             // The folder that a first run finds is not there yet.
             let directory = folder.path().join("cache");
@@ -395,26 +446,52 @@ mod tests {
         let sha256 = hash(&data());
         let folder = tempfile::tempdir().unwrap();
         let (url, server) = serve(wrong.clone(), vec![Answer::Honest]);
-        let archive =
-            Archive { url: &url, name: "set.gz", bytes: wrong.len() as u64, sha256: &sha256 };
-        let error = fetch(&archive, folder.path(), &MultiProgress::new()).unwrap_err().to_string();
-        assert!(error.contains(&sha256) && error.contains(&hash(&wrong)), "{error}");
+        let archive = Archive {
+            url: &url,
+            name: "set.gz",
+            bytes: wrong.len() as u64,
+            sha256: &sha256,
+        };
+        let error = fetch(&archive, folder.path(), &MultiProgress::new())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&sha256) && error.contains(&hash(&wrong)),
+            "{error}"
+        );
         server.join().unwrap();
-        assert!(fs::read(folder.path().join("set.gz.part")).unwrap().is_empty());
+        assert!(
+            fs::read(folder.path().join("set.gz.part"))
+                .unwrap()
+                .is_empty()
+        );
 
         // The next run starts anew and gets the good file.
         let (url, server) = serve(data(), vec![Answer::Honest]);
-        let archive = Archive { url: &url, ..archive };
+        let archive = Archive {
+            url: &url,
+            ..archive
+        };
         let path = fetch(&archive, folder.path(), &MultiProgress::new()).unwrap();
-        assert_eq!((fs::read(path).unwrap(), server.join().unwrap()), (data(), vec![0]));
+        assert_eq!(
+            (fs::read(path).unwrap(), server.join().unwrap()),
+            (data(), vec![0])
+        );
     }
 
     #[test]
     fn another_length_is_refused_before_the_bytes() {
         let (url, server) = serve(data(), vec![Answer::Honest]);
-        let archive = Archive { url: &url, name: "set.gz", bytes: 7, sha256: "" };
+        let archive = Archive {
+            url: &url,
+            name: "set.gz",
+            bytes: 7,
+            sha256: "",
+        };
         let folder = tempfile::tempdir().unwrap();
-        let error = fetch(&archive, folder.path(), &MultiProgress::new()).unwrap_err().to_string();
+        let error = fetch(&archive, folder.path(), &MultiProgress::new())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("found 300000 bytes, expected 7"), "{error}");
         server.join().unwrap();
     }
@@ -430,8 +507,12 @@ mod tests {
             fs::write(&path, copy).unwrap();
             let connections = answers.len();
             let (url, server) = serve(data(), answers);
-            let archive =
-                Archive { url: &url, name: "set.gz", bytes: 300_000, sha256: &sha256 };
+            let archive = Archive {
+                url: &url,
+                name: "set.gz",
+                bytes: 300_000,
+                sha256: &sha256,
+            };
             fetch(&archive, folder.path(), &MultiProgress::new()).unwrap();
             assert_eq!(server.join().unwrap().len(), connections);
             assert_eq!(fs::read(&path).unwrap(), data());

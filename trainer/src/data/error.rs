@@ -134,7 +134,9 @@ pub enum DataError {
         label_count: usize,
     },
     /// The platform names no folder for downloads.
-    #[error("found no cache folder for downloads (neither XDG_CACHE_HOME nor HOME is set); give --data-dir")]
+    #[error(
+        "found no cache folder for downloads (neither XDG_CACHE_HOME nor HOME is set); give --data-dir"
+    )]
     NoCacheDir,
     /// The server could not be reached, or the connection broke more than once.
     #[error("{url}: cannot download: {source}; run again to go on from byte {received}")]
@@ -194,12 +196,19 @@ pub enum DataError {
 }
 
 fn listed(folders: &[PathBuf]) -> String {
-    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
+    folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn partial_record(found: u64, record: u64) -> String {
     match found % record {
         0 => String::new(),
-        over => format!("; the last {over} bytes from offset {} are not one", found - over),
+        over => format!(
+            "; the last {over} bytes from offset {} are not one",
+            found - over
+        ),
     }
 }

@@ -65,7 +65,10 @@ const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
 
 pub(super) fn load(data_dir: &Path) -> Result<Splits, DataError> {
-    let folders = [data_dir.to_path_buf(), data_dir.join(DataSet::FashionMnist.name())];
+    let folders = [
+        data_dir.to_path_buf(),
+        data_dir.join(DataSet::FashionMnist.name()),
+    ];
     Ok(Splits {
         train: read_split(&folders, TRAIN_IMAGES, TRAIN_LABELS, TRAIN_COUNT)?,
         test: read_split(&folders, TEST_IMAGES, TEST_LABELS, TEST_COUNT)?,
@@ -94,7 +97,11 @@ fn read_split(
     let found = [image_file.number()?, image_file.number()?];
     let expected = [SHAPE[1] as u32, SHAPE[2] as u32];
     if found != expected {
-        return Err(DataError::ImageSize { path: images, found, expected });
+        return Err(DataError::ImageSize {
+            path: images,
+            found,
+            expected,
+        });
     }
     let pixels = image_file.rest(image_count * SHAPE.iter().product::<usize>())?;
 
@@ -103,12 +110,25 @@ fn read_split(
     let header = label_file.offset;
     let classes = CLASS_NAMES.len();
     let values = label_file.rest(label_count)?;
-    if let Some(at) = values.iter().position(|&label| usize::from(label) >= classes) {
+    if let Some(at) = values
+        .iter()
+        .position(|&label| usize::from(label) >= classes)
+    {
         let offset = header + at as u64;
-        return Err(DataError::Label { path: labels, offset, found: values[at], classes });
+        return Err(DataError::Label {
+            path: labels,
+            offset,
+            found: values[at],
+            classes,
+        });
     }
     if image_count != label_count {
-        return Err(DataError::Pairing { images, image_count, labels, label_count });
+        return Err(DataError::Pairing {
+            images,
+            image_count,
+            labels,
+            label_count,
+        });
     }
     Ok(Images::new(pixels, values, SHAPE))
 }
@@ -125,7 +145,11 @@ struct Idx<'a> {
 impl<'a> Idx<'a> {
     fn open(path: &'a Path) -> Result<Self, DataError> {
         let io = |action| {
-            move |source| DataError::Io { path: path.to_path_buf(), action, source }
+            move |source| DataError::Io {
+                path: path.to_path_buf(),
+                action,
+                source,
+            }
         };
         let mut file = File::open(path).map_err(io("open"))?;
         // A browser may unpack a download and keep its name, so the bytes say what it is.
@@ -137,16 +161,29 @@ impl<'a> Idx<'a> {
         };
         file.rewind().map_err(io("read"))?;
         let file = BufReader::new(file);
-        let reader: Box<dyn Read> =
-            if packed { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
-        Ok(Self { path, reader, offset: 0, expected: 0 })
+        let reader: Box<dyn Read> = if packed {
+            Box::new(GzDecoder::new(file))
+        } else {
+            Box::new(file)
+        };
+        Ok(Self {
+            path,
+            reader,
+            offset: 0,
+            expected: 0,
+        })
     }
 
     fn magic(&mut self, kind: &'static str, expected: u32) -> Result<(), DataError> {
         self.expected = if expected == IMAGES_MAGIC { 16 } else { 8 };
         let found = self.number()?;
         if found != expected {
-            return Err(DataError::Magic { path: self.path.into(), kind, found, expected });
+            return Err(DataError::Magic {
+                path: self.path.into(),
+                kind,
+                found,
+                expected,
+            });
         }
         Ok(())
     }
@@ -154,14 +191,20 @@ impl<'a> Idx<'a> {
     fn count(&mut self, most: u32) -> Result<usize, DataError> {
         let found = self.number()?;
         if found == 0 || found > most {
-            return Err(DataError::Count { path: self.path.into(), found, most });
+            return Err(DataError::Count {
+                path: self.path.into(),
+                found,
+                most,
+            });
         }
         Ok(found as usize)
     }
 
     fn number(&mut self) -> Result<u32, DataError> {
         let bytes = self.read(4)?;
-        Ok(u32::from_be_bytes(bytes.try_into().expect("four bytes were read")))
+        Ok(u32::from_be_bytes(
+            bytes.try_into().expect("four bytes were read"),
+        ))
     }
 
     /// The last `count` bytes; the file must end with them.
@@ -170,7 +213,10 @@ impl<'a> Idx<'a> {
         let bytes = self.read(count)?;
         match self.reader.read(&mut [0]) {
             Ok(0) => Ok(bytes),
-            Ok(_) => Err(DataError::Trailing { path: self.path.into(), expected: self.expected }),
+            Ok(_) => Err(DataError::Trailing {
+                path: self.path.into(),
+                expected: self.expected,
+            }),
             Err(source) => Err(self.unpacking(source)),
         }
     }
@@ -178,7 +224,11 @@ impl<'a> Idx<'a> {
     /// Memory grows with what is there, not with what is asked for.
     fn read(&mut self, count: usize) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
-        let result = self.reader.by_ref().take(count as u64).read_to_end(&mut bytes);
+        let result = self
+            .reader
+            .by_ref()
+            .take(count as u64)
+            .read_to_end(&mut bytes);
         self.offset += bytes.len() as u64;
         match result {
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(self.unpacking(error)),
@@ -192,6 +242,10 @@ impl<'a> Idx<'a> {
     }
 
     fn unpacking(&self, source: std::io::Error) -> DataError {
-        DataError::Io { path: self.path.into(), action: "unpack", source }
+        DataError::Io {
+            path: self.path.into(),
+            action: "unpack",
+            source,
+        }
     }
 }

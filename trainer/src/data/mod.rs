@@ -65,8 +65,17 @@ impl Images {
     /// Images of `shape` (channels, height, width), each channel row by row, with one label each.
     pub fn new(pixels: Vec<u8>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
         let values: usize = shape.iter().product();
-        assert_eq!(pixels.len(), labels.len() * values, "{} labels of {shape:?}", labels.len());
-        Self { pixels, labels, shape }
+        assert_eq!(
+            pixels.len(),
+            labels.len() * values,
+            "{} labels of {shape:?}",
+            labels.len()
+        );
+        Self {
+            pixels,
+            labels,
+            shape,
+        }
     }
 
     /// How many images there are.
@@ -117,17 +126,32 @@ impl Images {
 
     /// Without the last `count` images, and these: a validation set no training step has seen.
     pub fn hold_out(mut self, count: usize) -> (Self, Self) {
-        assert!(count <= self.len(), "cannot hold out {count} of {} images", self.len());
+        assert!(
+            count <= self.len(),
+            "cannot hold out {count} of {} images",
+            self.len()
+        );
         let kept = self.len() - count;
         let values: usize = self.shape.iter().product();
         let pixels = self.pixels.split_off(kept * values);
         let labels = self.labels.split_off(kept);
         let shape = self.shape;
-        (self, Self { pixels, labels, shape })
+        (
+            self,
+            Self {
+                pixels,
+                labels,
+                shape,
+            },
+        )
     }
 
     fn gather(&self, indices: &[usize]) -> Vec<u8> {
-        indices.iter().flat_map(|&index| self.pixels(index)).copied().collect()
+        indices
+            .iter()
+            .flat_map(|&index| self.pixels(index))
+            .copied()
+            .collect()
     }
 
     fn to_tensors(
@@ -137,11 +161,20 @@ impl Images {
         device: &Device,
     ) -> (Tensor<4>, Tensor<1, Int>) {
         let [channels, height, width] = self.shape;
-        let values: Vec<f32> = pixels.iter().map(|&value| f32::from(value) / 255.0).collect();
-        let labels: Vec<i32> = indices.iter().map(|&index| self.labels[index].into()).collect();
+        let values: Vec<f32> = pixels
+            .iter()
+            .map(|&value| f32::from(value) / 255.0)
+            .collect();
+        let labels: Vec<i32> = indices
+            .iter()
+            .map(|&index| self.labels[index].into())
+            .collect();
         let images = TensorData::new(values, [indices.len(), channels, height, width]);
         let labels = TensorData::new(labels, [indices.len()]);
-        (Tensor::from_data(images, device), Tensor::from_data(labels, device))
+        (
+            Tensor::from_data(images, device),
+            Tensor::from_data(labels, device),
+        )
     }
 }
 
@@ -175,7 +208,10 @@ pub fn load(
         DataSet::FashionMnist => fashion_mnist::ARCHIVES,
         DataSet::Cifar10 => cifar10::ARCHIVES,
     };
-    let cache = dirs::cache_dir().ok_or(DataError::NoCacheDir)?.join("basin").join(data_set.name());
+    let cache = dirs::cache_dir()
+        .ok_or(DataError::NoCacheDir)?
+        .join("basin")
+        .join(data_set.name());
     for archive in archives {
         download::fetch(archive, &cache, progress)?;
     }
@@ -198,7 +234,10 @@ mod tests {
     fn data_dir() -> PathBuf {
         // Found from the workspace's root, wherever the crate that holds this module lies.
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        here.ancestors().map(|folder| folder.join("tests/data")).find(|path| path.is_dir()).unwrap()
+        here.ancestors()
+            .map(|folder| folder.join("tests/data"))
+            .find(|path| path.is_dir())
+            .unwrap()
     }
 
     fn load_from(data_set: DataSet, data_dir: &Path) -> Result<Splits, DataError> {
@@ -207,15 +246,20 @@ mod tests {
 
     #[test]
     fn real_files_load_class_balanced() {
-        for (data_set, train, test) in
-            [(DataSet::FashionMnist, 500, 200), (DataSet::Cifar10, 100, 50)]
-        {
+        for (data_set, train, test) in [
+            (DataSet::FashionMnist, 500, 200),
+            (DataSet::Cifar10, 100, 50),
+        ] {
             let splits = load_from(data_set, &data_dir()).unwrap();
             for (images, count) in [(&splits.train, train), (&splits.test, test)] {
                 assert_eq!(images.len(), count, "{data_set:?}");
                 assert_eq!(images.shape(), data_set.shape());
                 for class in 0..10 {
-                    let of_class = images.labels().iter().filter(|&&label| label == class).count();
+                    let of_class = images
+                        .labels()
+                        .iter()
+                        .filter(|&&label| label == class)
+                        .count();
                     assert_eq!(of_class, count / 10, "{data_set:?}, class {class}");
                 }
             }
@@ -227,24 +271,35 @@ mod tests {
     fn pixels_are_those_of_the_files() {
         let sum = |pixels: &[u8]| pixels.iter().map(|&value| u32::from(value)).sum::<u32>();
         let fashion = load_from(DataSet::FashionMnist, &data_dir()).unwrap();
-        assert_eq!((fashion.train.labels()[0], sum(fashion.train.pixels(0))), (9, 76_247));
+        assert_eq!(
+            (fashion.train.labels()[0], sum(fashion.train.pixels(0))),
+            (9, 76_247)
+        );
         let cifar = load_from(DataSet::Cifar10, &data_dir()).unwrap();
-        let plane = |image: &[u8], channel: usize| sum(&image[channel * 1024..(channel + 1) * 1024]);
+        let plane =
+            |image: &[u8], channel: usize| sum(&image[channel * 1024..(channel + 1) * 1024]);
         let first = cifar.train.pixels(0);
         assert_eq!(cifar.train.labels()[0], 6);
-        assert_eq!([0, 1, 2].map(|channel| plane(first, channel)), [144_594, 107_622, 65_574]);
+        assert_eq!(
+            [0, 1, 2].map(|channel| plane(first, channel)),
+            [144_594, 107_622, 65_574]
+        );
     }
 
     #[test]
     fn folders_are_found_at_any_level() {
-        for (data_set, inner) in
-            [(DataSet::FashionMnist, "fashion-mnist"), (DataSet::Cifar10, "cifar-10")]
-        {
+        for (data_set, inner) in [
+            (DataSet::FashionMnist, "fashion-mnist"),
+            (DataSet::Cifar10, "cifar-10"),
+        ] {
             let outer = load_from(data_set, &data_dir()).unwrap();
             assert_eq!(load_from(data_set, &data_dir().join(inner)).unwrap(), outer);
         }
         let cifar = data_dir().join("cifar-10/cifar-10-batches-bin");
-        assert_eq!(load_from(DataSet::Cifar10, &cifar).unwrap().train.len(), 100);
+        assert_eq!(
+            load_from(DataSet::Cifar10, &cifar).unwrap().train.len(),
+            100
+        );
     }
 
     #[test]
@@ -255,7 +310,12 @@ mod tests {
             (DataSet::Cifar10, "data_batch_1.bin"),
         ] {
             let message = load_from(data_set, empty.path()).unwrap_err().to_string();
-            for part in [data_set.name(), file, &empty.path().display().to_string(), "--data-dir"] {
+            for part in [
+                data_set.name(),
+                file,
+                &empty.path().display().to_string(),
+                "--data-dir",
+            ] {
                 assert!(message.contains(part), "{message:?} lacks {part:?}");
             }
         }
@@ -287,8 +347,11 @@ mod tests {
     #[test]
     fn a_batch_without_augmentation_is_the_batch() {
         let images = load_from(DataSet::FashionMnist, &data_dir()).unwrap().test;
-        let augmentation =
-            Augmentation { crop_padding: 0, padding: Padding::Zero, flip: false };
+        let augmentation = Augmentation {
+            crop_padding: 0,
+            padding: Padding::Zero,
+            flip: false,
+        };
         let (plain, _) = images.batch(&[3, 5, 8], &Device::flex());
         let (x, y) =
             images.augmented_batch(&[3, 5, 8], &augmentation, Key::new(1), &Device::flex());
@@ -301,8 +364,14 @@ mod tests {
     fn the_tail_is_held_out() {
         let images = Images::new((0..10).collect(), (0..10).collect(), [1, 1, 1]);
         let (train, validation) = images.hold_out(3);
-        assert_eq!((train.labels(), train.pixels(6)), (&[0, 1, 2, 3, 4, 5, 6][..], &[6][..]));
-        assert_eq!((validation.labels(), validation.pixels(0)), (&[7, 8, 9][..], &[7][..]));
+        assert_eq!(
+            (train.labels(), train.pixels(6)),
+            (&[0, 1, 2, 3, 4, 5, 6][..], &[6][..])
+        );
+        assert_eq!(
+            (validation.labels(), validation.pixels(0)),
+            (&[7, 8, 9][..], &[7][..])
+        );
     }
 
     #[test]
@@ -436,10 +505,16 @@ mod tests {
             let mut bytes = fs::read(&path).unwrap();
             (case.damage)(&mut bytes);
             fs::write(&path, bytes).unwrap();
-            let error = load_from(case.data_set, folder.path()).expect_err(case.name).to_string();
+            let error = load_from(case.data_set, folder.path())
+                .expect_err(case.name)
+                .to_string();
             let file_name = path.file_name().unwrap().to_str().unwrap();
             for part in case.message.iter().chain([&file_name]) {
-                assert!(error.contains(part), "{}: {error:?} lacks {part:?}", case.name);
+                assert!(
+                    error.contains(part),
+                    "{}: {error:?} lacks {part:?}",
+                    case.name
+                );
             }
         }
     }
@@ -473,7 +548,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         unpack(DataSet::FashionMnist, folder.path());
         let unpacked = load_from(DataSet::FashionMnist, folder.path()).unwrap();
-        assert_eq!(unpacked, load_from(DataSet::FashionMnist, &data_dir()).unwrap());
+        assert_eq!(
+            unpacked,
+            load_from(DataSet::FashionMnist, &data_dir()).unwrap()
+        );
     }
 
     #[test]
@@ -489,7 +567,9 @@ mod tests {
             unpack(DataSet::FashionMnist, folder.path());
             fs::remove_file(folder.path().join(NAME.trim_end_matches(".gz"))).unwrap();
             fs::write(folder.path().join(NAME), bytes).unwrap();
-            let error = load_from(DataSet::FashionMnist, folder.path()).unwrap_err().to_string();
+            let error = load_from(DataSet::FashionMnist, folder.path())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(NAME) && error.contains(expected), "{error}");
         }
     }
@@ -516,12 +596,19 @@ mod tests {
         assert_eq!(packed, load_from(DataSet::Cifar10, &data_dir()).unwrap());
 
         pack(&path, "test_batch.bin");
-        let error = load_from(DataSet::Cifar10, folder.path()).unwrap_err().to_string();
-        assert!(error.contains("test_batch.bin") && error.contains("tar.gz"), "{error}");
+        let error = load_from(DataSet::Cifar10, folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("test_batch.bin") && error.contains("tar.gz"),
+            "{error}"
+        );
 
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let error = load_from(DataSet::Cifar10, folder.path()).unwrap_err().to_string();
+        let error = load_from(DataSet::Cifar10, folder.path())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("cifar-10-binary.tar.gz"), "{error}");
     }
 }

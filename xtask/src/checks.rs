@@ -1,0 +1,165 @@
+//! `cargo xtask test`: all that must hold before a change is merged.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::command::{cargo, duration, root, run, step};
+use crate::{page, system, tools};
+
+/// A part of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Formatting.
+    Fmt,
+    /// Clippy, for native code and for WebAssembly.
+    Lint,
+    /// Licences, sources, duplicates and known vulnerabilities of dependencies.
+    Deny,
+    /// Unit and integration tests, native.
+    Unit,
+    /// Unit tests in a real browser.
+    Wasm,
+    /// The built page in a real browser, end to end.
+    E2e,
+}
+
+/// Runs `parts`, all if there is none, and says how each went. A failing part does not keep the
+/// others from running.
+pub(crate) fn test(parts: &[Part]) -> Result<()> {
+    let parts = if parts.is_empty() {
+        Part::value_variants()
+    } else {
+        parts
+    };
+    let mut table = String::new();
+    let mut failed = Vec::new();
+    for &part in parts {
+        let start = Instant::now();
+        let result = step(&format!("test {}", name(part)), || check(part));
+        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
+        table += &format!(
+            "{:<5} {outcome:<7} {}\n",
+            name(part),
+            duration(start.elapsed())
+        );
+        if let Err(error) = result {
+            eprintln!("xtask: {error:#}");
+            failed.push(name(part));
+        }
+    }
+    println!("\n{table}");
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Fmt => "fmt",
+        Part::Lint => "lint",
+        Part::Deny => "deny",
+        Part::Unit => "unit",
+        Part::Wasm => "wasm",
+        Part::E2e => "e2e",
+    }
+}
+
+fn check(part: Part) -> Result<()> {
+    match part {
+        Part::Fmt => run(&mut cargo(&["fmt", "--all", "--check"])),
+        Part::Lint => lint(),
+        Part::Deny => deny(),
+        // Release, as the rest: unoptimised tensor code crawls, and Burn is compiled once.
+        Part::Unit => run(&mut cargo(&[
+            "test",
+            "--release",
+            "--locked",
+            "--workspace",
+        ])),
+        Part::Wasm => wasm(),
+        Part::E2e => end_to_end(),
+    }
+}
+
+fn lint() -> Result<()> {
+    let warnings = ["--", "-D", "warnings"];
+    let native = [
+        "clippy",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+    ];
+    run(cargo(&native).args(warnings))?;
+    tools::wasm_target()?;
+    let wasm = [
+        "clippy",
+        "--release",
+        "--locked",
+        "--target",
+        tools::WASM,
+        "--all-targets",
+    ];
+    let packages = [
+        "-p",
+        "basin-web",
+        "-p",
+        "basin-worker",
+        "--features",
+        "cpu,gpu",
+    ];
+    run(cargo(&wasm).args(packages).args(warnings))
+}
+
+fn deny() -> Result<()> {
+    let program = tools::cargo_deny()?;
+    let deny = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.current_dir(root()).args(arguments);
+        run(&mut command)
+    };
+    match deny(&["--locked", "fetch", "db"]) {
+        Ok(()) => deny(&["--locked", "check", "--disable-fetch"]),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            let told = "the database of known vulnerabilities cannot be reached";
+            eprintln!("WARNING: {told}: ADVISORIES ARE NOT CHECKED, the rest is");
+            deny(&["--locked", "check", "bans", "licenses", "sources"])
+        }
+    }
+}
+
+fn wasm() -> Result<()> {
+    tools::wasm_target()?;
+    system::ensure(system::BROWSER)?;
+    let runner = tools::wasm_bindgen_test_runner()?;
+    let test = ["test", "--release", "--locked", "--target", tools::WASM];
+    let packages = [
+        "-p",
+        "basin-worker",
+        "--features",
+        "cpu",
+        "--test",
+        "browser",
+    ];
+    run(cargo(&test)
+        .args(packages)
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
+        .env("CHROMEDRIVER", system::locate("chromedriver")?)
+        .env("WASM_BINDGEN_TEST_TIMEOUT", "300"))
+}
+
+fn end_to_end() -> Result<()> {
+    system::ensure(system::BROWSER)?;
+    system::ensure(system::NODE)?;
+    page::build()?;
+    run(&mut page::end_to_end(
+        "npm",
+        &["ci", "--no-audit", "--no-fund"],
+    ))?;
+    run(&mut page::end_to_end("npx", &["playwright", "test"]))
+}

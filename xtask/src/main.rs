@@ -1,0 +1,67 @@
+//! `cargo xtask`: builds, serves, tests and measures Basin.
+
+mod bench;
+mod checks;
+mod command;
+mod page;
+mod serve;
+mod system;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, serves, tests and measures Basin.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the page and serve it on 127.0.0.1.
+    Demo {
+        /// Port to listen on; 8080, or a free one if that is taken, unless given.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Build the page into dist/.
+    Build,
+    /// Check everything, or the parts named.
+    Test {
+        /// Parts to run, in this order.
+        #[arg(value_enum)]
+        parts: Vec<checks::Part>,
+    },
+    /// Measure speed and size; JSON on standard output.
+    Bench {
+        /// Leave the WebGPU engine out; on a software adapter it takes minutes.
+        #[arg(long)]
+        no_gpu: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Demo { port } => {
+            page::build()?;
+            serve::serve(&page::dist(), port)
+        }
+        Task::Build => page::build(),
+        Task::Test { parts } => checks::test(&parts),
+        Task::Bench { no_gpu } => bench::bench(!no_gpu),
+    }
+}

@@ -87,7 +87,7 @@ mod tests {
         let u = [0.5f32; 4];
         let reflection = |i: usize, j: usize| f32::from(i == j) - 2.0 * u[i] * u[j];
         let values = [9.0, 4.0, 1.0, 0.1];
-        let mut entries = Vec::new();
+        let mut entries: Vec<f32> = Vec::new();
         for i in 0..4 {
             for j in 0..4 {
                 entries.push((0..4).map(|k| reflection(i, k) * values[k] * reflection(j, k)).sum());

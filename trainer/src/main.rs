@@ -23,6 +23,11 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// The system's allocator gives the large buffers of activations back to the kernel again and again;
+/// faulting them in anew costs more than computing them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,11 +3,11 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, activation},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{convolution::conv2d, key::Key};
+use crate::{activation, convolution::conv2d, key::Key};
 
 /// Activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

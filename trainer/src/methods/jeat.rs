@@ -34,6 +34,8 @@ pub(crate) struct Jeat {
     pub energy_penalty: f32,
     /// What the marginal term calls data.
     pub data: DataTerm,
+    /// Chains of an iteration; at most the batch size.
+    pub chains: usize,
     /// Steps of a chain in each iteration.
     pub steps: usize,
     /// Whether chains descend E(x, y) of their class rather than E(x).
@@ -124,16 +126,18 @@ impl Jeat {
 
         // One pass for all images: examples do not interact.
         let [count, ..] = x_adv.dims();
+        let [chains, ..] = x_sample.dims();
         let (images, data) = match self.data {
             DataTerm::Adversarial => (vec![x_adv, x_sample], 0),
             DataTerm::Noised(std) => {
                 let noise = noise_key.normal(batch.x.dims(), &batch.x.device()) * std;
-                (vec![x_adv, x_sample, (batch.x + noise).clamp(0.0, 1.0)], 2)
+                (vec![x_adv, x_sample, (batch.x + noise).clamp(0.0, 1.0)], count + chains)
             }
         };
-        let f = logits(model, Tensor::cat(images, 0)); // [2 or 3 · batch, classes]
-        let of = |block: usize| f.clone().narrow(0, block * count, count);
-        let (f_adv, f_sample, f_data) = (of(0), of(1), of(data));
+        let f = logits(model, Tensor::cat(images, 0)); // [(1 or 2) · batch + chains, classes]
+        let f_adv = f.clone().narrow(0, 0, count);
+        let f_sample = f.clone().narrow(0, count, chains);
+        let f_data = f.narrow(0, data, count);
         let energy_data = energy::marginal(f_data);
         let energy_sample = energy::marginal(f_sample);
         let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
@@ -163,14 +167,14 @@ impl Jeat {
     ) -> Tensor<4> {
         let [draw_key, reinit_key, start_key, chain_key] = key.split();
         let device = batch.x.device();
-        let count = batch.labels.len();
+        let count = self.chains.min(batch.labels.len());
         let places = buffer.draw(draw_key, count);
         let mut labels = buffer.labels(&places);
         let (mut start, _) = buffer.get(&places, &device);
 
         // Restarts take the batch's own images, noised or replaced by noise.
-        let mut fresh: Vec<f32> = batch.x.to_data().iter().collect();
-        let mut fresh_labels = batch.labels.clone();
+        let mut fresh: Vec<f32> = batch.x.clone().narrow(0, 0, count).into_data().iter().collect();
+        let mut fresh_labels = batch.labels[..count].to_vec();
         let classes = model.classes();
         self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
         let chances = reinit_key.uniforms(count);
@@ -192,5 +196,123 @@ impl Jeat {
         let x_sample = self.sampler.run(chain_key, model, &energy, Chain::init(start), self.steps).x;
         buffer.put(&places, x_sample.clone(), &labels);
         x_sample
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use basin_shared::{
+        Classifier,
+        models::{Activation, Initialization, Normalization, WideResNet, WideResNetConfig},
+        samplers::GradientScaling,
+    };
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// The paper's algorithm.
+    fn literal() -> Jeat {
+        Jeat {
+            epsilon: 0.1,
+            gradient_at: GradientAt::Clean,
+            weight_conditional: 1.0,
+            weight_marginal: 1.0,
+            energy_penalty: 0.0,
+            data: DataTerm::Adversarial,
+            chains: 4,
+            steps: 3,
+            conditional_chains: false,
+            sampler: Sgld {
+                step_size: 0.5,
+                noise_std: 0.01,
+                friction: 0.0,
+                gradient: GradientScaling::Raw,
+                clamp: false,
+            },
+            buffer: BufferSettings {
+                capacity: 16,
+                reinit_probability: 0.25,
+                uniform: 1.0,
+                largest_noise_std: 0.0,
+            },
+        }
+    }
+
+    fn images() -> Images {
+        let bytes = Key::new(4).integers(8 * 64, 256);
+        let labels = vec![0, 1, 2, 0, 1, 2, 0, 1];
+        Images::new(bytes.into_iter().map(|byte| byte as u8).collect(), labels, [1, 8, 8])
+    }
+
+    fn model(device: &Device) -> WideResNet {
+        let config = WideResNetConfig {
+            depth: 10,
+            width: 1,
+            channels: 1,
+            size: 8,
+            classes: 3,
+            activation: Activation::Silu,
+            normalization: Normalization { mean: vec![0.5], std: vec![0.5] },
+        };
+        config.init(Initialization { gain: 1.4, residual_scale: 0.5 }, Key::new(1), device)
+    }
+
+    fn batch(device: &Device) -> Batch {
+        let images = images();
+        let (x, y) = images.batch(&[0, 1, 2, 3], device);
+        Batch { x, y, labels: images.labels()[..4].to_vec() }
+    }
+
+    /// E(x_adv) cancels: the two terms of Algorithm 1 together are E(x_adv, y) − E(x̃).
+    #[test]
+    fn the_papers_loss_is_joint_minus_sampled_energy() {
+        let device = Device::flex();
+        let model = model(&device.clone().autodiff());
+        let jeat = literal();
+        let buffer = jeat.init(&images(), 3, Key::new(2));
+        let loss = jeat.loss(&model, batch(&device), &mut buffer.clone(), Key::new(3));
+
+        let frozen = model.valid();
+        let [attack_key, sample_key, _] = Key::new(3).split();
+        let Batch { x, y, .. } = batch(&device);
+        let budget = Budget { epsilon: 0.1 };
+        let x_adv = energy_attack(&frozen, x, y.clone(), budget, GradientAt::Clean, attack_key);
+        let x_sample = jeat.sample(&frozen, &batch(&device), &mut buffer.clone(), sample_key);
+        let expected = energy::joint(frozen.logits(x_adv), y).mean()
+            - energy::marginal(frozen.logits(x_sample)).mean();
+        let (found, expected): (f32, f32) = (loss.value.into_scalar(), expected.into_scalar());
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+    }
+
+    #[test]
+    fn the_ends_of_chains_go_back_to_their_places() {
+        let device = Device::flex();
+        let frozen = model(&device);
+        let jeat = literal();
+        let before = jeat.init(&images(), 3, Key::new(2));
+        let mut after = before.clone();
+        let ends = jeat.sample(&frozen, &batch(&device), &mut after, Key::new(5));
+        let [draw_key, ..] = Key::new(5).split::<4>();
+        let places = before.draw(draw_key, 4);
+        assert_eq!(after.get(&places, &device).0.into_data(), ends.into_data());
+        let kept: Vec<usize> = (0..16).filter(|place| !places.contains(place)).collect();
+        let [kept_before, kept_after] =
+            [&before, &after].map(|buffer| buffer.get(&kept, &device).0.into_data());
+        assert_eq!(kept_before, kept_after);
+    }
+
+    /// Hand-computed: restarts from noise of deviation 0 are the training images themselves.
+    #[test]
+    fn restarts_are_images_or_uniform_noise_in_the_recipes_shares() {
+        let mut jeat = literal();
+        jeat.buffer = BufferSettings { capacity: 4000, uniform: 0.25, ..jeat.buffer };
+        let [images_array, _] = jeat.init(&images(), 3, Key::new(2)).to_arrays();
+        let originals: Vec<Vec<f32>> = (0..8)
+            .map(|i| images().pixels(i).iter().map(|&byte| f32::from(byte) / 255.0).collect())
+            .collect();
+        let of_images = images_array.values.chunks(64);
+        let share = of_images.filter(|x| originals.iter().any(|o| o == x)).count() as f64 / 4000.0;
+        let standard_error = (0.25f64 * 0.75 / 4000.0).sqrt();
+        assert!((share - 0.75).abs() < 5.0 * standard_error, "{share}");
     }
 }

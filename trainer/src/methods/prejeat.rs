@@ -29,3 +29,47 @@ impl Prejeat {
         cross_entropy(model, x_adv, batch.y)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use basin_shared::{
+        Classifier,
+        models::{Activation, Initialization, Normalization, WideResNetConfig},
+    };
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// −log softmax of the attacked images' logits, by hand.
+    #[test]
+    fn the_loss_is_the_cross_entropy_of_the_attacked_images() {
+        let device = Device::flex();
+        let config = WideResNetConfig {
+            depth: 10,
+            width: 1,
+            channels: 1,
+            size: 8,
+            classes: 3,
+            activation: Activation::Silu,
+            normalization: Normalization { mean: vec![0.5], std: vec![0.5] },
+        };
+        let initialization = Initialization { gain: 1.4, residual_scale: 0.5 };
+        let model = config.init(initialization, Key::new(1), &device.clone().autodiff());
+        let x = Key::new(2).uniform([4, 1, 8, 8], &device);
+        let labels = vec![0, 2, 1, 2];
+        let y = crate::model::labels(&labels, &device);
+        let prejeat = Prejeat { epsilon: 0.1, gradient_at: GradientAt::Start };
+        let batch = Batch { x: x.clone(), y: y.clone(), labels: labels.clone() };
+        let found: f32 = prejeat.loss(&model, batch, Key::new(3)).value.into_scalar();
+
+        let frozen = model.valid();
+        let budget = Budget { epsilon: 0.1 };
+        let x_adv = energy_attack(&frozen, x, y, budget, GradientAt::Start, Key::new(3));
+        let logits: Vec<f32> = frozen.logits(x_adv).into_data().iter().collect();
+        let cross_entropy = |(f, &y): (&[f32], &u8)| {
+            f.iter().map(|f| f.exp()).sum::<f32>().ln() - f[y as usize]
+        };
+        let expected = logits.chunks(3).zip(&labels).map(cross_entropy).sum::<f32>() / 4.0;
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+    }
+}

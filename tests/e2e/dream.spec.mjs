@@ -23,8 +23,8 @@ test("a link gives the same picture again", async ({ page, context }) => {
   await open(page, "/#engine=cpu&class=8&seed=99&steps=12&start=noise");
   await finished(page);
   await page.getByRole("button", { name: "Ankle boot" }).click();
-  await page.getByLabel("seed").fill("1234");
-  await page.getByLabel("seed").press("Enter");
+  await page.getByLabel("seed", { exact: true }).fill("1234");
+  await page.getByLabel("seed", { exact: true }).press("Enter");
   await finished(page);
   const link = page.url();
   expect(link).toContain("class=9&seed=1234&steps=12");

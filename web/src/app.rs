@@ -64,7 +64,7 @@ pub fn App() -> impl IntoView {
                 <div class="panel"><EnginePanel /></div>
             </details>
         </header>
-        <main>
+        <main class:smooth=lab.smooth>
             <div class="tabs" role="group" aria-label="What to do">
                 {[("Dream", Tab::Dream), ("Denoise", Tab::Denoise)].map(|(name, this)| view! {
                     <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{name}</button>

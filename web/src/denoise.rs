@@ -9,9 +9,9 @@ use crate::{
     curve::{Curve, Probabilities},
     dream::FileButton,
     explanation::Explanation,
-    images::{self, Shape},
+    images,
     lab::Lab,
-    stage::{Lines, NumberField, Picture, Transport},
+    stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
 };
 
 /// The tab.
@@ -73,8 +73,6 @@ pub fn DenoiseTab() -> impl IntoView {
         <Explanation chain />
     }
 }
-
-type Shown = Option<(Shape, Arc<[f32]>)>;
 
 fn picture(lab: Lab, pixels: impl Fn(Lab) -> Option<Arc<[f32]>>) -> Shown {
     let shape = lab
@@ -167,6 +165,7 @@ fn Choices(clean: Memo<Shown>) -> impl IntoView {
             <div class="row actions">
                 <button class="primary" on:click=move |_| lab.restart()>"clean it"</button>
                 <button on:click=save>"save PNG"</button>
+                <CopyLink />
             </div>
             <figure class="clean">
                 <Picture pixels=clean label="The picture before noise".to_owned() />

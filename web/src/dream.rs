@@ -9,9 +9,9 @@ use crate::{
     address::{self, ClassChoice, Dream, MOST_STEPS, StartChoice},
     curve::{Curve, Probabilities},
     explanation::Explanation,
-    images::{self, Shape},
+    images,
     lab::Lab,
-    stage::{Lines, NumberField, Picture, Transport},
+    stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
 };
 
 /// The tab.
@@ -74,7 +74,7 @@ pub fn DreamTab() -> impl IntoView {
     }
 }
 
-fn image_of(lab: Lab, image: usize) -> Option<(Shape, Arc<[f32]>)> {
+fn image_of(lab: Lab, image: usize) -> Shown {
     let shape = lab
         .model
         .with(|model| model.as_ref().map(|model| model.shape()))?;
@@ -127,22 +127,6 @@ fn Choices() -> impl IntoView {
     let start = move || {
         lab.model
             .with(|m| m.as_ref().map(|m| dream().start(&m.model)))
-    };
-    let copied = RwSignal::new(false);
-    let copy = move |_| {
-        let window = web_sys::window().expect("the page has a window");
-        let href = window.location().href().unwrap_or_default();
-        let promise = window.navigator().clipboard().write_text(&href);
-        leptos::task::spawn_local(async move {
-            match wasm_bindgen_futures::JsFuture::from(promise).await {
-                Ok(_) => copied.set(true),
-                Err(_) => lab.tell(
-                    false,
-                    "The browser does not let the page copy: the address bar has the link.",
-                ),
-            }
-            set_timeout(move || copied.set(false), std::time::Duration::from_secs(2));
-        });
     };
     let save = move |_| {
         let Some(shape) = lab.model.with(|m| m.as_ref().map(|m| m.shape())) else {
@@ -255,14 +239,14 @@ fn Choices() -> impl IntoView {
 
             <div class="row actions">
                 <button on:click=save>"save PNG"</button>
-                <button on:click=copy>{move || if copied.get() { "copied" } else { "copy link" }}</button>
+                <CopyLink />
             </div>
         </section>
     }
 }
 
 /// Names and mean images of the classes.
-fn classes(lab: Lab) -> Vec<(String, Option<(Shape, Arc<[f32]>)>)> {
+fn classes(lab: Lab) -> Vec<(String, Shown)> {
     lab.model.with(|in_use| {
         let Some(in_use) = in_use else {
             return FASHION

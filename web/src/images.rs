@@ -32,7 +32,7 @@ impl Shape {
     }
 
     /// The reverse; grey is BT.601 luma.
-    pub fn from_rgba(self, rgba: &[u8]) -> Vec<f32> {
+    pub fn read_rgba(self, rgba: &[u8]) -> Vec<f32> {
         let plane = self.size * self.size;
         let channel = |i: usize, c: usize| rgba[i * 4 + c] as f32 / 255.0;
         match self.channels {
@@ -113,7 +113,7 @@ pub async fn decode(blob: &Blob, shape: Shape) -> Result<Vec<f32>, String> {
     let data = context
         .get_image_data(0.0, 0.0, size, size)
         .map_err(not_a_picture)?;
-    Ok(shape.from_rgba(&data.data()))
+    Ok(shape.read_rgba(&data.data()))
 }
 
 /// Offers images as one PNG, side by side in rows of `columns`, each pixel a square of 8.
@@ -179,7 +179,7 @@ mod tests {
             let shape = Shape { channels, size: 2 };
             let pixels = &steps[..shape.len()];
             assert_eq!(
-                shape.from_rgba(&shape.rgba(pixels)),
+                shape.read_rgba(&shape.rgba(pixels)),
                 pixels,
                 "{channels} channels"
             );

@@ -82,7 +82,7 @@ pub fn ModelCard() -> impl IntoView {
                 <details><summary>"recipe"</summary><pre tabindex="0">{model.recipe}</pre></details>
             }
         })}
-        <h3>"Use another"</h3>
+        <h2 class="small">"Use another"</h2>
         <div class="row">
             <FileButton label="a model file" accept=".safetensors" />
             <span class="hint">"or drop one anywhere"</span>

@@ -10,10 +10,13 @@ use crate::{
     lab::{Lab, Progress},
 };
 
+/// An image to show, where there is one.
+pub type Shown = Option<(Shape, Arc<[f32]>)>;
+
 /// One image, its pixels shown as pixels.
 #[component]
 pub fn Picture(
-    #[prop(into)] pixels: Signal<Option<(Shape, Arc<[f32]>)>>,
+    #[prop(into)] pixels: Signal<Shown>,
     #[prop(into)] label: Signal<String>,
 ) -> impl IntoView {
     let canvas = NodeRef::<html::Canvas>::new();
@@ -68,6 +71,14 @@ pub fn Transport(chain: RwSignal<Chain>) -> impl IntoView {
                 on:input=scrub
                 on:change=let_go
             />
+            <label class="check smooth-switch">
+                <input
+                    type="checkbox"
+                    prop:checked=lab.smooth
+                    on:change=move |event| lab.smooth.set(event_target_checked(&event))
+                />
+                <span>"smooth"</span>
+            </label>
             <output class="count" aria-label="Step">
                 {move || format!("step {} / {}", shown_step(), chain.with(|chain| chain.goal))}
             </output>
@@ -161,5 +172,30 @@ pub fn NumberField(
             <span>{label}</span>
             <input type="number" min=min max=max step=step prop:value=value on:change=change />
         </label>
+    }
+}
+
+/// Copies the address, which holds all that is on screen.
+#[component]
+pub fn CopyLink() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let copied = RwSignal::new(false);
+    let copy = move |_| {
+        let window = web_sys::window().expect("the page has a window");
+        let href = window.location().href().unwrap_or_default();
+        let promise = window.navigator().clipboard().write_text(&href);
+        leptos::task::spawn_local(async move {
+            match wasm_bindgen_futures::JsFuture::from(promise).await {
+                Ok(_) => copied.set(true),
+                Err(_) => lab.tell(
+                    false,
+                    "The browser does not let the page copy: the address bar has the link.",
+                ),
+            }
+            set_timeout(move || copied.set(false), std::time::Duration::from_secs(2));
+        });
+    };
+    view! {
+        <button on:click=copy>{move || if copied.get() { "copied" } else { "copy link" }}</button>
     }
 }

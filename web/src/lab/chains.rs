@@ -1,0 +1,210 @@
+//! Beginning, running and holding the chain of the tab on screen.
+
+use std::sync::Arc;
+
+use basin_protocol::{Plan, Request};
+use leptos::prelude::*;
+
+use super::{Lab, now};
+use crate::{
+    address::{StartChoice, Tab},
+    chain::{Chain, Frame, Phase},
+};
+
+impl Lab {
+    /// The chain of the tab on screen.
+    pub fn chain(self) -> RwSignal<Chain> {
+        match self.settings.with_untracked(|settings| settings.tab) {
+            Tab::Dream => self.dream,
+            Tab::Denoise => self.denoise,
+        }
+    }
+
+    /// Begins the chain of the tab on screen from its start, and runs it.
+    pub fn restart(self) {
+        self.begin(Phase::Running);
+    }
+
+    /// Goes back to the start and stays there.
+    pub fn reset(self) {
+        self.begin(Phase::Paused);
+    }
+
+    pub(super) fn begin(self, phase: Phase) {
+        let Some(in_use) = self.model.get_untracked() else {
+            return;
+        };
+        let settings = self.settings.get_untracked();
+        match settings.tab {
+            Tab::Dream => {
+                let (plan, steps) = settings.dream.plan(&in_use.model);
+                let from_image = settings.dream.start(&in_use.model) == StartChoice::Image;
+                let given = match self.own_dream.get_untracked() {
+                    Some(own) if from_image => own.repeat(plan.classes.len()).into(),
+                    None if from_image => {
+                        return self.tell(false, "Choose an image to start from first.");
+                    }
+                    _ => Arc::default(),
+                };
+                self.run(self.dream, plan, given, steps, phase);
+            }
+            Tab::Denoise => {
+                leptos::task::spawn_local(async move {
+                    let Some(given) = self.picture(settings.denoise.picture, in_use.shape()).await
+                    else {
+                        return;
+                    };
+                    self.clean.set(Some(given.clone()));
+                    let (plan, steps) = settings.denoise.plan(&in_use.model);
+                    self.run(self.denoise, plan, given, steps, phase);
+                });
+            }
+        }
+    }
+
+    pub(super) fn run(
+        self,
+        chain: RwSignal<Chain>,
+        plan: Plan,
+        given: Arc<[f32]>,
+        steps: u32,
+        phase: Phase,
+    ) {
+        let id = self.next_id();
+        chain.set(Chain::new(id, plan, given, steps.into(), phase));
+        // At rest too, as the start itself is shown.
+        self.advance(chain);
+    }
+
+    /// Runs the chain on screen, from where it is.
+    pub fn play(self) {
+        let chain = self.chain();
+        match chain.with_untracked(|chain| chain.phase) {
+            Phase::Empty | Phase::Finished | Phase::RanAway => self.restart(),
+            Phase::Paused => {
+                chain.update(|chain| {
+                    chain.phase = Phase::Running;
+                    chain.scrubbed = None;
+                });
+                self.advance(chain);
+            }
+            Phase::Running => {}
+        }
+    }
+
+    /// Holds the chain on screen.
+    pub fn pause(self) {
+        self.chain().update(|chain| {
+            if chain.phase == Phase::Running {
+                chain.phase = Phase::Paused;
+            }
+        });
+    }
+
+    /// Takes a single step.
+    pub fn step(self) {
+        let chain = self.chain();
+        match chain.with_untracked(|chain| chain.phase) {
+            Phase::Empty | Phase::RanAway => self.reset(),
+            Phase::Finished => {
+                chain.update(|chain| chain.goal += 1);
+                self.advance(chain);
+            }
+            Phase::Running | Phase::Paused => {
+                chain.update(|chain| {
+                    chain.phase = Phase::Paused;
+                    chain.scrubbed = None;
+                });
+                self.advance(chain);
+            }
+        }
+    }
+
+    /// Another number of steps: the chain goes on to it, or begins again if it is past it.
+    pub fn goal_changed(self) {
+        let Some(in_use) = self.model.get_untracked() else {
+            return;
+        };
+        let settings = self.settings.get_untracked();
+        let (_, steps) = match settings.tab {
+            Tab::Dream => settings.dream.plan(&in_use.model),
+            Tab::Denoise => settings.denoise.plan(&in_use.model),
+        };
+        let chain = self.chain();
+        if chain.with_untracked(|chain| chain.step() > steps.into()) {
+            return self.restart();
+        }
+        chain.update(|chain| {
+            chain.goal = steps.into();
+            if chain.phase == Phase::Finished && chain.step() < chain.goal {
+                chain.phase = Phase::Running;
+            }
+        });
+        self.advance(chain);
+    }
+
+    /// Asks for the next frame of a chain, after having it begun where the worker holds another.
+    pub(super) fn advance(self, chain: RwSignal<Chain>) {
+        let id = chain.with_untracked(|chain| chain.id);
+        self.bench.update_value(|bench| {
+            let Some(engine) = bench.engine.as_ref().filter(|_| bench.ready) else {
+                return;
+            };
+            if bench.begun != Some(id) {
+                let (plan, given) = chain.with_untracked(Chain::resumption);
+                engine.ask(&Request::Begin { chain: id, plan }, &given);
+                bench.begun = Some(id);
+                // A chain that was interrupted shows its last images again, then goes on.
+                if chain.with_untracked(|chain| chain.newest.is_some()) {
+                    engine.ask(&Request::Advance { chain: id }, &[]);
+                }
+            }
+            engine.ask(&Request::Advance { chain: id }, &[]);
+            bench.asked = Some(now());
+        });
+    }
+
+    /// Goes on with what ran before the engine was interrupted.
+    pub(super) fn go_on(self) {
+        self.bench.update_value(|bench| bench.begun = None);
+        let chain = self.chain();
+        if chain.with_untracked(|chain| chain.phase == Phase::Running) {
+            self.advance(chain);
+        }
+    }
+
+    pub(super) fn show(self, id: u32, step: u64, milliseconds: f64, mut numbers: Vec<f32>) {
+        let [dream, denoise] = [self.dream, self.denoise];
+        let holds = |chain: &RwSignal<Chain>| chain.with_untracked(|chain| chain.id == id);
+        let Some(chain) = [dream, denoise].into_iter().find(holds) else {
+            return;
+        };
+        let Some(in_use) = self.model.get_untracked() else {
+            return;
+        };
+        let batch = chain.with_untracked(|chain| chain.plan.classes.len());
+        let logits = numbers.split_off(in_use.shape().len() * batch);
+        // Of an interrupted chain, this was only the reminder.
+        let seen = chain.with_untracked(|c| c.newest.as_ref().map(|frame| frame.step));
+        let frame = Frame {
+            step,
+            pixels: numbers.into(),
+            logits: logits.into(),
+        };
+        chain.update(|chain| chain.receive(frame, milliseconds));
+        if seen == Some(step) {
+            return self.expect_answer();
+        }
+        let on_screen = self.chain().with_untracked(|on_screen| on_screen.id == id);
+        if chain.with_untracked(|chain| chain.phase) == Phase::Running && on_screen {
+            // No faster than the screen, and not while the page is hidden.
+            request_animation_frame(move || {
+                let runs =
+                    chain.with_untracked(|chain| chain.id == id && chain.phase == Phase::Running);
+                if runs && self.chain().with_untracked(|on_screen| on_screen.id == id) {
+                    self.advance(chain);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Which engine computes, what it says, and what happens when it stops.
+
+use basin_protocol::Reply;
+use leptos::prelude::*;
+
+use super::{Lab, Progress, now};
+use crate::{
+    address::{EngineChoice, ModelSource},
+    chain::Chain,
+    engine::{Engine, Kind},
+    gpu,
+};
+
+/// An engine that says nothing for this long is taken for dead.
+const PATIENCE_MS: f64 = 120_000.0;
+/// An engine that stopped this often is not started again by itself.
+const MOST_CRASHES: u32 = 3;
+
+impl Lab {
+    /// Finds out which engine to use, and starts it.
+    pub fn choose_engine(self) {
+        let choice = self.settings.with_untracked(|settings| settings.engine);
+        leptos::task::spawn_local(async move {
+            // Asked for even where the choice is made, for the panel to show.
+            let adapter = match choice {
+                EngineChoice::Cpu => None,
+                _ => Some(gpu::adapter().await),
+            };
+            let (kind, reason) = match (choice, &adapter) {
+                (EngineChoice::Cpu, _) => (Kind::Cpu, "You chose the CPU.".to_owned()),
+                (_, Some(Err(why))) => (Kind::Cpu, format!("{why} So the CPU computes.")),
+                (EngineChoice::Gpu, _) => (Kind::Gpu, "You chose the GPU.".to_owned()),
+                (_, Some(Ok(adapter))) if adapter.software => {
+                    let name = &adapter.name;
+                    (
+                        Kind::Cpu,
+                        format!(
+                            "The only WebGPU adapter, {name}, is software and slower than the CPU engine."
+                        ),
+                    )
+                }
+                _ => (Kind::Gpu, "WebGPU has an adapter here.".to_owned()),
+            };
+            self.engine.update(|engine| {
+                engine.adapter = adapter.or(engine.adapter.take());
+                engine.crashes = 0;
+            });
+            self.start_engine(kind, reason);
+        });
+    }
+
+    pub(super) fn start_engine(self, kind: Kind, reason: String) {
+        self.engine.update(|engine| {
+            engine.kind = kind;
+            engine.reason = reason;
+            engine.self_test = None;
+        });
+        self.progress.set(Progress::Fetching {
+            what: "engine",
+            loaded: 0,
+            total: None,
+        });
+        let generation = self.next_id();
+        let on_reply = move |reply, numbers| {
+            // Later, as a reply may end the engine whose callback this is.
+            leptos::task::spawn_local(async move {
+                if self
+                    .bench
+                    .with_value(|bench| bench.generation == generation)
+                {
+                    self.receive(reply, numbers);
+                }
+            });
+        };
+        let started = Engine::start(kind, on_reply);
+        self.bench.update_value(|bench| {
+            bench.generation = generation;
+            bench.ready = false;
+            bench.begun = None;
+            bench.started = now();
+            bench.asked = Some(now());
+        });
+        match started {
+            Ok(engine) => self.bench.update_value(|bench| bench.engine = Some(engine)),
+            Err(why) => {
+                self.progress.set(Progress::Stopped);
+                self.tell(true, why);
+            }
+        }
+    }
+
+    pub(super) fn receive(self, reply: Reply, numbers: Vec<f32>) {
+        self.bench.update_value(|bench| bench.asked = None);
+        match reply {
+            Reply::Fetching { loaded, total } => {
+                self.progress.set(Progress::Fetching {
+                    what: "engine",
+                    loaded,
+                    total,
+                });
+                self.expect_answer();
+            }
+            Reply::Compiling => {
+                self.progress.set(Progress::Compiling);
+                self.expect_answer();
+            }
+            Reply::Ready => {
+                self.bench.update_value(|bench| bench.ready = true);
+                let arriving = self.bench.with_value(|bench| bench.fetching.is_some());
+                self.progress.set(match arriving {
+                    true => Progress::Fetching {
+                        what: "model",
+                        loaded: 0,
+                        total: None,
+                    },
+                    false => Progress::Stopped,
+                });
+                // The model before first: a candidate may be refused.
+                match self.bench.with_value(|bench| bench.file.clone()) {
+                    Some(file) => {
+                        self.bench.update_value(|bench| bench.judging = false);
+                        self.load(file);
+                    }
+                    None => self.load_candidate(),
+                }
+            }
+            Reply::Loaded { model, self_test } => self.loaded(*model, self_test, numbers),
+            Reply::Refused { message } => {
+                let candidate = self
+                    .bench
+                    .try_update_value(|bench| bench.candidate.take())
+                    .flatten();
+                let name = match candidate {
+                    Some((_, ModelSource::Url(url))) => url,
+                    Some((_, ModelSource::File(name))) => name,
+                    _ => "the bundled model".into(),
+                };
+                let kept = match self.model.with_untracked(Option::is_some) {
+                    true => " The model before it stays.",
+                    false => "",
+                };
+                self.tell(true, format!("{name}: {message}.{kept}"));
+                if !kept.is_empty() {
+                    self.progress.set(Progress::Ready { seconds: 0.0 });
+                    self.go_on();
+                } else {
+                    self.progress.set(Progress::Stopped);
+                }
+            }
+            Reply::Frame {
+                chain,
+                step,
+                milliseconds,
+            } => {
+                self.show(chain, step, milliseconds, numbers);
+            }
+            Reply::Crashed { message } => self.crashed(&message),
+        }
+    }
+
+    pub(super) fn crashed(self, message: &str) {
+        let (kind, crashes) = self
+            .engine
+            .try_update(|engine| {
+                engine.crashes += 1;
+                (engine.kind, engine.crashes)
+            })
+            .unwrap_or((Kind::Cpu, MOST_CRASHES + 1));
+        let first_line = message.lines().next().unwrap_or_default();
+        let label = kind.label();
+        // A file that brings the engine down is not tried again.
+        let candidate = self.bench.try_update_value(|bench| {
+            bench.engine = None;
+            bench.begun = None;
+            bench
+                .candidate
+                .take_if(|_| bench.judging && bench.file.is_some())
+        });
+        if let Some((_, ModelSource::Url(name) | ModelSource::File(name))) = candidate.flatten() {
+            self.tell(
+                true,
+                format!("{name}: the {label} engine could not hold this model."),
+            );
+        }
+        let step = self.chain().with_untracked(Chain::step);
+        match kind {
+            Kind::Gpu if crashes >= 2 => {
+                self.tell(true, format!("The GPU engine stopped again ({first_line}). The CPU goes on from step {step}."));
+                self.start_engine(
+                    Kind::Cpu,
+                    format!("The GPU engine stopped {crashes} times: {first_line}"),
+                );
+            }
+            _ if crashes <= MOST_CRASHES => {
+                self.tell(true, format!("The {label} engine stopped ({first_line}). It was started again and goes on from step {step}."));
+                let reason = self.engine.with_untracked(|engine| engine.reason.clone());
+                self.start_engine(kind, reason);
+            }
+            _ => {
+                self.progress.set(Progress::Stopped);
+                self.tell(true, format!("The {label} engine stopped {crashes} times ({first_line}). Reload the page to try again."));
+            }
+        }
+    }
+
+    /// Whoever waits for an answer for too long has lost the engine.
+    pub(super) fn look_after(self) {
+        let asked = self.bench.with_value(|bench| bench.asked);
+        if asked.is_some_and(|asked| now() - asked > PATIENCE_MS) {
+            self.crashed("no answer for two minutes");
+        }
+    }
+
+    pub(super) fn expect_answer(self) {
+        self.bench.update_value(|bench| bench.asked = Some(now()));
+    }
+}

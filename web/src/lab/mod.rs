@@ -1,0 +1,187 @@
+//! What the page's parts share: the settings, the model, the engine and the chains. What happens to
+//! them, and in which order, is in one file each.
+
+mod chains;
+mod engines;
+mod models;
+mod pictures;
+
+use std::sync::Arc;
+
+use basin_protocol::{Model, SelfTest};
+use leptos::prelude::*;
+use web_sys::AbortController;
+
+use crate::{
+    address::{ModelSource, Settings},
+    chain::Chain,
+    engine::{Engine, Kind},
+    gpu::Adapter,
+    images::Shape,
+};
+
+/// A model that an engine holds.
+#[derive(Clone, Debug)]
+pub struct InUse {
+    pub model: Model,
+    /// A picture of each class.
+    pub means: Arc<[f32]>,
+}
+
+impl InUse {
+    /// Of its images.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            channels: self.model.channels,
+            size: self.model.size,
+        }
+    }
+}
+
+/// What the engine panel shows.
+#[derive(Clone, Debug)]
+pub struct EngineState {
+    pub kind: Kind,
+    /// Why this engine.
+    pub reason: String,
+    /// What WebGPU has here.
+    pub adapter: Option<Result<Adapter, String>>,
+    pub self_test: Option<SelfTest>,
+    pub crashes: u32,
+}
+
+/// How far the load is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    Fetching {
+        what: &'static str,
+        loaded: u64,
+        total: Option<u64>,
+    },
+    Compiling,
+    Reading,
+    Ready {
+        seconds: f64,
+    },
+    Stopped,
+}
+
+/// A line for the visitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub id: u32,
+    /// Something failed, rather than went differently.
+    pub error: bool,
+    pub text: String,
+}
+
+/// What is shared; a handle.
+#[derive(Clone, Copy)]
+pub struct Lab {
+    pub settings: RwSignal<Settings>,
+    pub model: RwSignal<Option<Arc<InUse>>>,
+    pub engine: RwSignal<EngineState>,
+    pub progress: RwSignal<Progress>,
+    pub notices: RwSignal<Vec<Notice>>,
+    pub dream: RwSignal<Chain>,
+    pub denoise: RwSignal<Chain>,
+    /// The visitor's image for each tab, fitted to the model.
+    pub own_dream: RwSignal<Option<Arc<[f32]>>>,
+    pub own_denoise: RwSignal<Option<Arc<[f32]>>>,
+    /// The image being cleaned, before noise.
+    pub clean: RwSignal<Option<Arc<[f32]>>>,
+    /// Pixels are shown smoothed, rather than as pixels.
+    pub smooth: RwSignal<bool>,
+    bench: StoredValue<Bench, LocalStorage>,
+}
+
+/// What no view looks at.
+#[derive(Default)]
+struct Bench {
+    engine: Option<Engine>,
+    /// Counts engines, so that the last words of one before are not taken for this one's.
+    generation: u32,
+    ready: bool,
+    /// The file of the model in use.
+    file: Option<Arc<Vec<u8>>>,
+    /// A file that the engine has not judged yet, and where it is from.
+    candidate: Option<(Arc<Vec<u8>>, ModelSource)>,
+    /// The engine reads the candidate just now.
+    judging: bool,
+    fetching: Option<AbortController>,
+    /// The chain that the worker holds.
+    begun: Option<u32>,
+    last_id: u32,
+    /// Since when an answer is waited for.
+    asked: Option<f64>,
+    started: f64,
+}
+
+impl Lab {
+    /// Everything at rest, with what the address asks for.
+    pub fn new(settings: Settings) -> Self {
+        let engine = EngineState {
+            kind: Kind::Cpu,
+            reason: "Looking for WebGPU.".into(),
+            adapter: None,
+            self_test: None,
+            crashes: 0,
+        };
+        let progress = Progress::Fetching {
+            what: "engine",
+            loaded: 0,
+            total: None,
+        };
+        Self {
+            settings: RwSignal::new(settings),
+            model: RwSignal::new(None),
+            engine: RwSignal::new(engine),
+            progress: RwSignal::new(progress),
+            notices: RwSignal::new(Vec::new()),
+            dream: RwSignal::new(Chain::default()),
+            denoise: RwSignal::new(Chain::default()),
+            own_dream: RwSignal::new(None),
+            own_denoise: RwSignal::new(None),
+            clean: RwSignal::new(None),
+            smooth: RwSignal::new(false),
+            bench: StoredValue::new_local(Bench::default()),
+        }
+    }
+
+    /// Starts engine and model on their way.
+    pub fn open(self) {
+        self.fetch_model(
+            self.settings
+                .with_untracked(|settings| settings.model.clone()),
+        );
+        self.choose_engine();
+        set_interval(move || self.look_after(), std::time::Duration::from_secs(5));
+    }
+
+    /// Says something to the visitor.
+    pub fn tell(self, error: bool, text: impl Into<String>) {
+        let id = self.next_id();
+        let text = text.into();
+        self.notices.update(|notices| {
+            notices.retain(|notice| notice.text != text);
+            notices.push(Notice { id, error, text });
+            if notices.len() > 4 {
+                notices.remove(0);
+            }
+        });
+    }
+
+    fn next_id(self) -> u32 {
+        let next = |bench: &mut Bench| {
+            bench.last_id += 1;
+            bench.last_id
+        };
+        self.bench.try_update_value(next).unwrap_or_default()
+    }
+}
+
+fn now() -> f64 {
+    web_sys::window()
+        .and_then(|window| window.performance())
+        .map_or(0.0, |p| p.now())
+}

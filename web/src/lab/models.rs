@@ -1,0 +1,203 @@
+//! Where a model comes from, and when it takes the place of the one before.
+
+use std::sync::Arc;
+
+use basin_protocol::{Model, SelfTest};
+use leptos::prelude::*;
+use web_sys::{AbortController, Blob, File};
+
+use super::{InUse, Lab, Progress, now};
+use crate::{
+    address::{ModelSource, StartChoice},
+    chain::Chain,
+    engine::Kind,
+    load_model::{self, FetchError},
+};
+
+impl Lab {
+    /// Fetches a model and has the engine judge it; the one before stays until it is found sound.
+    pub fn fetch_model(self, source: ModelSource) {
+        let url = match &source {
+            ModelSource::Bundled => load_model::BUNDLED.to_owned(),
+            ModelSource::Url(url) => url.clone(),
+            ModelSource::File(name) => {
+                let text = format!(
+                    "The link was made with the file “{name}”, which a link cannot carry: drop it here. Until then, the bundled model dreams."
+                );
+                self.tell(false, text);
+                self.settings
+                    .update(|settings| settings.model = ModelSource::Bundled);
+                return self.fetch_model(ModelSource::Bundled);
+            }
+        };
+        let controller = AbortController::new().expect("the browser can abort a fetch");
+        let before = self
+            .bench
+            .try_update_value(|bench| bench.fetching.replace(controller.clone()));
+        if let Some(before) = before.flatten() {
+            before.abort();
+        }
+        leptos::task::spawn_local(async move {
+            let on_progress = |loaded, total| {
+                self.progress.set(Progress::Fetching {
+                    what: "model",
+                    loaded,
+                    total,
+                });
+            };
+            let fetched = load_model::fetch(&url, &controller, on_progress).await;
+            // What was cancelled may have made way for another.
+            if fetched != Err(FetchError::Cancelled) {
+                self.bench.update_value(|bench| bench.fetching = None);
+            }
+            let none = self.model.with_untracked(Option::is_none);
+            match fetched {
+                Ok(bytes) => self.offer(bytes, source),
+                Err(FetchError::Cancelled) => self.progress.set(match none {
+                    true => Progress::Stopped,
+                    false => Progress::Ready { seconds: 0.0 },
+                }),
+                Err(FetchError::Failed(why)) => {
+                    self.tell(true, format!("{why}."));
+                    if none && source != ModelSource::Bundled {
+                        self.settings
+                            .update(|settings| settings.model = ModelSource::Bundled);
+                        self.fetch_model(ModelSource::Bundled);
+                    } else if none {
+                        self.progress.set(Progress::Stopped);
+                    } else {
+                        self.progress.set(Progress::Ready { seconds: 0.0 });
+                    }
+                }
+            }
+        });
+    }
+
+    /// Stops what is being fetched.
+    pub fn cancel(self) {
+        if let Some(controller) = self.bench.try_update_value(|b| b.fetching.take()).flatten() {
+            controller.abort();
+        }
+    }
+
+    /// Takes a file of the visitor's: a model, or for everything else a picture.
+    pub fn take_file(self, file: File) {
+        let name = file.name();
+        if !name.ends_with(".safetensors") {
+            return self.take_picture(file.into());
+        }
+        leptos::task::spawn_local(async move {
+            if let Ok(bytes) = read_blob(&file).await {
+                self.offer(bytes, ModelSource::File(name));
+            }
+        });
+    }
+
+    /// Gives a file to the engine to judge, now or when there is one.
+    pub(super) fn offer(self, bytes: Vec<u8>, source: ModelSource) {
+        self.bench
+            .update_value(|bench| bench.candidate = Some((Arc::new(bytes), source)));
+        if self.bench.with_value(|bench| bench.ready) {
+            self.load_candidate();
+        }
+    }
+
+    pub(super) fn load_candidate(self) {
+        if let Some(file) = self
+            .bench
+            .with_value(|b| b.candidate.as_ref().map(|(f, _)| f.clone()))
+        {
+            self.bench.update_value(|bench| bench.judging = true);
+            self.load(file);
+        }
+    }
+
+    pub(super) fn load(self, file: Arc<Vec<u8>>) {
+        self.progress.set(Progress::Reading);
+        self.expect_answer();
+        self.bench
+            .with_value(|bench| bench.engine.as_ref().map(|engine| engine.load(&file)));
+    }
+
+    pub(super) fn loaded(self, model: Model, self_test: SelfTest, means: Vec<f32>) {
+        let kind = self.engine.with_untracked(|engine| engine.kind);
+        self.engine
+            .update(|engine| engine.self_test = Some(self_test));
+        if !self_test.passed() {
+            let off = self_test.largest();
+            if kind == Kind::Gpu {
+                let text = format!(
+                    "This GPU disagreed with the CPU by {off:.2} in the self-test, so the CPU computes."
+                );
+                self.tell(true, text.clone());
+                return self.start_engine(Kind::Cpu, text);
+            }
+            self.tell(true, format!("This browser's numbers differ from the trainer's by {off:.2} in the self-test: pictures may be wrong."));
+        }
+        let taken = self.bench.try_update_value(|bench| {
+            let (file, source) = bench.candidate.take_if(|_| bench.judging)?;
+            bench.judging = false;
+            bench.file = Some(file);
+            Some(source)
+        });
+        let seconds = (now() - self.bench.with_value(|bench| bench.started)) / 1000.0;
+        self.progress.set(Progress::Ready { seconds });
+        let Some(source) = taken.flatten() else {
+            // The same model in a new engine.
+            self.go_on();
+            return self.load_candidate();
+        };
+        let first = self.model.with_untracked(Option::is_none);
+        let in_use = Arc::new(InUse {
+            model,
+            means: means.into(),
+        });
+        let same_shape =
+            self.model.with_untracked(|m| m.as_ref().map(|m| m.shape())) == Some(in_use.shape());
+        if !first {
+            // What one model recommends is nothing to another.
+            self.settings.update(|settings| {
+                settings.dream = settings.dream.recommended();
+                settings.denoise.steps = None;
+                settings.denoise.step_size = None;
+            });
+        }
+        if !same_shape {
+            self.own_dream.set(None);
+            self.own_denoise.set(None);
+            self.clean.set(None);
+        }
+        let lost = |start: Option<StartChoice>| start == Some(StartChoice::Image);
+        if self.own_dream.with_untracked(Option::is_none)
+            && lost(self.settings.with_untracked(|s| s.dream.start))
+        {
+            self.tell(false, "The link starts from somebody's own image, which a link cannot carry: choose one, or another start.");
+            self.settings.update(|settings| settings.dream.start = None);
+        }
+        self.settings.update(|settings| settings.model = source);
+        self.model.set(Some(in_use));
+        self.dream.set(Chain::default());
+        self.denoise.set(Chain::default());
+        if first && !prefers_rest() {
+            self.restart();
+        }
+    }
+}
+
+async fn read_blob(blob: &Blob) -> Result<Vec<u8>, wasm_bindgen::JsValue> {
+    let buffer = wasm_bindgen_futures::JsFuture::from(blob.array_buffer()).await?;
+    Ok(js_sys::Uint8Array::new(&buffer).to_vec())
+}
+
+/// Whether the visitor's system asks for less motion or less data.
+fn prefers_rest() -> bool {
+    let window = web_sys::window().expect("the page has a window");
+    let matches = |query| {
+        window
+            .match_media(query)
+            .ok()
+            .flatten()
+            .is_some_and(|q| q.matches())
+    };
+    matches("(prefers-reduced-motion: reduce)") || matches("(prefers-reduced-data: reduce)")
+}

@@ -1,0 +1,75 @@
+//! The visitor's pictures, and the bundled samples.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, Response};
+
+use super::Lab;
+use crate::{
+    address::{Picture, StartChoice, Tab},
+    images::{self, Shape},
+};
+
+impl Lab {
+    /// Takes a picture of the visitor's, for the tab on screen.
+    pub fn take_picture(self, blob: Blob) {
+        let Some(in_use) = self.model.get_untracked() else {
+            return;
+        };
+        leptos::task::spawn_local(async move {
+            match images::decode(&blob, in_use.shape()).await {
+                Ok(pixels) => match self.settings.with_untracked(|settings| settings.tab) {
+                    Tab::Dream => {
+                        self.own_dream.set(Some(pixels.into()));
+                        self.settings
+                            .update(|s| s.dream.start = Some(StartChoice::Image));
+                        self.restart();
+                    }
+                    Tab::Denoise => {
+                        self.own_denoise.set(Some(pixels.into()));
+                        self.settings.update(|s| s.denoise.picture = Picture::Own);
+                        self.restart();
+                    }
+                },
+                Err(why) => self.tell(true, format!("The file: {why}.")),
+            }
+        });
+    }
+
+    pub(super) async fn picture(self, picture: Picture, shape: Shape) -> Option<Arc<[f32]>> {
+        let index = match (picture, self.own_denoise.get_untracked()) {
+            (Picture::Own, Some(own)) => return Some(own),
+            (Picture::Own, None) => {
+                self.tell(false, "The link shows somebody's own picture, which a link cannot carry; here is a sample instead.");
+                self.settings
+                    .update(|settings| settings.denoise.picture = Picture::Sample(9));
+                9
+            }
+            (Picture::Sample(index), _) => index,
+        };
+        match sample(index, shape).await {
+            Ok(pixels) => Some(pixels.into()),
+            Err(why) => {
+                self.tell(true, format!("Sample {index}: {why}."));
+                None
+            }
+        }
+    }
+}
+
+/// A bundled sample.
+async fn sample(index: usize, shape: Shape) -> Result<Vec<f32>, String> {
+    let window = web_sys::window().expect("the page has a window");
+    let unreachable = |_| "cannot be fetched".to_owned();
+    let promise = window.fetch_with_str(&format!("samples/{index}.png"));
+    let response: Response = JsFuture::from(promise)
+        .await
+        .map_err(unreachable)?
+        .unchecked_into();
+    let blob = response.blob().map_err(unreachable)?;
+    let blob = JsFuture::from(blob).await.map_err(unreachable)?;
+    images::decode(&blob.unchecked_into(), shape).await
+}

@@ -71,14 +71,6 @@ pub fn Transport(chain: RwSignal<Chain>) -> impl IntoView {
                 on:input=scrub
                 on:change=let_go
             />
-            <label class="check smooth-switch">
-                <input
-                    type="checkbox"
-                    prop:checked=lab.smooth
-                    on:change=move |event| lab.smooth.set(event_target_checked(&event))
-                />
-                <span>"smooth"</span>
-            </label>
             <output class="count" aria-label="Step">
                 {move || format!("step {} / {}", shown_step(), chain.with(|chain| chain.goal))}
             </output>
@@ -102,11 +94,21 @@ pub fn Lines() -> impl IntoView {
     };
     let dismiss = move |id| lab.notices.update(|notices| notices.retain(|n| n.id != id));
     view! {
+        <div class="under">
         <p class="progress" data-progress=line role="status">
             <span>{line}</span>
             {move || share().map(|share| view! { <progress max="1" value=share aria-label="Download"></progress> })}
             {move || fetching().then(|| view! { <button class="quiet" on:click=move |_| lab.cancel()>"cancel"</button> })}
         </p>
+            <label class="check smooth-switch">
+                <input
+                    type="checkbox"
+                    prop:checked=lab.smooth
+                    on:change=move |event| lab.smooth.set(event_target_checked(&event))
+                />
+                <span>"smooth"</span>
+            </label>
+        </div>
         <div aria-live="polite">
             <For each=move || lab.notices.get() key=|notice| notice.id let:notice>
                 <p class="notice" class:error=notice.error>

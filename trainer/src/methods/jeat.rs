@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Loss, accuracy, logits};
 use crate::{data::Images, replay_buffer::ReplayBuffer};
 
-/// Settings. The paper's algorithm has weights 1, no penalty, x_adv as data, unconditional chains
+/// Settings. The paper's algorithm has weights 1, 0 and 1, no penalty, x_adv as data, unconditional chains
 /// and restarts from uniform noise alone; then E(x_adv) cancels and the loss is
 /// E(x_adv, y) − E(x_sample).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub(crate) struct Jeat {
     pub gradient_at: GradientAt,
     /// Weight of E(x_adv, y) − E(x_adv), the gradient of −log p(y | x).
     pub weight_conditional: f32,
+    /// Weight of E(x_data, y) − E(x_data), the same on the images of the marginal term.
+    pub weight_conditional_data: f32,
     /// Weight of E(x_data) − E(x_sample), the gradient of −log p(x).
     pub weight_marginal: f32,
     /// Weight of the penalty E(x_data)² + E(x_sample)².
@@ -138,6 +140,7 @@ impl Jeat {
         let f_adv = f.clone().narrow(0, 0, count);
         let f_sample = f.clone().narrow(0, count, chains);
         let f_data = f.narrow(0, data, count);
+        let conditional_data = energy::conditional(f_data.clone(), y.clone()).mean();
         let energy_data = energy::marginal(f_data);
         let energy_sample = energy::marginal(f_sample);
         let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
@@ -146,6 +149,7 @@ impl Jeat {
             energy_data.clone().powf_scalar(2.0).mean() + energy_sample.clone().powf_scalar(2.0).mean();
         Loss {
             value: conditional.clone() * self.weight_conditional
+                + conditional_data * self.weight_conditional_data
                 + marginal * self.weight_marginal
                 + penalty * self.energy_penalty,
             accuracy: accuracy(f_adv, y),
@@ -216,6 +220,7 @@ mod tests {
             epsilon: 0.1,
             gradient_at: GradientAt::Clean,
             weight_conditional: 1.0,
+            weight_conditional_data: 0.0,
             weight_marginal: 1.0,
             energy_penalty: 0.0,
             data: DataTerm::Adversarial,

@@ -9,7 +9,10 @@ use basin_shared::ModelFile;
 use serde_json::Value;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 /// Runs `basin` in `directory` on the processor.
@@ -26,14 +29,22 @@ fn basin(directory: &Path, arguments: &[&str]) -> Output {
 fn succeed(directory: &Path, arguments: &[&str]) -> String {
     let output = basin(directory, arguments);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "basin {}: {text}", arguments.join(" "));
+    assert!(
+        output.status.success(),
+        "basin {}: {text}",
+        arguments.join(" ")
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// As [`basin`], which must fail; its standard error.
 fn fail(directory: &Path, arguments: &[&str]) -> String {
     let output = basin(directory, arguments);
-    assert!(!output.status.success(), "basin {} succeeds", arguments.join(" "));
+    assert!(
+        !output.status.success(),
+        "basin {} succeeds",
+        arguments.join(" ")
+    );
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -59,8 +70,19 @@ fn train<'a>(recipe: &'a Path, data: &'a str, more: &[&'a str]) -> Vec<&'a str> 
     ] {
         arguments.extend(["--set", setting]);
     }
-    if recipe.file_name().unwrap().to_str().unwrap().starts_with("jeat") {
-        arguments.extend(["--set", "method.buffer.capacity=32", "--set", "method.steps=2"]);
+    if recipe
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .starts_with("jeat")
+    {
+        arguments.extend([
+            "--set",
+            "method.buffer.capacity=32",
+            "--set",
+            "method.steps=2",
+        ]);
     }
     arguments.extend(more);
     arguments
@@ -71,7 +93,9 @@ fn data() -> String {
 }
 
 fn newest_checkpoint(run: &Path) -> Vec<u8> {
-    let entries = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(run)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let checkpoints = entries.filter(|path| path.to_str().unwrap().contains("checkpoint-"));
     std::fs::read(checkpoints.max().unwrap()).unwrap()
 }
@@ -95,16 +119,28 @@ fn every_recipe_trains_and_resumes_bit_exactly() {
         run("through", "iterations=4", false);
         // Interrupted: the last checkpoints of a run through are taken away.
         run("resumed", "iterations=4", false);
-        std::fs::remove_file(directory.path().join("resumed/checkpoint-00000004.safetensors"))
-            .unwrap();
+        std::fs::remove_file(
+            directory
+                .path()
+                .join("resumed/checkpoint-00000004.safetensors"),
+        )
+        .unwrap();
         run("resumed", "iterations=4", true);
         let [through, resumed] =
             ["through", "resumed"].map(|name| newest_checkpoint(&directory.path().join(name)));
-        assert!(tensors(&through) == tensors(&resumed), "{} resumes otherwise", recipe.display());
+        assert!(
+            tensors(&through) == tensors(&resumed),
+            "{} resumes otherwise",
+            recipe.display()
+        );
         let log = std::fs::read_to_string(directory.path().join("resumed/metrics.jsonl")).unwrap();
         let iterations: Vec<u64> = log
             .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap()["iteration"].as_u64().unwrap())
+            .map(|line| {
+                serde_json::from_str::<Value>(line).unwrap()["iteration"]
+                    .as_u64()
+                    .unwrap()
+            })
             .collect();
         assert_eq!(iterations, [1, 2, 3, 4], "{}", recipe.display());
     }
@@ -120,7 +156,16 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
     succeed(directory, &train(&recipe, &data, &more));
     succeed(
         directory,
-        &["export", "run", "-o", "model.safetensors", "--rank", "8", "--data-dir", &data],
+        &[
+            "export",
+            "run",
+            "-o",
+            "model.safetensors",
+            "--rank",
+            "8",
+            "--data-dir",
+            &data,
+        ],
     );
     let bytes = std::fs::read(directory.join("model.safetensors")).unwrap();
     let file = ModelFile::read(&bytes).unwrap();
@@ -130,37 +175,94 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
     let generate = |output: &str, seed: &str| {
         let energies = format!("{output}.json");
         let arguments = [
-            "generate", "model.safetensors", "-o", output, "--seed", seed, "--steps", "3",
-            "--count", "2", "--classes", "Bag,1", "--energies", &energies,
+            "generate",
+            "model.safetensors",
+            "-o",
+            output,
+            "--seed",
+            seed,
+            "--steps",
+            "3",
+            "--count",
+            "2",
+            "--classes",
+            "Bag,1",
+            "--energies",
+            &energies,
         ];
         succeed(directory, &arguments);
         std::fs::read(directory.join(output)).unwrap()
     };
     let first = generate("a.png", "1");
-    assert_eq!(first, generate("b.png", "1"), "the same seed draws the same picture");
+    assert_eq!(
+        first,
+        generate("b.png", "1"),
+        "the same seed draws the same picture"
+    );
     assert_ne!(first, generate("c.png", "2"), "another seed draws another");
     let energies: Value =
         serde_json::from_slice(&std::fs::read(directory.join("a.png.json")).unwrap()).unwrap();
     assert_eq!(energies["energies"].as_array().unwrap().len(), 3);
     assert_eq!(energies["energies"][0].as_array().unwrap().len(), 4);
 
-    let arguments =
-        ["denoise", "model.safetensors", "--count", "3", "--steps", "2", "--data-dir", &data];
+    let arguments = [
+        "denoise",
+        "model.safetensors",
+        "--count",
+        "3",
+        "--steps",
+        "2",
+        "--data-dir",
+        &data,
+    ];
     assert!(succeed(directory, &arguments).contains("dB denoised"));
     // Its own output is a picture that it reads.
-    succeed(directory, &["denoise", "model.safetensors", "a.png", "--noise", "0", "--steps", "1"]);
+    succeed(
+        directory,
+        &[
+            "denoise",
+            "model.safetensors",
+            "a.png",
+            "--noise",
+            "0",
+            "--steps",
+            "1",
+        ],
+    );
 
     let arguments = [
-        "evaluate", "model.safetensors", "--judge", "model.safetensors", "--attacked", "20",
-        "--generated", "2", "--json", "-", "--update-card", "--data-dir", &data,
+        "evaluate",
+        "model.safetensors",
+        "--judge",
+        "model.safetensors",
+        "--attacked",
+        "20",
+        "--generated",
+        "2",
+        "--json",
+        "-",
+        "--update-card",
+        "--data-dir",
+        &data,
     ];
     let figures: Value = serde_json::from_str(&succeed(directory, &arguments)).unwrap();
-    for name in ["clean_accuracy", "judge_agrees_uniform", "denoising_psnr_gain", "diversity_uniform"] {
-        assert!(figures["figures"][name].is_number(), "{name} is missing in {figures}");
+    for name in [
+        "clean_accuracy",
+        "judge_agrees_uniform",
+        "denoising_psnr_gain",
+        "diversity_uniform",
+    ] {
+        assert!(
+            figures["figures"][name].is_number(),
+            "{name} is missing in {figures}"
+        );
     }
     let bytes = std::fs::read(directory.join("model.safetensors")).unwrap();
     let card = ModelFile::read(&bytes).unwrap().card;
-    assert_eq!(card.metrics["clean_accuracy"], figures["figures"]["clean_accuracy"]);
+    assert_eq!(
+        card.metrics["clean_accuracy"],
+        figures["figures"]["clean_accuracy"]
+    );
 }
 
 #[test]
@@ -170,13 +272,22 @@ fn divergence_rolls_back_and_says_so() {
     let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
     // A rate that explodes at once, whatever the clipping.
     let more = [
-        "--run", "run", "--set", "iterations=6", "--set", "schedule.peak=1e20",
-        "--set", "divergence.rate_factor=1e-23",
+        "--run",
+        "run",
+        "--set",
+        "iterations=6",
+        "--set",
+        "schedule.peak=1e20",
+        "--set",
+        "divergence.rate_factor=1e-23",
     ];
     let output = basin(directory.path(), &train(&recipe, &data, &more));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("diverged") && text.contains("back to iteration"), "{text}");
+    assert!(
+        text.contains("diverged") && text.contains("back to iteration"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -191,14 +302,47 @@ fn errors_say_what_to_do() {
     for (arguments, expected) in [
         (vec!["train", "odd.toml"], "colour"),
         (vec!["train", "nowhere.toml"], "nowhere.toml"),
-        (vec!["train", recipe, "--set", "speed=3", "--data-dir", &data], "the recipe has no `speed`"),
-        (vec!["train", recipe, "--set", "architecture.depth=11", "--data-dir", &data], "6n + 4"),
-        (vec!["train", recipe, "--set", "batch_size", "--data-dir", &data], "expected key=value"),
-        (vec!["train", recipe, "--resume", "--run", "empty", "--data-dir", &data], "without --resume"),
-        (vec!["generate", "broken.safetensors"], "broken.safetensors: this is no safetensors file"),
+        (
+            vec!["train", recipe, "--set", "speed=3", "--data-dir", &data],
+            "the recipe has no `speed`",
+        ),
+        (
+            vec![
+                "train",
+                recipe,
+                "--set",
+                "architecture.depth=11",
+                "--data-dir",
+                &data,
+            ],
+            "6n + 4",
+        ),
+        (
+            vec!["train", recipe, "--set", "batch_size", "--data-dir", &data],
+            "expected key=value",
+        ),
+        (
+            vec![
+                "train",
+                recipe,
+                "--resume",
+                "--run",
+                "empty",
+                "--data-dir",
+                &data,
+            ],
+            "without --resume",
+        ),
+        (
+            vec!["generate", "broken.safetensors"],
+            "broken.safetensors: this is no safetensors file",
+        ),
         (vec!["export", "nowhere"], "nowhere"),
     ] {
         let error = fail(directory, &arguments);
-        assert!(error.contains(expected), "`{error}` should say `{expected}`");
+        assert!(
+            error.contains(expected),
+            "`{error}` should say `{expected}`"
+        );
     }
 }

@@ -8,7 +8,10 @@ use burn::tensor::{Int, Tensor, activation};
 /// # Shapes
 /// - `logits`: `[batch, classes]`, `y`: `[batch]`; returns `[batch]`
 pub fn joint(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
-    logits.gather(1, y.unsqueeze_dim(1)).squeeze_dim::<1>(1).neg()
+    logits
+        .gather(1, y.unsqueeze_dim(1))
+        .squeeze_dim::<1>(1)
+        .neg()
 }
 
 /// Marginal energy, E(x) = −log Σ_y exp f(x)\[y\].
@@ -63,24 +66,34 @@ mod tests {
 
     fn logits_and_labels() -> (Tensor<2>, Tensor<1, Int>) {
         let device = Device::flex();
-        (Key::new(1).normal([4, 10], &device) * 3.0, Tensor::from_data([0, 9, 3, 3], &device))
+        (
+            Key::new(1).normal([4, 10], &device) * 3.0,
+            Tensor::from_data([0, 9, 3, 3], &device),
+        )
     }
 
     fn close(a: Tensor<1>, b: Tensor<1>) {
-        a.to_data().assert_approx_eq::<f32>(&b.to_data(), Tolerance::absolute(1e-5));
+        a.to_data()
+            .assert_approx_eq::<f32>(&b.to_data(), Tolerance::absolute(1e-5));
     }
 
     #[test]
     fn joint_minus_marginal_is_conditional() {
         let (logits, y) = logits_and_labels();
-        close(joint(logits.clone(), y.clone()) - marginal(logits.clone()), conditional(logits, y));
+        close(
+            joint(logits.clone(), y.clone()) - marginal(logits.clone()),
+            conditional(logits, y),
+        );
     }
 
     #[test]
     fn a_constant_lowers_joint_and_marginal_and_leaves_conditional() {
         let (logits, y) = logits_and_labels();
         let raised = logits.clone() + 2.5;
-        close(joint(raised.clone(), y.clone()), joint(logits.clone(), y.clone()) - 2.5);
+        close(
+            joint(raised.clone(), y.clone()),
+            joint(logits.clone(), y.clone()) - 2.5,
+        );
         close(marginal(raised.clone()), marginal(logits.clone()) - 2.5);
         close(conditional(raised, y.clone()), conditional(logits, y));
     }

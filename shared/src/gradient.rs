@@ -17,7 +17,9 @@ pub fn value_and_gradient(
     let x = x.inner().autodiff().require_grad();
     let value = f(x.clone());
     let mut gradients = value.clone().sum().backward();
-    let gradient = x.grad_remove(&mut gradients).unwrap_or_else(|| x.clone().inner().zeros_like());
+    let gradient = x
+        .grad_remove(&mut gradients)
+        .unwrap_or_else(|| x.clone().inner().zeros_like());
     (value.inner(), gradient)
 }
 

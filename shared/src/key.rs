@@ -47,8 +47,13 @@ impl Key {
 
     /// `count` draws from {0, …, bound − 1}.
     pub fn integers(self, count: usize, bound: usize) -> Vec<usize> {
-        assert!(bound > 0 && bound <= u32::MAX as usize, "bound {bound} is not in 1..=2^32-1");
-        self.blocks(count, |block| block.map(|word| ((word as u64 * bound as u64) >> 32) as usize))
+        assert!(
+            bound > 0 && bound <= u32::MAX as usize,
+            "bound {bound} is not in 1..=2^32-1"
+        );
+        self.blocks(count, |block| {
+            block.map(|word| ((word as u64 * bound as u64) >> 32) as usize)
+        })
     }
 
     /// A permutation of 0..count (Fisher and Yates).
@@ -77,7 +82,10 @@ impl Key {
     fn blocks<T: Copy>(self, count: usize, draw: impl Fn([u32; 4]) -> [T; 4]) -> Vec<T> {
         let mut values = Vec::with_capacity(count + 3);
         for block in 0..count.div_ceil(4) as u64 {
-            values.extend(draw(philox([block as u32, (block >> 32) as u32, 0, 0], self.0)));
+            values.extend(draw(philox(
+                [block as u32, (block >> 32) as u32, 0, 0],
+                self.0,
+            )));
         }
         values.truncate(count);
         values
@@ -108,7 +116,10 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
             (left >> 32) as u32 ^ c3 ^ key[1],
             left as u32,
         ];
-        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+        key = [
+            key[0].wrapping_add(0x9E37_79B9),
+            key[1].wrapping_add(0xBB67_AE85),
+        ];
     }
     counter
 }
@@ -120,13 +131,19 @@ mod tests {
     /// Known answers of philox4x32-10, from the test vectors of the authors' Random123.
     #[test]
     fn philox_gives_the_authors_numbers() {
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+        assert_eq!(
+            philox([0; 4], [0; 2]),
+            [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]
+        );
         assert_eq!(
             philox([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]
         );
         assert_eq!(
-            philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
+            philox(
+                [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
+                [0xa4093822, 0x299f31d0]
+            ),
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
         );
     }
@@ -137,17 +154,29 @@ mod tests {
         let standard_error = 1.0 / (count as f64).sqrt();
         let moments = |values: &[f32]| {
             let mean = values.iter().map(|&v| v as f64).sum::<f64>() / count as f64;
-            let variance =
-                values.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / count as f64;
+            let variance = values
+                .iter()
+                .map(|&v| (v as f64 - mean).powi(2))
+                .sum::<f64>()
+                / count as f64;
             (mean, variance)
         };
         let (mean, variance) = moments(&Key::new(1).normals(count));
         assert!(mean.abs() < 5.0 * standard_error, "mean {mean}");
         // Var of the sample variance of a normal is 2/n.
-        assert!((variance - 1.0).abs() < 5.0 * 2f64.sqrt() * standard_error, "variance {variance}");
+        assert!(
+            (variance - 1.0).abs() < 5.0 * 2f64.sqrt() * standard_error,
+            "variance {variance}"
+        );
         let (mean, variance) = moments(&Key::new(2).uniforms(count));
-        assert!((mean - 0.5).abs() < 5.0 * standard_error / 12f64.sqrt(), "mean {mean}");
-        assert!((variance - 1.0 / 12.0).abs() < 5.0 * 0.0746 * standard_error, "{variance}");
+        assert!(
+            (mean - 0.5).abs() < 5.0 * standard_error / 12f64.sqrt(),
+            "mean {mean}"
+        );
+        assert!(
+            (variance - 1.0 / 12.0).abs() < 5.0 * 0.0746 * standard_error,
+            "{variance}"
+        );
     }
 
     #[test]

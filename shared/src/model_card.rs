@@ -83,16 +83,42 @@ pub struct SamplerSettings {
 impl SamplerSettings {
     /// What is out of range, if anything, as `name is found, expected range`.
     pub fn fault(&self) -> Option<String> {
-        let Sgld { step_size, noise_std, friction, .. } = self.sampler;
+        let Sgld {
+            step_size,
+            noise_std,
+            friction,
+            ..
+        } = self.sampler;
         let range = |name: &str, found: f32, ok: bool, expected: &str| {
             (!ok).then(|| format!("{name} is {found}, expected {expected}"))
         };
         let steps = (self.steps == 0 || self.steps > 10_000)
             .then(|| format!("steps is {}, expected 1 to 10000", self.steps));
         steps
-            .or_else(|| range("step_size", step_size, step_size > 0.0 && step_size <= 1e4, "0 to 1e4"))
-            .or_else(|| range("noise_std", noise_std, (0.0..=10.0).contains(&noise_std), "0 to 10"))
-            .or_else(|| range("friction", friction, (0.0..1.0).contains(&friction), "0 to below 1"))
+            .or_else(|| {
+                range(
+                    "step_size",
+                    step_size,
+                    step_size > 0.0 && step_size <= 1e4,
+                    "0 to 1e4",
+                )
+            })
+            .or_else(|| {
+                range(
+                    "noise_std",
+                    noise_std,
+                    (0.0..=10.0).contains(&noise_std),
+                    "0 to 10",
+                )
+            })
+            .or_else(|| {
+                range(
+                    "friction",
+                    friction,
+                    (0.0..1.0).contains(&friction),
+                    "0 to below 1",
+                )
+            })
     }
 }
 

@@ -97,11 +97,19 @@ pub enum ModelFileError {
     #[error("tensor `{name}` is not part of the architecture")]
     ExtraTensor { name: String },
     #[error("tensor `{name}` has shape {found:?}, the architecture wants {expected:?}")]
-    Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
+    Shape {
+        name: String,
+        found: Vec<usize>,
+        expected: Vec<usize>,
+    },
     #[error("tensor `{name}` is {found}, expected F16 or F32")]
     Dtype { name: String, found: String },
     #[error("tensor `{name}` holds {value} at index {index}; every number must be finite")]
-    NotFinite { name: String, index: usize, value: f32 },
+    NotFinite {
+        name: String,
+        index: usize,
+        value: f32,
+    },
     #[error("the tensor data has SHA-256 {found}, the card says {expected}; get the file again")]
     Checksum { found: String, expected: String },
 }
@@ -124,11 +132,18 @@ impl ModelFile {
         start: Start,
         probe: Probe,
     ) -> Result<Self, ModelFileError> {
-        let file = Self { card, weights, start, probe };
+        let file = Self {
+            card,
+            weights,
+            start,
+            probe,
+        };
         check_card(&file.card)?;
         let rank = file.start.basis.shape.first().copied().unwrap_or(0);
         let tensors = file.tensors();
-        let found = tensors.iter().map(|(name, array)| (name.clone(), array.shape.clone()));
+        let found = tensors
+            .iter()
+            .map(|(name, array)| (name.clone(), array.shape.clone()));
         check_shapes(found.collect(), &file.card, rank)?;
         for (name, array) in &tensors {
             check_finite(name, &array.values)?;
@@ -143,35 +158,59 @@ impl ModelFile {
     /// few times the file's own length.
     pub fn read(bytes: &[u8]) -> Result<Self, ModelFileError> {
         if bytes.len() > LARGEST_FILE {
-            return Err(ModelFileError::TooLarge { found: bytes.len(), most: LARGEST_FILE });
+            return Err(ModelFileError::TooLarge {
+                found: bytes.len(),
+                most: LARGEST_FILE,
+            });
         }
         let container = SafeTensors::deserialize(bytes).map_err(|error| match error {
             SafeTensorError::MetadataIncompleteBuffer | SafeTensorError::InvalidHeaderLength => {
-                ModelFileError::Length { found: bytes.len(), expected: announced_length(bytes) }
+                ModelFileError::Length {
+                    found: bytes.len(),
+                    expected: announced_length(bytes),
+                }
             }
             other => ModelFileError::Container(other),
         })?;
         let (header_length, metadata) =
             SafeTensors::read_metadata(bytes).map_err(ModelFileError::Container)?;
-        let json = metadata.metadata().as_ref().and_then(|map| map.get(CARD_KEY));
+        let json = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(CARD_KEY));
         let card = parse_card(json.ok_or(ModelFileError::NoCard)?)?;
         check_card(&card)?;
 
         let views: BTreeMap<String, TensorView> = container.tensors().into_iter().collect();
-        let shapes: BTreeMap<_, _> =
-            views.iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect();
-        let rank = shapes.get("start.basis").and_then(|shape| shape.first()).copied().unwrap_or(0);
+        let shapes: BTreeMap<_, _> = views
+            .iter()
+            .map(|(name, view)| (name.clone(), view.shape().to_vec()))
+            .collect();
+        let rank = shapes
+            .get("start.basis")
+            .and_then(|shape| shape.first())
+            .copied()
+            .unwrap_or(0);
         check_shapes(shapes, &card, rank)?;
 
         let found = hex(&Sha256::digest(&bytes[8 + header_length..]));
         if found != card.weights_sha256 {
-            return Err(ModelFileError::Checksum { found, expected: card.weights_sha256 });
+            return Err(ModelFileError::Checksum {
+                found,
+                expected: card.weights_sha256,
+            });
         }
         let mut arrays = BTreeMap::new();
         for (name, view) in views {
             let values = decode(&name, &view)?;
             check_finite(&name, &values)?;
-            arrays.insert(name, Array { shape: view.shape().to_vec(), values });
+            arrays.insert(
+                name,
+                Array {
+                    shape: view.shape().to_vec(),
+                    values,
+                },
+            );
         }
         let mut take = |name: &str| arrays.remove(name).expect("check_shapes found it");
         let start = Start {
@@ -179,8 +218,16 @@ impl ModelFile {
             basis: take("start.basis"),
             factor: take("start.factor"),
         };
-        let probe = Probe { logits: take("probe.logits"), gradient: take("probe.gradient") };
-        Ok(Self { card, weights: arrays, start, probe })
+        let probe = Probe {
+            logits: take("probe.logits"),
+            gradient: take("probe.gradient"),
+        };
+        Ok(Self {
+            card,
+            weights: arrays,
+            start,
+            probe,
+        })
     }
 
     /// The bytes of the file; the card's checksum is computed on the way.
@@ -194,7 +241,10 @@ impl ModelFile {
             let half = precision == Precision::F16 && !name.starts_with("probe.");
             let bytes: Vec<u8> = if half {
                 let rounded: Vec<f16> = array.values.iter().map(|&v| f16::from_f32(v)).collect();
-                check_finite(&name, &rounded.iter().map(|v| v.to_f32()).collect::<Vec<_>>())?;
+                check_finite(
+                    &name,
+                    &rounded.iter().map(|v| v.to_f32()).collect::<Vec<_>>(),
+                )?;
                 rounded.iter().flat_map(|v| v.to_le_bytes()).collect()
             } else {
                 array.values.iter().flat_map(|v| v.to_le_bytes()).collect()
@@ -205,7 +255,10 @@ impl ModelFile {
         let serialize = |card: &ModelCard| {
             let views = encoded.iter().map(|(name, dtype, shape, bytes)| {
                 let view = TensorView::new(*dtype, shape.clone(), bytes);
-                (name.as_str(), view.expect("as many bytes as the shape says"))
+                (
+                    name.as_str(),
+                    view.expect("as many bytes as the shape says"),
+                )
             });
             let json = serde_json::to_string(card).expect("a card is plain data");
             let metadata = [(CARD_KEY.into(), json), ("format".into(), "pt".into())];
@@ -214,13 +267,19 @@ impl ModelFile {
         let unsigned = serialize(&self.card);
         let header = u64::from_le_bytes(unsigned[..8].try_into().expect("eight bytes")) as usize;
         let weights_sha256 = hex(&Sha256::digest(&unsigned[8 + header..]));
-        Ok(serialize(&ModelCard { weights_sha256, ..self.card.clone() }))
+        Ok(serialize(&ModelCard {
+            weights_sha256,
+            ..self.card.clone()
+        }))
     }
 
     /// The network, in evaluation mode, on a device without autodiff.
     pub fn model(&self, device: &Device) -> WideResNet {
         let Architecture::WideResnet(config) = &self.card.architecture;
-        let untrained = Initialization { gain: 0.0, residual_scale: 0.0 };
+        let untrained = Initialization {
+            gain: 0.0,
+            residual_scale: 0.0,
+        };
         weights::load(config.init(untrained, Key::new(0), device), &self.weights)
     }
 
@@ -247,7 +306,10 @@ impl ModelFile {
     /// [`Precision::F32`].
     pub fn holds_single_precision(&self) -> bool {
         let fits = |&value: &f32| f16::from_f32(value).to_f32() == value;
-        !self.weights.values().all(|array| array.values.iter().all(fits))
+        !self
+            .weights
+            .values()
+            .all(|array| array.values.iter().all(fits))
     }
 
     fn tensors(&self) -> BTreeMap<String, &Array> {
@@ -258,20 +320,35 @@ impl ModelFile {
             ("probe.logits", &self.probe.logits),
             ("probe.gradient", &self.probe.gradient),
         ];
-        let named = named.into_iter().map(|(name, array)| (name.to_owned(), array));
-        self.weights.iter().map(|(name, array)| (name.clone(), array)).chain(named).collect()
+        let named = named
+            .into_iter()
+            .map(|(name, array)| (name.to_owned(), array));
+        self.weights
+            .iter()
+            .map(|(name, array)| (name.clone(), array))
+            .chain(named)
+            .collect()
     }
 }
 
 /// The length that a file's header announces; 0 where even the header is cut.
 fn announced_length(bytes: &[u8]) -> u128 {
-    let Some(length) = bytes.first_chunk::<8>() else { return 8 };
+    let Some(length) = bytes.first_chunk::<8>() else {
+        return 8;
+    };
     let header = u64::from_le_bytes(*length) as u128;
-    let json = usize::try_from(header).ok().and_then(|h| bytes.get(8..8usize.checked_add(h)?));
+    let json = usize::try_from(header)
+        .ok()
+        .and_then(|h| bytes.get(8..8usize.checked_add(h)?));
     let tensors: Option<serde_json::Map<String, serde_json::Value>> =
         json.and_then(|json| serde_json::from_slice(json).ok());
     let end = |tensor: &serde_json::Value| tensor["data_offsets"][1].as_u64();
-    let data = tensors.iter().flat_map(|map| map.values()).filter_map(end).max().unwrap_or(0);
+    let data = tensors
+        .iter()
+        .flat_map(|map| map.values())
+        .filter_map(end)
+        .max()
+        .unwrap_or(0);
     8 + header + data as u128
 }
 
@@ -284,8 +361,15 @@ fn parse_card(json: &str) -> Result<ModelCard, ModelFileError> {
     let Versioned { schema } = serde_json::from_str(json).map_err(ModelFileError::Card)?;
     if schema != SCHEMA as u64 {
         let newer = schema > SCHEMA as u64;
-        let advice = if newer { "update Basin" } else { "export the model again" };
-        return Err(ModelFileError::Schema { found: schema, advice });
+        let advice = if newer {
+            "update Basin"
+        } else {
+            "export the model again"
+        };
+        return Err(ModelFileError::Schema {
+            found: schema,
+            advice,
+        });
     }
     serde_json::from_str(json).map_err(ModelFileError::Card)
 }
@@ -297,7 +381,10 @@ fn check_card(card: &ModelCard) -> Result<(), ModelFileError> {
         let (found, expected) = (card.class_names.len(), config.classes);
         return Err(ModelFileError::ClassNames { found, expected });
     }
-    for (which, settings) in [("generation", &card.generation), ("denoising", &card.denoising)] {
+    for (which, settings) in [
+        ("generation", &card.generation),
+        ("denoising", &card.denoising),
+    ] {
         if let Some(fault) = settings.fault() {
             return Err(ModelFileError::Sampler { which, fault });
         }
@@ -320,14 +407,21 @@ fn check_shapes(
         ("start.mean".to_owned(), images(config.classes)),
         ("start.basis".to_owned(), images(rank)),
         ("start.factor".to_owned(), vec![config.classes, rank, rank]),
-        ("probe.logits".to_owned(), vec![PROBE_IMAGES, config.classes]),
+        (
+            "probe.logits".to_owned(),
+            vec![PROBE_IMAGES, config.classes],
+        ),
         ("probe.gradient".to_owned(), images(PROBE_IMAGES)),
     ]);
     for (name, expected) in expected {
         match found.remove(&name) {
             None => return Err(ModelFileError::MissingTensor { name, expected }),
             Some(found) if found != expected => {
-                return Err(ModelFileError::Shape { name, found, expected });
+                return Err(ModelFileError::Shape {
+                    name,
+                    found,
+                    expected,
+                });
             }
             Some(_) => {}
         }
@@ -342,23 +436,32 @@ fn decode(name: &str, view: &TensorView) -> Result<Vec<f32>, ModelFileError> {
     match view.dtype() {
         Dtype::F16 => {
             let (numbers, _) = view.data().as_chunks::<2>();
-            Ok(numbers.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect())
+            Ok(numbers
+                .iter()
+                .map(|&bytes| f16::from_le_bytes(bytes).to_f32())
+                .collect())
         }
         Dtype::F32 => {
             let (numbers, _) = view.data().as_chunks::<4>();
-            Ok(numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+            Ok(numbers
+                .iter()
+                .map(|&bytes| f32::from_le_bytes(bytes))
+                .collect())
         }
-        other => {
-            Err(ModelFileError::Dtype { name: name.to_owned(), found: format!("{other:?}") })
-        }
+        other => Err(ModelFileError::Dtype {
+            name: name.to_owned(),
+            found: format!("{other:?}"),
+        }),
     }
 }
 
 fn check_finite(name: &str, values: &[f32]) -> Result<(), ModelFileError> {
     match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => {
-            Err(ModelFileError::NotFinite { name: name.to_owned(), index, value: values[index] })
-        }
+        Some(index) => Err(ModelFileError::NotFinite {
+            name: name.to_owned(),
+            index,
+            value: values[index],
+        }),
         None => Ok(()),
     }
 }
@@ -369,6 +472,9 @@ fn hex(bytes: &[u8]) -> String {
 
 impl From<TensorData> for Array {
     fn from(data: TensorData) -> Self {
-        Self { shape: data.shape().to_vec(), values: data.iter::<f32>().collect() }
+        Self {
+            shape: data.shape().to_vec(),
+            values: data.iter::<f32>().collect(),
+        }
     }
 }

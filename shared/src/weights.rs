@@ -76,7 +76,10 @@ pub fn load<M: Module>(model: M, weights: &Weights) -> M {
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let name = self.path.join(".");
-            let array = self.weights.get(&name).unwrap_or_else(|| panic!("no tensor `{name}`"));
+            let array = self
+                .weights
+                .get(&name)
+                .unwrap_or_else(|| panic!("no tensor `{name}`"));
             let (_, old, mapper) = param.consume();
             assert_eq!(old.dims().to_vec(), array.shape, "shape of `{name}`");
             self.count += 1;
@@ -85,5 +88,9 @@ pub fn load<M: Module>(model: M, weights: &Weights) -> M {
             Param::from_mapped_value(ParamId::from(self.count), value, mapper)
         }
     }
-    model.map(&mut Load { path: Vec::new(), count: 0, weights })
+    model.map(&mut Load {
+        path: Vec::new(),
+        count: 0,
+        weights,
+    })
 }

@@ -12,7 +12,12 @@ struct Halves;
 impl Classifier for Halves {
     fn logits(&self, x: Tensor<4>) -> Tensor<2> {
         let [batch, _, _, width] = x.dims();
-        let half = |from| x.clone().narrow(3, from, width / 2).reshape([batch as i32, -1]).mean_dim(1);
+        let half = |from| {
+            x.clone()
+                .narrow(3, from, width / 2)
+                .reshape([batch as i32, -1])
+                .mean_dim(1)
+        };
         Tensor::cat(vec![half(0), half(width / 2)], 1) * 10.0
     }
 }
@@ -21,15 +26,22 @@ type Attack = Box<dyn Fn(Tensor<4>, Tensor<1, Int>, Budget) -> Tensor<4>>;
 
 fn attacks() -> Vec<(&'static str, Attack)> {
     let energy = |gradient_at| -> Attack {
-        Box::new(move |x, y, budget| {
-            energy_attack(&Halves, x, y, budget, gradient_at, Key::new(3))
-        })
+        Box::new(move |x, y, budget| energy_attack(&Halves, x, y, budget, gradient_at, Key::new(3)))
     };
-    let settings = Pgd { steps: 10, step_size: 0.02 };
+    let settings = Pgd {
+        steps: 10,
+        step_size: 0.02,
+    };
     vec![
         ("fgsm", Box::new(|x, y, budget| fgsm(&Halves, x, y, budget))),
-        ("pgd", Box::new(move |x, y, budget| pgd(&Halves, x, y, budget, settings, Key::new(3)))),
-        ("energy attack at the clean image", energy(GradientAt::Clean)),
+        (
+            "pgd",
+            Box::new(move |x, y, budget| pgd(&Halves, x, y, budget, settings, Key::new(3))),
+        ),
+        (
+            "energy attack at the clean image",
+            energy(GradientAt::Clean),
+        ),
         ("energy attack at the start", energy(GradientAt::Start)),
     ]
 }
@@ -37,16 +49,33 @@ fn attacks() -> Vec<(&'static str, Attack)> {
 /// Images from uniform noise, with a little more light on the side of their class.
 fn images(device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
     let noise = Key::new(1).uniform([64, 1, 6, 6], device) * 0.9;
-    let y: Vec<i64> = Key::new(2).integers(64, 2).into_iter().map(|class| class as i64).collect();
-    let left: Vec<f32> = y.iter().map(|&class| if class == 0 { 0.1 } else { 0.0 }).collect();
+    let y: Vec<i64> = Key::new(2)
+        .integers(64, 2)
+        .into_iter()
+        .map(|class| class as i64)
+        .collect();
+    let left: Vec<f32> = y
+        .iter()
+        .map(|&class| if class == 0 { 0.1 } else { 0.0 })
+        .collect();
     let left = Tensor::<1>::from_floats(left.as_slice(), device).reshape([64, 1, 1, 1]);
     let right = left.clone().neg() + 0.1;
-    let light = Tensor::cat(vec![left.expand([64, 1, 6, 3]), right.expand([64, 1, 6, 3])], 3);
+    let light = Tensor::cat(
+        vec![left.expand([64, 1, 6, 3]), right.expand([64, 1, 6, 3])],
+        3,
+    );
     (noise + light, Tensor::from_data(y.as_slice(), device))
 }
 
 fn accuracy(x: Tensor<4>, y: Tensor<1, Int>) -> f32 {
-    Halves.logits(x).argmax(1).squeeze_dim::<1>(1).equal(y).float().mean().into_scalar()
+    Halves
+        .logits(x)
+        .argmax(1)
+        .squeeze_dim::<1>(1)
+        .equal(y)
+        .float()
+        .mean()
+        .into_scalar()
 }
 
 #[test]
@@ -58,11 +87,19 @@ fn attacks_stay_in_ball_and_box_and_lower_accuracy() {
         let x_adv = attack(x.clone(), y.clone(), Budget { epsilon: 0.1 });
         let size: f32 = (x_adv.clone() - x.clone()).abs().max().into_scalar();
         assert!(size <= 0.1 + 1e-6, "{name} leaves the ball: {size}");
-        let [least, most]: [f32; 2] =
-            [x_adv.clone().min().into_scalar(), x_adv.clone().max().into_scalar()];
-        assert!(least >= 0.0 && most <= 1.0, "{name} leaves the box: {least} to {most}");
+        let [least, most]: [f32; 2] = [
+            x_adv.clone().min().into_scalar(),
+            x_adv.clone().max().into_scalar(),
+        ];
+        assert!(
+            least >= 0.0 && most <= 1.0,
+            "{name} leaves the box: {least} to {most}"
+        );
         let attacked = accuracy(x_adv, y.clone());
-        assert!(attacked < clean - 0.2, "{name}: accuracy {attacked}, clean {clean}");
+        assert!(
+            attacked < clean - 0.2,
+            "{name}: accuracy {attacked}, clean {clean}"
+        );
     }
 }
 
@@ -85,7 +122,14 @@ fn the_energy_attack_ends_half_on_the_balls_surface() {
     let x_adv = energy_attack(&Halves, x, y, budget, GradientAt::Clean, Key::new(5));
     // The gradient of E(x, 0) is zero on the right half, where the start stays as it is.
     let left = (x_adv.narrow(3, 0, 3) - 0.5).abs();
-    let on_surface: f32 = left.greater_equal_scalar(0.0999).float().mean().into_scalar();
+    let on_surface: f32 = left
+        .greater_equal_scalar(0.0999)
+        .float()
+        .mean()
+        .into_scalar();
     let count = 64.0 * 18.0f32;
-    assert!((on_surface - 0.5).abs() < 5.0 * 0.5 / count.sqrt(), "{on_surface}");
+    assert!(
+        (on_surface - 0.5).abs() < 5.0 * 0.5 / count.sqrt(),
+        "{on_surface}"
+    );
 }

@@ -23,7 +23,10 @@ fn config() -> WideResNetConfig {
         size: 8,
         classes: CLASSES,
         activation: Activation::Silu,
-        normalization: Normalization { mean: vec![0.5], std: vec![0.5] },
+        normalization: Normalization {
+            mean: vec![0.5],
+            std: vec![0.5],
+        },
     }
 }
 
@@ -59,11 +62,17 @@ fn card() -> ModelCard {
 }
 
 fn array(shape: &[usize], value: f32) -> Array {
-    Array { shape: shape.to_vec(), values: vec![value; shape.iter().product()] }
+    Array {
+        shape: shape.to_vec(),
+        values: vec![value; shape.iter().product()],
+    }
 }
 
 fn parts() -> (weights::Weights, Start, Probe) {
-    let initialization = Initialization { gain: 1.0, residual_scale: 1.0 };
+    let initialization = Initialization {
+        gain: 1.0,
+        residual_scale: 1.0,
+    };
     let model = config().init(initialization, Key::new(1), &Device::flex());
     let start = Start {
         mean: array(&[CLASSES, 1, 8, 8], 0.5),
@@ -106,12 +115,22 @@ fn what_is_written_is_read() {
         let x = probe_images(&read.card.architecture, &device);
         let [found, expected] =
             [&read, &file()].map(|file| file.model(&device).logits(x.clone()).into_data());
-        let tolerance = if precision == Precision::F32 { 0.0 } else { 1e-2 };
+        let tolerance = if precision == Precision::F32 {
+            0.0
+        } else {
+            1e-2
+        };
         for (found, expected) in found.iter::<f32>().zip(expected.iter::<f32>()) {
-            assert!((found - expected).abs() <= tolerance, "{precision:?}: {found}, {expected}");
+            assert!(
+                (found - expected).abs() <= tolerance,
+                "{precision:?}: {found}, {expected}"
+            );
         }
         // Written again it is the same file.
-        assert_eq!(read.write(precision).unwrap(), read.write(precision).unwrap());
+        assert_eq!(
+            read.write(precision).unwrap(),
+            read.write(precision).unwrap()
+        );
     }
 }
 
@@ -130,28 +149,73 @@ fn each_fault_of_a_file_is_named() {
     let large_header = [90_000_000u64.to_le_bytes().as_slice(), b"{}"].concat();
     for (bytes, expected) in [
         (Vec::new(), "no safetensors file"),
-        (b"<!doctype html><html></html>".to_vec(), "no safetensors file"),
+        (
+            b"<!doctype html><html></html>".to_vec(),
+            "no safetensors file",
+        ),
         (huge_header, "no safetensors file"),
-        (large_header, "its header announces 90000008 bytes, it has 10"),
+        (
+            large_header,
+            "its header announces 90000008 bytes, it has 10",
+        ),
         (bytes[..bytes.len() - 1].to_vec(), "cut short or padded"),
         ([bytes.as_slice(), &[0]].concat(), "cut short or padded"),
         (flipped, "SHA-256"),
         (replaced("\"basin\"", "\"sink\""), "no `basin` entry"),
-        (replaced("\\\"schema\\\":1", "\\\"schema\\\":2"), "schema 2, this version of Basin reads 1"),
-        (replaced("\\\"schema\\\":1", "\\\"schema\\\":0"), "export the model again"),
-        (replaced("\\\"licence\\\"", "\\\"license\\\""), "model card is not valid: unknown field"),
-        (replaced("\\\"depth\\\":10", "\\\"depth\\\":11"), "depth 11 is not 6n + 4"),
-        (replaced("\\\"depth\\\":10", "\\\"depth\\\":16"), "`layer1.1.conv1.weight` is missing"),
-        (replaced("\\\"width\\\":1", "\\\"width\\\":99999999"), "width is 99999999, expected 1 to 20"),
-        (replaced("\\\"size\\\":8", "\\\"size\\\":16"), "tensor `start.mean` has shape [3, 1, 8, 8]"),
-        (replaced("\\\"classes\\\":3", "\\\"classes\\\":4"), "names 3 classes, the architecture has 4"),
-        (replaced("\\\"friction\\\":0.5", "\\\"friction\\\":1.5"), "friction is 1.5"),
-        (replaced("\"class_output.bias\"", "\"class_output.bios\""), "`class_output.bias` is missing"),
-        (replaced("\"dtype\":\"F32\"", "\"dtype\":\"I32\""), "is I32, expected F16 or F32"),
-        (replaced("\"std\\\":[0.5]", "\"std\\\":[0.0]"), "deviations finite and > 0"),
+        (
+            replaced("\\\"schema\\\":1", "\\\"schema\\\":2"),
+            "schema 2, this version of Basin reads 1",
+        ),
+        (
+            replaced("\\\"schema\\\":1", "\\\"schema\\\":0"),
+            "export the model again",
+        ),
+        (
+            replaced("\\\"licence\\\"", "\\\"license\\\""),
+            "model card is not valid: unknown field",
+        ),
+        (
+            replaced("\\\"depth\\\":10", "\\\"depth\\\":11"),
+            "depth 11 is not 6n + 4",
+        ),
+        (
+            replaced("\\\"depth\\\":10", "\\\"depth\\\":16"),
+            "`layer1.1.conv1.weight` is missing",
+        ),
+        (
+            replaced("\\\"width\\\":1", "\\\"width\\\":99999999"),
+            "width is 99999999, expected 1 to 20",
+        ),
+        (
+            replaced("\\\"size\\\":8", "\\\"size\\\":16"),
+            "tensor `start.mean` has shape [3, 1, 8, 8]",
+        ),
+        (
+            replaced("\\\"classes\\\":3", "\\\"classes\\\":4"),
+            "names 3 classes, the architecture has 4",
+        ),
+        (
+            replaced("\\\"friction\\\":0.5", "\\\"friction\\\":1.5"),
+            "friction is 1.5",
+        ),
+        (
+            replaced("\"class_output.bias\"", "\"class_output.bios\""),
+            "`class_output.bias` is missing",
+        ),
+        (
+            replaced("\"dtype\":\"F32\"", "\"dtype\":\"I32\""),
+            "is I32, expected F16 or F32",
+        ),
+        (
+            replaced("\"std\\\":[0.5]", "\"std\\\":[0.0]"),
+            "deviations finite and > 0",
+        ),
     ] {
         let found = error(&bytes);
-        assert!(found.contains(expected), "`{found}` should say `{expected}`");
+        assert!(
+            found.contains(expected),
+            "`{found}` should say `{expected}`"
+        );
     }
 }
 
@@ -161,15 +225,27 @@ fn faulty_parts_are_named() {
     let build = |weights| ModelFile::new(card(), weights, start.clone(), probe.clone());
     let mut extra = weights.clone();
     extra.insert("layer9.weight".into(), array(&[1], 0.0));
-    assert!(matches!(build(extra), Err(ModelFileError::ExtraTensor { name }) if name == "layer9.weight"));
+    assert!(
+        matches!(build(extra), Err(ModelFileError::ExtraTensor { name }) if name == "layer9.weight")
+    );
     let mut infinite = weights.clone();
     infinite.get_mut("conv1.bias").unwrap().values[3] = f32::NAN;
     let error = build(infinite).unwrap_err().to_string();
-    assert!(error.starts_with("tensor `conv1.bias` holds NaN at index 3"), "{error}");
+    assert!(
+        error.starts_with("tensor `conv1.bias` holds NaN at index 3"),
+        "{error}"
+    );
     let mut large = weights;
     large.get_mut("conv1.bias").unwrap().values[0] = 1e6;
-    let error = build(large).unwrap().write(Precision::F16).unwrap_err().to_string();
-    assert!(error.starts_with("tensor `conv1.bias` holds inf at index 0"), "{error}");
+    let error = build(large)
+        .unwrap()
+        .write(Precision::F16)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("tensor `conv1.bias` holds inf at index 0"),
+        "{error}"
+    );
 }
 
 /// No cut and no single changed byte of the header makes reading panic.

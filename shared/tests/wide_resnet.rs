@@ -33,8 +33,11 @@ fn weights(config: &WideResNetConfig) -> Weights {
     let mut shapes = config.parameter_shapes();
     shapes.sort();
     let array = |(phase, (name, shape)): (usize, (String, Vec<usize>))| {
-        let fan_in =
-            if shape.len() > 1 { shape[1..].iter().product::<usize>() as f64 } else { 100.0 };
+        let fan_in = if shape.len() > 1 {
+            shape[1..].iter().product::<usize>() as f64
+        } else {
+            100.0
+        };
         let scale = 2.0 / fan_in.sqrt();
         let values = wave(shape.iter().product(), phase as f64);
         let values = values.into_iter().map(|v| (v * scale) as f32).collect();
@@ -47,7 +50,9 @@ fn weights(config: &WideResNetConfig) -> Weights {
 fn relative_error(found: impl Iterator<Item = f32>, expected: &[f64]) -> f64 {
     let found: Vec<f64> = found.map(f64::from).collect();
     assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+    let scale = expected
+        .iter()
+        .fold(0.0f64, |largest, v| largest.max(v.abs()));
     let difference = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
     difference.fold(0.0, f64::max) / scale
 }
@@ -71,12 +76,18 @@ fn logits_energies_and_gradients_are_pytorchs() {
             },
         };
         let name = format!("{}-{} {:?}", case.depth, case.width, case.activation);
-        let initialization = Initialization { gain: 0.0, residual_scale: 0.0 };
+        let initialization = Initialization {
+            gain: 0.0,
+            residual_scale: 0.0,
+        };
         let model = config.init(initialization, Key::new(0), &device);
         let model = weights::load(model, &weights(&config));
         let shape = [2, case.channels, case.size, case.size];
         let pixels = wave(shape.iter().product(), 0.3);
-        let pixels: Vec<f32> = pixels.into_iter().map(|v| ((v + 1.0) / 2.0) as f32).collect();
+        let pixels: Vec<f32> = pixels
+            .into_iter()
+            .map(|v| ((v + 1.0) / 2.0) as f32)
+            .collect();
         let x = Tensor::<4>::from_data(TensorData::new(pixels, shape), &device);
         let y = || Tensor::from_data([3, 8], &device);
 
@@ -92,8 +103,10 @@ fn logits_energies_and_gradients_are_pytorchs() {
                 value_and_gradient(|x| energy.of_logits(model.logits(x)), x.clone());
             let error = relative_error(value.into_data().iter::<f32>(), &case.energies[kind]);
             assert!(error < 1e-4, "{name}: {kind} energy differs by {error:e}");
-            let error =
-                relative_error(gradient.into_data().iter::<f32>().step_by(7), &case.gradients[kind]);
+            let error = relative_error(
+                gradient.into_data().iter::<f32>().step_by(7),
+                &case.gradients[kind],
+            );
             assert!(error < 1e-4, "{name}: {kind} gradient differs by {error:e}");
         }
     }

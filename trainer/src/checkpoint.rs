@@ -60,7 +60,10 @@ pub(crate) struct Checkpoint {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {
     #[error("{path}: {source}")]
-    Io { path: String, source: std::io::Error },
+    Io {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("{path}: not a whole checkpoint: {fault}")]
     Damaged { path: String, fault: String },
     #[error("{path}: checkpoint version {found}, this `basin` reads {VERSION}")]
@@ -72,7 +75,10 @@ pub(crate) enum CheckpointError {
 impl Checkpoint {
     /// Writes `checkpoint-ITERATION.safetensors` into the run's directory, then removes older ones.
     pub(crate) fn write(&self, directory: &Path) -> Result<PathBuf, CheckpointError> {
-        let path = directory.join(format!("checkpoint-{:08}.safetensors", self.progress.iteration));
+        let path = directory.join(format!(
+            "checkpoint-{:08}.safetensors",
+            self.progress.iteration
+        ));
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         let mut array = |name: String, array: &Array| {
             let bytes = array.values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -98,7 +104,10 @@ impl Checkpoint {
         let json = serde_json::to_string(&header).expect("a header is plain data");
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
             let view = TensorView::new(*dtype, shape.clone(), bytes);
-            (name.as_str(), view.expect("as many bytes as the shape says"))
+            (
+                name.as_str(),
+                view.expect("as many bytes as the shape says"),
+            )
         });
         let metadata = [(HEADER_KEY.to_owned(), json)].into();
         let bytes = safetensors::serialize(views, Some(metadata)).expect("views are valid");
@@ -113,17 +122,27 @@ impl Checkpoint {
     /// Reads a checkpoint.
     pub(crate) fn read(path: &Path) -> Result<Self, CheckpointError> {
         let shown = || path.display().to_string();
-        let damaged =
-            |fault: &dyn ToString| CheckpointError::Damaged { path: shown(), fault: fault.to_string() };
-        let bytes =
-            std::fs::read(path).map_err(|source| CheckpointError::Io { path: shown(), source })?;
+        let damaged = |fault: &dyn ToString| CheckpointError::Damaged {
+            path: shown(),
+            fault: fault.to_string(),
+        };
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+            path: shown(),
+            source,
+        })?;
         let container = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
-        let json = metadata.metadata().as_ref().and_then(|map| map.get(HEADER_KEY));
+        let json = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(HEADER_KEY));
         let json = json.ok_or_else(|| damaged(&"no header"))?;
         let header: Header = serde_json::from_str(json).map_err(|error| damaged(&error))?;
         if header.version != VERSION {
-            return Err(CheckpointError::Version { path: shown(), found: header.version });
+            return Err(CheckpointError::Version {
+                path: shown(),
+                found: header.version,
+            });
         }
         let mut parts: BTreeMap<String, Weights> = BTreeMap::new();
         let mut optimizer = None;
@@ -133,11 +152,21 @@ impl Checkpoint {
                 continue;
             }
             let (numbers, _) = view.data().as_chunks::<4>();
-            let values = numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-            let (part, name) =
-                name.split_once('.').ok_or_else(|| damaged(&format!("odd tensor `{name}`")))?;
-            let array = Array { shape: view.shape().to_vec(), values };
-            parts.entry(part.into()).or_default().insert(name.into(), array);
+            let values = numbers
+                .iter()
+                .map(|&bytes| f32::from_le_bytes(bytes))
+                .collect();
+            let (part, name) = name
+                .split_once('.')
+                .ok_or_else(|| damaged(&format!("odd tensor `{name}`")))?;
+            let array = Array {
+                shape: view.shape().to_vec(),
+                values,
+            };
+            parts
+                .entry(part.into())
+                .or_default()
+                .insert(name.into(), array);
         }
         let mut take = |part: &str| parts.remove(part);
         let missing = |part: &str| damaged(&format!("no {part}"));
@@ -170,17 +199,24 @@ impl Checkpoint {
                 Err(error) => warn(format!("{error}; trying the one before")),
             }
         }
-        Err(CheckpointError::None { directory: directory.display().to_string() })
+        Err(CheckpointError::None {
+            directory: directory.display().to_string(),
+        })
     }
 }
 
 /// The checkpoints of a directory, oldest first.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    let io = |source| CheckpointError::Io { path: directory.display().to_string(), source };
+    let io = |source| CheckpointError::Io {
+        path: directory.display().to_string(),
+        source,
+    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
         if name.is_some_and(|n| n.starts_with("checkpoint-") && n.ends_with(".safetensors")) {
             paths.push(path);
         }
@@ -192,11 +228,16 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 /// Writes a file beside its place, flushes it to the disk and renames it: a reader meets the old
 /// bytes or the new ones, never a part.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let io = |source| CheckpointError::Io { path: path.display().to_string(), source };
+    let io = |source| CheckpointError::Io {
+        path: path.display().to_string(),
+        source,
+    };
     let mut partial = path.as_os_str().to_owned();
     partial.push(".part");
     let mut file = File::create(&partial).map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(io)?;
     std::fs::rename(&partial, path).map_err(io)
 }
 
@@ -205,10 +246,18 @@ mod tests {
     use super::*;
 
     fn checkpoint(iteration: usize) -> Checkpoint {
-        let array = Array { shape: vec![2, 1], values: vec![0.1, f32::MIN_POSITIVE] };
+        let array = Array {
+            shape: vec![2, 1],
+            values: vec![0.1, f32::MIN_POSITIVE],
+        };
         let weights: Weights = [("conv1.weight".to_owned(), array)].into();
         Checkpoint {
-            progress: Progress { iteration, rate_scale: 0.5, roll_backs: 1, seconds: 2.5 },
+            progress: Progress {
+                iteration,
+                rate_scale: 0.5,
+                roll_backs: 1,
+                seconds: 2.5,
+            },
             recipe: "name = \"x\"".into(),
             model: weights.clone(),
             ema: weights,
@@ -236,6 +285,9 @@ mod tests {
         let mut warnings = Vec::new();
         let found = Checkpoint::newest(directory.path(), |text| warnings.push(text)).unwrap();
         assert_eq!(found.progress.iteration, 10);
-        assert!(warnings[0].contains("not a whole checkpoint"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("not a whole checkpoint"),
+            "{warnings:?}"
+        );
     }
 }

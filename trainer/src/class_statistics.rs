@@ -29,7 +29,11 @@ pub(crate) fn class_statistics(
     let mut centred = Vec::with_capacity(classes);
     let mut covariance = Tensor::<2>::zeros([dimension, dimension], device);
     for (class, members) in members.iter().enumerate() {
-        anyhow::ensure!(members.len() > 1, "class {class} has {} images, needs 2", members.len());
+        anyhow::ensure!(
+            members.len() > 1,
+            "class {class} has {} images, needs 2",
+            members.len()
+        );
         let x = images.batch(members, device).0.flatten::<2>(1, 3); // [members, dimension]
         let mean = x.clone().mean_dim(0);
         means.extend(mean.clone().into_data().iter::<f32>());
@@ -53,9 +57,18 @@ pub(crate) fn class_statistics(
     let image = [channels, height, width];
     let basis: Vec<f32> = basis.transpose().into_data().iter().collect();
     Ok(Start {
-        mean: Array { shape: [&[classes], image.as_slice()].concat(), values: means },
-        basis: Array { shape: [&[rank], image.as_slice()].concat(), values: basis },
-        factor: Array { shape: vec![classes, rank, rank], values: factors },
+        mean: Array {
+            shape: [&[classes], image.as_slice()].concat(),
+            values: means,
+        },
+        basis: Array {
+            shape: [&[rank], image.as_slice()].concat(),
+            values: basis,
+        },
+        factor: Array {
+            shape: vec![classes, rank, rank],
+            values: factors,
+        },
     })
 }
 
@@ -90,14 +103,23 @@ mod tests {
         let mut entries: Vec<f32> = Vec::new();
         for i in 0..4 {
             for j in 0..4 {
-                entries.push((0..4).map(|k| reflection(i, k) * values[k] * reflection(j, k)).sum());
+                entries.push(
+                    (0..4)
+                        .map(|k| reflection(i, k) * values[k] * reflection(j, k))
+                        .sum(),
+                );
             }
         }
         let matrix = Tensor::from_data(TensorData::new(entries, [4, 4]), &device);
         let found = to_matrix(leading_directions(matrix, 2, &device));
         for (column, axis) in [(0, 0), (1, 1)] {
-            let cosine: f64 = (0..4).map(|i| found[(i, column)] * reflection(i, axis) as f64).sum();
-            assert!((cosine.abs() - 1.0).abs() < 1e-5, "direction {column}: cosine {cosine}");
+            let cosine: f64 = (0..4)
+                .map(|i| found[(i, column)] * reflection(i, axis) as f64)
+                .sum();
+            assert!(
+                (cosine.abs() - 1.0).abs() < 1e-5,
+                "direction {column}: cosine {cosine}"
+            );
         }
     }
 }

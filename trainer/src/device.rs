@@ -22,10 +22,18 @@ pub(crate) enum DeviceChoice {
 pub(crate) enum DeviceError {
     #[error("device `{0}` is not known; expected auto, cpu, cuda, cuda:INDEX or wgpu")]
     Unknown(String),
-    #[error("--device {device}: this `basin` was built without it; build with --features {feature}")]
-    NotBuilt { device: &'static str, feature: &'static str },
+    #[error(
+        "--device {device}: this `basin` was built without it; build with --features {feature}"
+    )]
+    NotBuilt {
+        device: &'static str,
+        feature: &'static str,
+    },
     #[error("--device {device}: {reason}")]
-    NotThere { device: &'static str, reason: String },
+    NotThere {
+        device: &'static str,
+        reason: String,
+    },
 }
 
 impl FromStr for DeviceChoice {
@@ -70,7 +78,10 @@ fn cpu() -> Result<(Device, String), DeviceError> {
 
 #[cfg(not(feature = "flex"))]
 fn cpu() -> Result<(Device, String), DeviceError> {
-    Err(DeviceError::NotBuilt { device: "cpu", feature: "flex" })
+    Err(DeviceError::NotBuilt {
+        device: "cpu",
+        feature: "flex",
+    })
 }
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
@@ -107,7 +118,10 @@ fn cuda(index: usize) -> Result<(Device, String), DeviceError> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<(Device, String), DeviceError> {
-    Err(DeviceError::NotBuilt { device: "cuda", feature: "cuda" })
+    Err(DeviceError::NotBuilt {
+        device: "cuda",
+        feature: "cuda",
+    })
 }
 
 #[cfg(feature = "wgpu")]
@@ -118,7 +132,10 @@ fn wgpu() -> Result<(Device, String), DeviceError> {
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu() -> Result<(Device, String), DeviceError> {
-    Err(DeviceError::NotBuilt { device: "wgpu", feature: "wgpu" })
+    Err(DeviceError::NotBuilt {
+        device: "wgpu",
+        feature: "wgpu",
+    })
 }
 
 #[cfg(test)]
@@ -144,6 +161,9 @@ mod tests {
     #[test]
     fn a_missing_feature_is_named() {
         let error = DeviceChoice::Cuda(0).resolve().unwrap_err();
-        assert!(error.to_string().ends_with("build with --features cuda"), "{error}");
+        assert!(
+            error.to_string().ends_with("build with --features cuda"),
+            "{error}"
+        );
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn update(
     let mut values = Values(Vec::new());
     model.visit(&mut values);
     values.0.reverse();
-    average.map(&mut Blend { values: values.0, decay })
+    average.map(&mut Blend {
+        values: values.0,
+        decay,
+    })
 }
 
 /// The parameters in visiting order, each flat.
@@ -37,7 +40,10 @@ struct Blend {
 
 impl ModuleMapper for Blend {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let value = self.values.pop().expect("both models have the same parameters");
+        let value = self
+            .values
+            .pop()
+            .expect("both models have the same parameters");
         param.map(|average| {
             let value = value.reshape(average.dims());
             average.inner() * self.decay + value * (1.0 - self.decay)

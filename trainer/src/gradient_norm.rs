@@ -15,12 +15,19 @@ pub(crate) fn clip(
     model: &WideResNet,
     largest: f32,
 ) -> (GradientsParams, Tensor<1>) {
-    let mut squares = Squares { gradients: &gradients, sum: None };
+    let mut squares = Squares {
+        gradients: &gradients,
+        sum: None,
+    };
     model.visit(&mut squares);
     let norm = squares.sum.expect("a model has parameters").sqrt();
     // min(1, largest / norm)
     let factor = (norm.clone() / largest).clamp_min(1.0).recip();
-    let mut scale = Scale { old: gradients, new: GradientsParams::new(), factor };
+    let mut scale = Scale {
+        old: gradients,
+        new: GradientsParams::new(),
+        factor,
+    };
     model.visit(&mut scale);
     (scale.new, norm)
 }

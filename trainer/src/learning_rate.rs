@@ -13,24 +13,48 @@ pub(crate) enum Schedule {
     Cosine { peak: f64, up: f64, last: f64 },
     /// `rate`, times `factor` at each milestone (a share of the run); straight up over the first
     /// `up` of the run.
-    MultiStep { rate: f64, up: f64, factor: f64, milestones: Vec<f64> },
+    MultiStep {
+        rate: f64,
+        up: f64,
+        factor: f64,
+        milestones: Vec<f64>,
+    },
 }
 
 impl Schedule {
     /// The rate of an iteration, the first being 0.
     pub(crate) fn rate(&self, iteration: usize, iterations: usize) -> f64 {
         let progress = (iteration as f64 + 1.0) / iterations as f64; // (0, 1]
-        let rise = |up: f64| if up > 0.0 { (progress / up).min(1.0) } else { 1.0 };
+        let rise = |up: f64| {
+            if up > 0.0 {
+                (progress / up).min(1.0)
+            } else {
+                1.0
+            }
+        };
         let fall = |up: f64| ((progress - up) / (1.0 - up)).clamp(0.0, 1.0);
         match *self {
             Self::Triangular { peak, up, last } => {
-                if progress <= up { peak * rise(up) } else { peak + (last - peak) * fall(up) }
+                if progress <= up {
+                    peak * rise(up)
+                } else {
+                    peak + (last - peak) * fall(up)
+                }
             }
             Self::Cosine { peak, up, last } => {
                 let falling = 0.5 * (1.0 + (std::f64::consts::PI * fall(up)).cos());
-                if progress <= up { peak * rise(up) } else { last + (peak - last) * falling }
+                if progress <= up {
+                    peak * rise(up)
+                } else {
+                    last + (peak - last) * falling
+                }
             }
-            Self::MultiStep { rate, up, factor, ref milestones } => {
+            Self::MultiStep {
+                rate,
+                up,
+                factor,
+                ref milestones,
+            } => {
                 let passed = milestones.iter().filter(|&&at| progress > at).count();
                 rate * rise(up) * factor.powi(passed as i32)
             }
@@ -44,10 +68,22 @@ mod tests {
 
     #[test]
     fn rates_at_the_corners() {
-        let triangular = Schedule::Triangular { peak: 0.2, up: 0.25, last: 0.0 };
-        let cosine = Schedule::Cosine { peak: 0.2, up: 0.25, last: 0.1 };
-        let multi_step =
-            Schedule::MultiStep { rate: 1.0, up: 0.0, factor: 0.1, milestones: vec![0.5, 0.75] };
+        let triangular = Schedule::Triangular {
+            peak: 0.2,
+            up: 0.25,
+            last: 0.0,
+        };
+        let cosine = Schedule::Cosine {
+            peak: 0.2,
+            up: 0.25,
+            last: 0.1,
+        };
+        let multi_step = Schedule::MultiStep {
+            rate: 1.0,
+            up: 0.0,
+            factor: 0.1,
+            milestones: vec![0.5, 0.75],
+        };
         for (schedule, iteration, expected) in [
             (&triangular, 0, 0.2 / 25.0),
             (&triangular, 24, 0.2),
@@ -60,7 +96,10 @@ mod tests {
             (&multi_step, 99, 0.01),
         ] {
             let rate = schedule.rate(iteration, 100);
-            assert!((rate - expected).abs() < 1e-12, "{schedule:?} at {iteration}: {rate}");
+            assert!(
+                (rate - expected).abs() < 1e-12,
+                "{schedule:?} at {iteration}: {rate}"
+            );
         }
     }
 }

@@ -46,7 +46,10 @@ mod tests {
     #[test]
     fn figures_of_hand_computed_cases() {
         assert!((psnr(&[0.5, 0.5], &[0.4, 0.6]) - 20.0).abs() < 1e-5);
-        assert_eq!(share_below(&[1.0, 2.0], &[2.0, 3.0]), (1.0 + 1.0 + 0.5 + 1.0) / 4.0);
+        assert_eq!(
+            share_below(&[1.0, 2.0], &[2.0, 3.0]),
+            (1.0 + 1.0 + 0.5 + 1.0) / 4.0
+        );
         let square = [0.0, 0.0, 3.0, 4.0, 0.0, 0.0];
         assert_eq!(mean_pairwise_distance(&square, 2), (5.0 + 5.0 + 0.0) / 3.0);
     }

@@ -33,7 +33,11 @@ pub(crate) fn read(path: &Path) -> Result<ModelFile> {
 pub(crate) fn data(file: &ModelFile, arguments: &DataArgs) -> Result<Splits> {
     let name = serde_json::Value::String(file.card.data_set.clone());
     let data_set: DataSet = serde_json::from_value(name).context("the model card's data set")?;
-    Ok(data::load(data_set, arguments.data_dir.as_deref(), &MultiProgress::new())?)
+    Ok(data::load(
+        data_set,
+        arguments.data_dir.as_deref(),
+        &MultiProgress::new(),
+    )?)
 }
 
 /// The network's numbers.
@@ -102,18 +106,31 @@ pub(crate) fn run_chains(
 pub(crate) fn write_grid(path: &Path, x: Tensor<4>, columns: usize) -> Result<()> {
     let [_, channels, height, width] = x.dims();
     let values: Vec<f32> = x.into_data().iter().collect();
-    let grid = Grid { columns, scale: 3, gap: 2 };
+    let grid = Grid {
+        columns,
+        scale: 3,
+        gap: 2,
+    };
     Ok(grid.write(path, &values, [channels, height, width])?)
 }
 
 /// The first `count` images, or all where there are fewer.
 pub(crate) fn head(images: &Images, count: usize) -> Images {
-    images.clone().hold_out(images.len().saturating_sub(count)).0
+    images
+        .clone()
+        .hold_out(images.len().saturating_sub(count))
+        .0
 }
 
 /// The classes that a model gives to images.
 pub(crate) fn predictions(model: &impl Classifier, x: Tensor<4>) -> Vec<u8> {
-    model.logits(x).argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect()
+    model
+        .logits(x)
+        .argmax(1)
+        .into_data()
+        .iter::<i64>()
+        .map(|class| class as u8)
+        .collect()
 }
 
 /// Share of images that the model classifies rightly.
@@ -133,7 +150,14 @@ pub(crate) fn robust_accuracy(
 ) -> f64 {
     let images = head(images, count);
     accuracy(&images, device, |x, y, batch| {
-        let x_adv = pgd(model, x.clone(), y, budget, attack, key.fold_in(batch as u64));
+        let x_adv = pgd(
+            model,
+            x.clone(),
+            y,
+            budget,
+            attack,
+            key.fold_in(batch as u64),
+        );
         // Judged outside the attack: what left the ball would not count as an attack.
         let size = (x_adv.clone() - x).abs().max().into_scalar::<f32>();
         assert!(size <= budget.epsilon * 1.0001, "PGD left its ball: {size}");
@@ -151,7 +175,11 @@ fn accuracy(
     for (batch, indices) in order.chunks(BATCH).enumerate() {
         let (x, y) = images.batch(indices, device);
         let classes = classify(x, y, batch);
-        right += classes.iter().zip(indices).filter(|&(c, &i)| *c == images.labels()[i]).count();
+        right += classes
+            .iter()
+            .zip(indices)
+            .filter(|&(c, &i)| *c == images.labels()[i])
+            .count();
     }
     right as f64 / images.len() as f64
 }

@@ -10,7 +10,7 @@ use image::{DynamicImage, GenericImageView, ImageDecoder, ImageReader, Limits, R
 /// Why a picture could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PictureError {
+pub(crate) enum PictureError {
     /// The file could not be written.
     #[error("{path}: cannot write: {source}")]
     Write {
@@ -47,7 +47,7 @@ const GAP_VALUE: u8 = 128;
 
 /// How images are laid out in one picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grid {
+pub(crate) struct Grid {
     /// Images side by side; the last row may be shorter.
     pub columns: usize,
     /// Each value of an image becomes this many pixels, both ways.
@@ -59,7 +59,7 @@ pub struct Grid {
 impl Grid {
     /// Writes images of `shape` (channels, height, width; one channel or three), row by row, each
     /// channel after the other, with values in [0, 1], as one PNG.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         path: &Path,
         values: &[f32],
@@ -136,7 +136,7 @@ fn to_byte(value: f32) -> u8 {
 ///
 /// # Shapes
 /// - returns `[channels, height, width]` flattened, in [0, 1]
-pub fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
+pub(crate) fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
     let open = |source| PictureError::Open {
         path: path.into(),
         source,

@@ -97,9 +97,15 @@ pub(crate) struct Divergence {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecipeError {
     #[error("{path}: {source}")]
-    Read { path: String, source: std::io::Error },
+    Read {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("{path}: {source}")]
-    Parse { path: String, source: Box<toml::de::Error> },
+    Parse {
+        path: String,
+        source: Box<toml::de::Error>,
+    },
     #[error("--set {0}: expected key=value, such as --set optimizer.momentum=0.8")]
     Override(String),
     #[error("--set {key}: the recipe has no `{key}`")]
@@ -107,7 +113,11 @@ pub(crate) enum RecipeError {
     #[error("recipe: {0}")]
     Architecture(#[from] basin_shared::models::wide_resnet::ConfigError),
     #[error("recipe: {name} is {found}, expected {expected}")]
-    Range { name: &'static str, found: String, expected: &'static str },
+    Range {
+        name: &'static str,
+        found: String,
+        expected: &'static str,
+    },
     #[error("recipe: {which} settings: {fault}")]
     Sampler { which: &'static str, fault: String },
 }
@@ -116,19 +126,19 @@ impl Recipe {
     /// Reads a recipe, applies `key=value` overrides and checks the result.
     pub(crate) fn read(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| RecipeError::Read { path: shown.clone(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read {
+            path: shown.clone(),
+            source,
+        })?;
         Self::parse(&text, &shown, overrides)
     }
 
     /// As [`Recipe::read`], of TOML text; `path` is for messages.
-    pub(crate) fn parse(
-        text: &str,
-        path: &str,
-        overrides: &[String],
-    ) -> Result<Self, RecipeError> {
-        let parse_error =
-            |source| RecipeError::Parse { path: path.into(), source: Box::new(source) };
+    pub(crate) fn parse(text: &str, path: &str, overrides: &[String]) -> Result<Self, RecipeError> {
+        let parse_error = |source| RecipeError::Parse {
+            path: path.into(),
+            source: Box::new(source),
+        };
         // Straight from the text where nothing is overridden: its errors name the line.
         let recipe: Self = if overrides.is_empty() {
             toml::from_str(text).map_err(parse_error)?
@@ -150,11 +160,23 @@ impl Recipe {
 
     /// The network's numbers.
     pub(crate) fn model_config(&self) -> WideResNetConfig {
-        let ArchitectureRecipe { depth, width, activation, normalization } =
-            self.architecture.clone();
+        let ArchitectureRecipe {
+            depth,
+            width,
+            activation,
+            normalization,
+        } = self.architecture.clone();
         let [channels, size, _] = self.data_set.shape();
         let classes = self.data_set.class_names().len();
-        WideResNetConfig { depth, width, channels, size, classes, activation, normalization }
+        WideResNetConfig {
+            depth,
+            width,
+            channels,
+            size,
+            classes,
+            activation,
+            normalization,
+        }
     }
 
     fn check(&self) -> Result<(), RecipeError> {
@@ -167,14 +189,25 @@ impl Recipe {
             ("validation", self.validation),
         ] {
             if found == 0 {
-                return Err(RecipeError::Range { name, found: "0".into(), expected: "at least 1" });
+                return Err(RecipeError::Range {
+                    name,
+                    found: "0".into(),
+                    expected: "at least 1",
+                });
             }
         }
         if !(0.0..1.0).contains(&self.ema_decay) {
             let found = self.ema_decay.to_string();
-            return Err(RecipeError::Range { name: "ema_decay", found, expected: "0 to below 1" });
+            return Err(RecipeError::Range {
+                name: "ema_decay",
+                found,
+                expected: "0 to below 1",
+            });
         }
-        for (which, settings) in [("generation", &self.generation), ("denoising", &self.denoising)] {
+        for (which, settings) in [
+            ("generation", &self.generation),
+            ("denoising", &self.denoising),
+        ] {
             if let Some(fault) = settings.fault() {
                 return Err(RecipeError::Sampler { which, fault });
             }
@@ -185,8 +218,9 @@ impl Recipe {
 
 /// Applies `a.b=value` to a key that exists; the value is TOML, or else a string.
 fn set(table: &mut toml::Table, assignment: &str) -> Result<(), RecipeError> {
-    let (key, text) =
-        assignment.split_once('=').ok_or_else(|| RecipeError::Override(assignment.into()))?;
+    let (key, text) = assignment
+        .split_once('=')
+        .ok_or_else(|| RecipeError::Override(assignment.into()))?;
     let unknown = || RecipeError::UnknownKey { key: key.into() };
     let value = toml::from_str::<toml::Table>(&format!("value = {text}"))
         .ok()

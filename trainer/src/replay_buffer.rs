@@ -20,7 +20,11 @@ impl ReplayBuffer {
     /// If there is not one label for each image.
     pub(crate) fn new(pixels: Vec<f32>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
         assert_eq!(pixels.len(), labels.len() * shape.iter().product::<usize>());
-        Self { pixels, labels, shape }
+        Self {
+            pixels,
+            labels,
+            shape,
+        }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -43,8 +47,14 @@ impl ReplayBuffer {
         }
         let [channels, height, width] = self.shape;
         let x = TensorData::new(pixels, [places.len(), channels, height, width]);
-        let y: Vec<i64> = places.iter().map(|&place| self.labels[place].into()).collect();
-        (Tensor::from_data(x, device), Tensor::from_data(y.as_slice(), device))
+        let y: Vec<i64> = places
+            .iter()
+            .map(|&place| self.labels[place].into())
+            .collect();
+        (
+            Tensor::from_data(x, device),
+            Tensor::from_data(y.as_slice(), device),
+        )
     }
 
     /// Puts the ends of the chains back.
@@ -72,13 +82,18 @@ impl ReplayBuffer {
                 shape: vec![self.capacity(), channels, height, width],
                 values: self.pixels.clone(),
             },
-            Array { shape: vec![self.capacity()], values: labels },
+            Array {
+                shape: vec![self.capacity()],
+                values: labels,
+            },
         ]
     }
 
     /// The inverse of [`ReplayBuffer::to_arrays`]; none where the shapes do not fit.
     pub(crate) fn from_arrays([images, labels]: [Array; 2]) -> Option<Self> {
-        let &[count, channels, height, width] = images.shape.as_slice() else { return None };
+        let &[count, channels, height, width] = images.shape.as_slice() else {
+            return None;
+        };
         let labels: Vec<u8> = labels.values.iter().map(|&label| label as u8).collect();
         let shape = [channels, height, width];
         (labels.len() == count).then(|| Self::new(images.values, labels, shape))

@@ -91,7 +91,12 @@ impl WideResNetConfig {
             ("classes", self.classes, 2, 1000),
         ] {
             if found < least || found > most {
-                return Err(ConfigError::Range { name, found, least, most });
+                return Err(ConfigError::Range {
+                    name,
+                    found,
+                    least,
+                    most,
+                });
             }
         }
         let Normalization { mean, std } = &self.normalization;
@@ -119,7 +124,11 @@ impl WideResNetConfig {
         };
         convolution("conv1".into(), self.channels, 16, 3);
         let mut input = 16;
-        for (group, output) in [16, 32, 64].map(|channels| channels * self.width).iter().enumerate() {
+        for (group, output) in [16, 32, 64]
+            .map(|channels| channels * self.width)
+            .iter()
+            .enumerate()
+        {
             for block in 0..(self.depth - 4) / 6 {
                 let name = format!("layer{}.{block}", group + 1);
                 convolution(format!("{name}.conv1"), input, *output, 3);
@@ -145,14 +154,24 @@ impl WideResNetConfig {
         let group = |index: u64, input, output, stride| {
             (0..blocks)
                 .map(|block| {
-                    let (input, stride) = if block == 0 { (input, stride) } else { (output, 1) };
+                    let (input, stride) = if block == 0 {
+                        (input, stride)
+                    } else {
+                        (output, 1)
+                    };
                     let key = group_key.fold_in(index).fold_in(block as u64);
                     Block::init(key, [input, output], stride, initialization, device)
                 })
                 .collect()
         };
-        let conv1 =
-            Convolution::init(stem_key, [self.channels, 16], 3, 1, initialization.gain, device);
+        let conv1 = Convolution::init(
+            stem_key,
+            [self.channels, 16],
+            3,
+            1,
+            initialization.gain,
+            device,
+        );
         WideResNet {
             conv1,
             layer1: group(1, 16, c1, 1),
@@ -178,7 +197,10 @@ impl Block {
         key: Key,
         [input, output]: [usize; 2],
         stride: usize,
-        Initialization { gain, residual_scale }: Initialization,
+        Initialization {
+            gain,
+            residual_scale,
+        }: Initialization,
         device: &Device,
     ) -> Self {
         let [key1, key2, key3] = key.split();
@@ -246,11 +268,17 @@ mod tests {
             size: 32,
             classes: 10,
             activation: Activation::LeakyRelu,
-            normalization: Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
+            normalization: Normalization {
+                mean: vec![0.5; 3],
+                std: vec![0.5; 3],
+            },
         }
     }
 
-    const INITIALIZATION: Initialization = Initialization { gain: 1.4, residual_scale: 0.2 };
+    const INITIALIZATION: Initialization = Initialization {
+        gain: 1.4,
+        residual_scale: 0.2,
+    };
 
     /// Counts of the same layout in the authors' PyTorch code, without its two unused heads.
     #[test]
@@ -267,8 +295,10 @@ mod tests {
         for (depth, width) in [(10, 1), (16, 1), (10, 2), (22, 3)] {
             let config = config(depth, width);
             let model = config.init(INITIALIZATION, Key::new(0), &Device::flex());
-            let built: Vec<_> =
-                weights::collect(&model).into_iter().map(|(name, w)| (name, w.shape)).collect();
+            let built: Vec<_> = weights::collect(&model)
+                .into_iter()
+                .map(|(name, w)| (name, w.shape))
+                .collect();
             let mut listed = config.parameter_shapes();
             listed.sort();
             assert_eq!(listed, built, "{depth}-{width}");
@@ -279,7 +309,10 @@ mod tests {
     fn odd_sizes_and_other_depths_give_logits() {
         let device = Device::flex();
         for (depth, size) in [(10, 28), (22, 9)] {
-            let config = WideResNetConfig { size, ..config(depth, 1) };
+            let config = WideResNetConfig {
+                size,
+                ..config(depth, 1)
+            };
             let model = config.init(INITIALIZATION, Key::new(0), &device);
             let x = Key::new(1).uniform([2, 3, size, size], &device);
             assert_eq!(model.logits(x).dims(), [2, 10]);
@@ -288,9 +321,21 @@ mod tests {
 
     #[test]
     fn absurd_configs_are_named() {
-        let depth = WideResNetConfig { depth: 17, ..config(16, 1) };
+        let depth = WideResNetConfig {
+            depth: 17,
+            ..config(16, 1)
+        };
         assert_eq!(depth.check(), Err(ConfigError::Depth(17)));
-        let width = WideResNetConfig { width: usize::MAX, ..config(16, 1) };
-        assert!(width.check().unwrap_err().to_string().starts_with("width is 18446744073709551615"));
+        let width = WideResNetConfig {
+            width: usize::MAX,
+            ..config(16, 1)
+        };
+        assert!(
+            width
+                .check()
+                .unwrap_err()
+                .to_string()
+                .starts_with("width is 18446744073709551615")
+        );
     }
 }

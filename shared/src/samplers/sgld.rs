@@ -63,7 +63,11 @@ pub struct StepInfo {
 impl Chain {
     /// A chain that starts at `x`.
     pub fn init(x: Tensor<4>) -> Self {
-        Self { x: x.inner(), velocity: None, step: 0 }
+        Self {
+            x: x.inner(),
+            velocity: None,
+            step: 0,
+        }
     }
 }
 
@@ -95,8 +99,18 @@ impl Sgld {
             x = x.clamp(0.0, 1.0);
         }
         let velocity = (self.friction > 0.0).then_some(move_);
-        let info = StepInfo { energy: value, logits: logits.expect("the energy was evaluated") };
-        (Chain { x, velocity, step: chain.step + 1 }, info)
+        let info = StepInfo {
+            energy: value,
+            logits: logits.expect("the energy was evaluated"),
+        };
+        (
+            Chain {
+                x,
+                velocity,
+                step: chain.step + 1,
+            },
+            info,
+        )
     }
 
     /// `steps` steps, unobserved.
@@ -117,7 +131,10 @@ impl Sgld {
             GradientScaling::Clamp(limit) => gradient.clamp(-limit, limit),
             GradientScaling::Normalize => {
                 let [batch, ..] = gradient.dims();
-                let squares = gradient.clone().powf_scalar(2.0).reshape([batch as i32, -1]);
+                let squares = gradient
+                    .clone()
+                    .powf_scalar(2.0)
+                    .reshape([batch as i32, -1]);
                 let norm = squares.sum_dim(1).sqrt().clamp_min(1e-12);
                 gradient / norm.reshape([batch, 1, 1, 1])
             }
@@ -155,26 +172,47 @@ mod tests {
         let count = 40_000;
         let sgld = sgld();
         let start = Tensor::<4>::zeros([count, 1, 1, 1], &Device::flex());
-        let chain =
-            sgld.run(Key::new(11), &Quadratic, &Energy::Marginal, Chain::init(start), 60);
+        let chain = sgld.run(
+            Key::new(11),
+            &Quadratic,
+            &Energy::Marginal,
+            Chain::init(start),
+            60,
+        );
         let values = chain.x.into_data().to_vec::<f32>().unwrap();
         let mean = values.iter().map(|&v| v as f64).sum::<f64>() / count as f64;
-        let variance = values.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / count as f64;
+        let variance = values
+            .iter()
+            .map(|&v| (v as f64 - mean).powi(2))
+            .sum::<f64>()
+            / count as f64;
         let expected = 0.5f64.powi(2) / (2.0 * 0.2 - 0.2f64.powi(2));
-        assert!(mean.abs() < 5.0 * (expected / count as f64).sqrt(), "mean {mean}");
+        assert!(
+            mean.abs() < 5.0 * (expected / count as f64).sqrt(),
+            "mean {mean}"
+        );
         let standard_error = expected * (2.0 / count as f64).sqrt();
-        assert!((variance - expected).abs() < 5.0 * standard_error, "{variance} not {expected}");
+        assert!(
+            (variance - expected).abs() < 5.0 * standard_error,
+            "{variance} not {expected}"
+        );
     }
 
     /// v ← ζv − hx, x ← x + v is the two-dimensional linear map with matrix
     /// [[1 − h, ζ], [−h, ζ]] on (x, v).
     #[test]
     fn friction_gives_the_damped_oscillator() {
-        let sgld = Sgld { noise_std: 0.0, friction: 0.7, ..sgld() };
+        let sgld = Sgld {
+            noise_std: 0.0,
+            friction: 0.7,
+            ..sgld()
+        };
         let mut chain = Chain::init(Tensor::<4>::ones([1, 1, 1, 1], &Device::flex()));
         let (mut x, mut v) = (1.0f32, 0.0f32);
         for _ in 0..10 {
-            chain = sgld.step(Key::new(0), &Quadratic, &Energy::Marginal, chain).0;
+            chain = sgld
+                .step(Key::new(0), &Quadratic, &Energy::Marginal, chain)
+                .0;
             v = 0.7 * v - 0.2 * x;
             x += v;
         }
@@ -185,7 +223,10 @@ mod tests {
     #[test]
     fn a_chain_paused_and_resumed_is_the_chain_run_through() {
         let start = || Chain::init(Key::new(1).uniform([3, 1, 2, 2], &Device::flex()));
-        let sgld = Sgld { friction: 0.5, ..sgld() };
+        let sgld = Sgld {
+            friction: 0.5,
+            ..sgld()
+        };
         let run = |chain, steps| sgld.run(Key::new(2), &Quadratic, &Energy::Marginal, chain, steps);
         let through = run(start(), 7).x.into_data();
         assert_eq!(run(run(start(), 3), 4).x.into_data(), through);
@@ -195,25 +236,70 @@ mod tests {
     fn an_image_moves_alone_as_in_company() {
         let batch = Key::new(1).uniform([3, 1, 2, 2], &Device::flex());
         let alone = batch.clone().narrow(0, 0, 1);
-        let run = |x| sgld().run(Key::new(2), &Quadratic, &Energy::Marginal, Chain::init(x), 5).x;
-        assert_eq!(run(batch).narrow(0, 0, 1).into_data(), run(alone).into_data());
+        let run = |x| {
+            sgld()
+                .run(
+                    Key::new(2),
+                    &Quadratic,
+                    &Energy::Marginal,
+                    Chain::init(x),
+                    5,
+                )
+                .x
+        };
+        assert_eq!(
+            run(batch).narrow(0, 0, 1).into_data(),
+            run(alone).into_data()
+        );
     }
 
     #[test]
     fn normalised_steps_have_the_step_sizes_length() {
-        let sgld = Sgld { noise_std: 0.0, gradient: GradientScaling::Normalize, ..sgld() };
+        let sgld = Sgld {
+            noise_std: 0.0,
+            gradient: GradientScaling::Normalize,
+            ..sgld()
+        };
         let start = Key::new(1).normal([5, 2, 3, 3], &Device::flex());
-        let end = sgld.run(Key::new(0), &Quadratic, &Energy::Marginal, Chain::init(start.clone()), 1);
-        let length = (end.x - start).powf_scalar(2.0).flatten::<2>(1, 3).sum_dim(1).sqrt();
+        let end = sgld.run(
+            Key::new(0),
+            &Quadratic,
+            &Energy::Marginal,
+            Chain::init(start.clone()),
+            1,
+        );
+        let length = (end.x - start)
+            .powf_scalar(2.0)
+            .flatten::<2>(1, 3)
+            .sum_dim(1)
+            .sqrt();
         let expected = Tensor::<2>::full([5, 1], 0.2, &Device::flex());
-        length.to_data().assert_approx_eq::<f32>(&expected.to_data(), Tolerance::absolute(1e-5));
+        length
+            .to_data()
+            .assert_approx_eq::<f32>(&expected.to_data(), Tolerance::absolute(1e-5));
     }
 
     #[test]
     fn clamped_chains_stay_in_the_unit_box() {
-        let sgld = Sgld { noise_std: 2.0, clamp: true, ..sgld() };
+        let sgld = Sgld {
+            noise_std: 2.0,
+            clamp: true,
+            ..sgld()
+        };
         let start = Key::new(1).uniform([2, 1, 4, 4], &Device::flex());
-        let x = sgld.run(Key::new(0), &Quadratic, &Energy::Marginal, Chain::init(start), 4).x;
-        assert!(x.into_data().iter::<f32>().all(|v| (0.0..=1.0).contains(&v)));
+        let x = sgld
+            .run(
+                Key::new(0),
+                &Quadratic,
+                &Energy::Marginal,
+                Chain::init(start),
+                4,
+            )
+            .x;
+        assert!(
+            x.into_data()
+                .iter::<f32>()
+                .all(|v| (0.0..=1.0).contains(&v))
+        );
     }
 }

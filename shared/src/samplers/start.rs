@@ -41,7 +41,9 @@ impl ClassGaussian {
         let [rank, channels, height, width] = self.basis.dims();
         let z = key.normal([batch, rank, 1], &self.mean.device());
         let coefficients = self.factor.clone().select(0, y.clone()).matmul(z); // [batch, rank, 1]
-        let offset = coefficients.squeeze_dim::<2>(2).matmul(self.basis.clone().flatten::<2>(1, 3));
+        let offset = coefficients
+            .squeeze_dim::<2>(2)
+            .matmul(self.basis.clone().flatten::<2>(1, 3));
         let x = self.mean.clone().select(0, y) + offset.reshape([batch, channels, height, width]);
         x.clamp(0.0, 1.0)
     }
@@ -68,13 +70,20 @@ mod tests {
         let count = 20_000;
         for (class, deviation) in [(0, 0.05f64), (1, 0.01)] {
             let y = Tensor::full([count], class, &device);
-            let x = gaussian.sample(Key::new(9), y).into_data().to_vec::<f32>().unwrap();
+            let x = gaussian
+                .sample(Key::new(9), y)
+                .into_data()
+                .to_vec::<f32>()
+                .unwrap();
             for (pixel, share) in [(0, 0.6), (1, 0.8)] {
                 let values = x.iter().skip(pixel).step_by(2).map(|&v| v as f64 - 0.5);
                 let variance = values.map(|v| v * v).sum::<f64>() / count as f64;
                 let expected = (deviation * share).powi(2);
                 let standard_error = expected * (2.0 / count as f64).sqrt();
-                assert!((variance - expected).abs() < 5.0 * standard_error, "{variance}");
+                assert!(
+                    (variance - expected).abs() < 5.0 * standard_error,
+                    "{variance}"
+                );
             }
         }
     }

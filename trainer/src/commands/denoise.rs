@@ -35,7 +35,11 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     });
     let [count, ..] = clean.dims();
     let (before, after) = (mean_psnr(&noisy, &clean), mean_psnr(&denoised, &clean));
-    model::write_grid(&arguments.output, Tensor::cat(vec![clean, noisy, denoised], 0), count)?;
+    model::write_grid(
+        &arguments.output,
+        Tensor::cat(vec![clean, noisy, denoised], 0),
+        count,
+    )?;
     if let Some(path) = &arguments.energies {
         let json = json!({
             "model": file.card.name, "seed": arguments.seed, "noise_std": arguments.noise,
@@ -63,5 +67,8 @@ pub(super) fn mean_psnr(images: &Tensor<4>, references: &Tensor<4>) -> f64 {
     let (images, references) = (host(images), host(references));
     let size = channels * height * width;
     let pairs = images.chunks_exact(size).zip(references.chunks_exact(size));
-    pairs.map(|(image, reference)| metrics::psnr(image, reference)).sum::<f64>() / count as f64
+    pairs
+        .map(|(image, reference)| metrics::psnr(image, reference))
+        .sum::<f64>()
+        / count as f64
 }

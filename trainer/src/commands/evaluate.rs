@@ -44,15 +44,38 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
         figures.insert(name.into(), value);
     };
 
-    add("clean_accuracy", model::clean_accuracy(&network, &images.test, device));
-    let budget = Budget { epsilon: arguments.epsilon };
-    let attack = Pgd { steps: 20, step_size: arguments.epsilon / 4.0 };
-    let attacked = arguments.attacked.min(images.test.len());
-    let [attack_key, noise_key, denoise_key, uniform_key, gaussian_key] = key.split();
-    let robust = model::robust_accuracy(
-        &network, &images.test, attacked, budget, attack, attack_key, device,
+    add(
+        "clean_accuracy",
+        model::clean_accuracy(&network, &images.test, device),
     );
-    add(&format!("pgd_20_accuracy_linf_{}", arguments.epsilon), robust);
+    let budget = Budget {
+        epsilon: arguments.epsilon,
+    };
+    let attack = Pgd {
+        steps: 20,
+        step_size: arguments.epsilon / 4.0,
+    };
+    let attacked = arguments.attacked.min(images.test.len());
+    let [
+        attack_key,
+        noise_key,
+        denoise_key,
+        uniform_key,
+        gaussian_key,
+    ] = key.split();
+    let robust = model::robust_accuracy(
+        &network,
+        &images.test,
+        attacked,
+        budget,
+        attack,
+        attack_key,
+        device,
+    );
+    add(
+        &format!("pgd_20_accuracy_linf_{}", arguments.epsilon),
+        robust,
+    );
     add("pgd_20_images", attacked as f64);
     energies(&network, &images.test, noise_key, device, &mut add);
     denoising(&file, &network, &images.test, denoise_key, device, &mut add);
@@ -67,17 +90,34 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     }
     let judge = judge.map(|judge| judge.model(device));
     if let Some(judge) = &judge {
-        add("judge_clean_accuracy", model::clean_accuracy(judge, &images.test, device));
+        add(
+            "judge_clean_accuracy",
+            model::clean_accuracy(judge, &images.test, device),
+        );
     }
-    let real = class_distance(&images.test, arguments.generated, file.card.class_names.len());
+    let real = class_distance(
+        &images.test,
+        arguments.generated,
+        file.card.class_names.len(),
+    );
     for (start, name, key) in [
         (Start::Uniform, "uniform", uniform_key),
         (Start::ClassGaussian, "class_gaussian", gaussian_key),
     ] {
         let count = arguments.generated;
-        generation(&file, &network, judge.as_ref(), start, count, real, key, device, &mut |n, v| {
-            add(&format!("{n}_{name}"), v);
-        });
+        generation(
+            &file,
+            &network,
+            judge.as_ref(),
+            start,
+            count,
+            real,
+            key,
+            device,
+            &mut |n, v| {
+                add(&format!("{n}_{name}"), v);
+            },
+        );
     }
 
     report(&figures, &file, arguments.json.as_deref())?;
@@ -106,17 +146,31 @@ fn energies(
         let shape = [indices.len(), channels, height, width];
         let (centre, std) = GAUSSIAN_NOISE;
         let gaussian = (gaussian_key.normal(shape, device) * std + centre).clamp(0.0, 1.0);
-        let kinds = [test.batch(indices, device).0, uniform_key.uniform(shape, device), gaussian];
+        let kinds = [
+            test.batch(indices, device).0,
+            uniform_key.uniform(shape, device),
+            gaussian,
+        ];
         for (found, x) in found.iter_mut().zip(kinds) {
-            found.extend(energy::marginal(network.logits(x)).into_data().iter::<f32>());
+            found.extend(
+                energy::marginal(network.logits(x))
+                    .into_data()
+                    .iter::<f32>(),
+            );
         }
     }
     let [real, uniform, gaussian] = found;
     add("energy_test", mean(&real));
     add("energy_uniform_noise", mean(&uniform));
     add("energy_gaussian_noise", mean(&gaussian));
-    add("energy_test_below_uniform_noise", share_below(&real, &uniform));
-    add("energy_test_below_gaussian_noise", share_below(&real, &gaussian));
+    add(
+        "energy_test_below_uniform_noise",
+        share_below(&real, &uniform),
+    );
+    add(
+        "energy_test_below_gaussian_noise",
+        share_below(&real, &gaussian),
+    );
 }
 
 /// PSNR of noised test images before and after the card's denoising.
@@ -137,8 +191,14 @@ fn denoising(
         let noisy = add_noise(clean.clone(), NOISE_STD, noise_key);
         // The class, where the settings want one, is what the model sees in the noisy image.
         let y = model::labels(&model::predictions(network, noisy.clone()), device);
-        let denoised =
-            model::run_chains(network, &file.card.denoising, y, noisy.clone(), chain_key, |_| {});
+        let denoised = model::run_chains(
+            network,
+            &file.card.denoising,
+            y,
+            noisy.clone(),
+            chain_key,
+            |_| {},
+        );
         let share = indices.len() as f64 / test.len() as f64;
         before += share * mean_psnr(&noisy, &clean);
         after += share * mean_psnr(&denoised, &clean);
@@ -150,7 +210,10 @@ fn denoising(
 
 /// The judge's verdict on `count` images of each class and on their starts, and their diversity
 /// against real images'.
-#[expect(clippy::too_many_arguments, reason = "one caller, all of them plain inputs")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one caller, all of them plain inputs"
+)]
 fn generation(
     file: &ModelFile,
     network: &WideResNet,
@@ -175,7 +238,11 @@ fn generation(
         if let Some(judge) = judge {
             let named = |x: Tensor<4>| {
                 let named = model::predictions(judge, x);
-                named.iter().zip(&labels).filter(|(named, meant)| named == meant).count()
+                named
+                    .iter()
+                    .zip(&labels)
+                    .filter(|(named, meant)| named == meant)
+                    .count()
             };
             starts_right += named(starts);
             right += named(x.clone());
@@ -196,7 +263,9 @@ fn generation(
 fn class_distance(test: &Images, count: usize, classes: usize) -> f64 {
     let size: usize = test.shape().iter().product();
     let distance = |class: usize| {
-        let members = (0..test.len()).filter(|&i| test.labels()[i] as usize == class).take(count);
+        let members = (0..test.len())
+            .filter(|&i| test.labels()[i] as usize == class)
+            .take(count);
         let pixels: Vec<f32> = members
             .flat_map(|i| test.pixels(i))
             .map(|&byte| byte as f32 / 255.0)
@@ -209,7 +278,10 @@ fn class_distance(test: &Images, count: usize, classes: usize) -> f64 {
 fn report(figures: &Figures, file: &ModelFile, json: Option<&Path>) -> Result<()> {
     let to_stdout = json == Some(Path::new("-"));
     if !to_stdout {
-        println!("{} ({}, {})", file.card.name, file.card.method, file.card.data_set);
+        println!(
+            "{} ({}, {})",
+            file.card.name, file.card.method, file.card.data_set
+        );
         for (name, value) in figures {
             println!("  {name:<36} {value:>10.4}");
         }

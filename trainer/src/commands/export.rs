@@ -23,23 +23,46 @@ use crate::{
 pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
     let checkpoint = Checkpoint::newest(&arguments.run, |text| eprintln!("{text}"))?;
     let recipe = Recipe::parse(&checkpoint.recipe, "the checkpoint's recipe", &[])?;
-    let images = data::load(recipe.data_set, arguments.data.data_dir.as_deref(), &MultiProgress::new())?;
+    let images = data::load(
+        recipe.data_set,
+        arguments.data.data_dir.as_deref(),
+        &MultiProgress::new(),
+    )?;
     let classes = recipe.data_set.class_names().len();
     let start = class_statistics(&images.train, classes, arguments.rank, device)?;
-    let precision = if arguments.f32 { Precision::F32 } else { Precision::F16 };
-    let weights = if recipe.ema_decay > 0.0 { checkpoint.ema } else { checkpoint.model };
+    let precision = if arguments.f32 {
+        Precision::F32
+    } else {
+        Precision::F16
+    };
+    let weights = if recipe.ema_decay > 0.0 {
+        checkpoint.ema
+    } else {
+        checkpoint.model
+    };
     let card = ModelCard {
         schema: SCHEMA,
         name: recipe.name.clone(),
         architecture: Architecture::WideResnet(recipe.model_config()),
-        class_names: recipe.data_set.class_names().iter().map(|&name| name.into()).collect(),
+        class_names: recipe
+            .data_set
+            .class_names()
+            .iter()
+            .map(|&name| name.into())
+            .collect(),
         data_set: recipe.data_set.name().into(),
         method: recipe.method.name().into(),
         recipe: checkpoint.recipe,
         metrics: BTreeMap::from([
-            ("training_iterations".into(), checkpoint.progress.iteration as f64),
+            (
+                "training_iterations".into(),
+                checkpoint.progress.iteration as f64,
+            ),
             ("training_seconds".into(), checkpoint.progress.seconds),
-            ("training_roll_backs".into(), checkpoint.progress.roll_backs as f64),
+            (
+                "training_roll_backs".into(),
+                checkpoint.progress.roll_backs as f64,
+            ),
         ]),
         generation: recipe.generation.clone(),
         denoising: recipe.denoising.clone(),
@@ -67,16 +90,24 @@ fn rounded(weights: Weights) -> Weights {
         shape,
         values: values.into_iter().map(round).collect(),
     };
-    weights.into_iter().map(|(name, weight)| (name, array(weight))).collect()
+    weights
+        .into_iter()
+        .map(|(name, weight)| (name, array(weight)))
+        .collect()
 }
 
 fn probe(recipe: &Recipe, card: &ModelCard, weights: &Weights, device: &Device) -> Probe {
-    let model = recipe.model_config().init(recipe.initialization, Key::new(0), device);
+    let model = recipe
+        .model_config()
+        .init(recipe.initialization, Key::new(0), device);
     let model = weights::load(model, weights);
     let x = probe_images(&card.architecture, device);
     let y: Vec<u8> = (0..PROBE_IMAGES as u8).collect();
     let energy = Energy::Joint(crate::model::labels(&y, device));
     let logits = model.logits(x.clone());
     let (_, gradient) = value_and_gradient(|x| energy.of_logits(model.logits(x)), x);
-    Probe { logits: logits.into_data().into(), gradient: gradient.into_data().into() }
+    Probe {
+        logits: logits.into_data().into(),
+        gradient: gradient.into_data().into(),
+    }
 }

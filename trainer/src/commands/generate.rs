@@ -16,7 +16,10 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         Some(cli::StartArg::ClassGaussian) => Start::ClassGaussian,
     };
     let classes = classes(&arguments.classes, &file.card.class_names)?;
-    let y: Vec<u8> = classes.iter().flat_map(|&c| std::iter::repeat_n(c, arguments.count)).collect();
+    let y: Vec<u8> = classes
+        .iter()
+        .flat_map(|&c| std::iter::repeat_n(c, arguments.count))
+        .collect();
     let y = model::labels(&y, device);
     let [start_key, chain_key] = Key::new(arguments.seed).split();
     let x = model::start(settings.start, &file.class_gaussian(device), &y, start_key);
@@ -26,7 +29,10 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
     });
     model::write_grid(&arguments.output, x, arguments.count)?;
     if let Some(path) = &arguments.energies {
-        let names: Vec<_> = classes.iter().map(|&c| &file.card.class_names[c as usize]).collect();
+        let names: Vec<_> = classes
+            .iter()
+            .map(|&c| &file.card.class_names[c as usize])
+            .collect();
         let json = json!({
             "model": file.card.name, "seed": arguments.seed, "settings": settings,
             "classes": names, "images_per_class": arguments.count, "energies": energies,
@@ -43,12 +49,21 @@ fn classes(typed: &[String], names: &[String]) -> Result<Vec<u8>> {
         return Ok((0..names.len() as u8).collect());
     }
     let index = |text: &String| {
-        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let named = names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(text));
         let index = named.or_else(|| text.parse().ok());
         match index.filter(|&index| index < names.len()) {
             Some(index) => Ok(index as u8),
-            None => bail!("class `{text}` is not known; the model has {}", names.join(", ")),
+            None => bail!(
+                "class `{text}` is not known; the model has {}",
+                names.join(", ")
+            ),
         }
     };
-    typed.iter().map(index).collect::<Result<_>>().context("--classes")
+    typed
+        .iter()
+        .map(index)
+        .collect::<Result<_>>()
+        .context("--classes")
 }

@@ -12,12 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{
-    Key,
-    attacks::Pgd,
-    models::WideResNet,
-    weights,
-};
+use basin_shared::{Key, attacks::Pgd, models::WideResNet, weights};
 use burn::{
     module::Module,
     optim::{
@@ -46,8 +41,15 @@ const ATTACKED: usize = 500;
 
 pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
-    let directory = arguments.run.clone().unwrap_or_else(|| default_run(&arguments.recipe));
-    let images = data::load(recipe.data_set, arguments.data.data_dir.as_deref(), &MultiProgress::new())?;
+    let directory = arguments
+        .run
+        .clone()
+        .unwrap_or_else(|| default_run(&arguments.recipe));
+    let images = data::load(
+        recipe.data_set,
+        arguments.data.data_dir.as_deref(),
+        &MultiProgress::new(),
+    )?;
     let (train, validation) = images.train.hold_out(recipe.validation);
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
 
@@ -64,7 +66,10 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
         Run::restore(newest, &recipe, device)?
     } else {
         if directory.join("recipe.toml").exists() {
-            bail!("{}: holds a run already; add --resume or --run", directory.display());
+            bail!(
+                "{}: holds a run already; add --resume or --run",
+                directory.display()
+            );
         }
         write_atomically(&directory.join("recipe.toml"), recipe.to_toml().as_bytes())?;
         let run = Run::init(&recipe, &train, device);
@@ -82,7 +87,13 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
     })
     .context("Ctrl-C cannot be caught")?;
     let bar = progress_bar(recipe.iterations, run.progress.iteration);
-    let print = |text: String| if bar.is_hidden() { eprintln!("{text}") } else { bar.println(text) };
+    let print = |text: String| {
+        if bar.is_hidden() {
+            eprintln!("{text}")
+        } else {
+            bar.println(text)
+        }
+    };
 
     let mut clock = Instant::now();
     while run.progress.iteration < recipe.iterations {
@@ -94,7 +105,10 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
         if let Some(fault) = diverged(&figures, recipe.divergence.largest_energy) {
             let (rate_scale, roll_backs) = (run.progress.rate_scale, run.progress.roll_backs + 1);
             if roll_backs > recipe.divergence.roll_backs {
-                bail!("iteration {iteration}: {fault}, after {} roll-backs", roll_backs - 1);
+                bail!(
+                    "iteration {iteration}: {fault}, after {} roll-backs",
+                    roll_backs - 1
+                );
             }
             let good = Checkpoint::newest(&directory, &print)?;
             let rate_scale = rate_scale * recipe.divergence.rate_factor;
@@ -104,7 +118,11 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
                 good.progress.iteration
             ));
             run = Run::restore(good, &recipe, device)?;
-            run.progress = Progress { rate_scale, roll_backs, ..run.progress };
+            run.progress = Progress {
+                rate_scale,
+                roll_backs,
+                ..run.progress
+            };
             let event = json!({"iteration": run.progress.iteration, "rolled_back": fault});
             writeln!(log, "{event}")?;
             continue;
@@ -120,7 +138,10 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
         if bar.is_hidden() && (done.is_multiple_of(LINE_EVERY) || done == recipe.iterations) {
             let pace = run.progress.seconds / done as f64;
             let left = pace * (recipe.iterations - done) as f64 / 60.0;
-            eprintln!("{done}/{} {text}, {pace:.2} s each, {left:.0} min left", recipe.iterations);
+            eprintln!(
+                "{done}/{} {text}, {pace:.2} s each, {left:.0} min left",
+                recipe.iterations
+            );
         }
         if done.is_multiple_of(recipe.validate_every) || done == recipe.iterations {
             let measured = validate(&run.ema, &recipe, &validation, done, &directory, device)?;
@@ -157,19 +178,30 @@ struct Run {
 impl Run {
     fn init(recipe: &Recipe, train: &Images, device: &Device) -> Self {
         let [weight_key, state_key] = Key::new(recipe.seed).split();
-        let untracked = recipe.model_config().init(recipe.initialization, weight_key, device);
+        let untracked = recipe
+            .model_config()
+            .init(recipe.initialization, weight_key, device);
         let numbered = weights::collect(&untracked);
         Self {
             model: on_autodiff(recipe, &numbered, device),
             ema: untracked,
             optimizer: optimizer(&recipe.optimizer),
-            state: recipe.method.init(train, recipe.data_set.class_names().len(), state_key),
-            progress: Progress { iteration: 0, rate_scale: 1.0, roll_backs: 0, seconds: 0.0 },
+            state: recipe
+                .method
+                .init(train, recipe.data_set.class_names().len(), state_key),
+            progress: Progress {
+                iteration: 0,
+                rate_scale: 1.0,
+                roll_backs: 0,
+                seconds: 0.0,
+            },
         }
     }
 
     fn restore(checkpoint: Checkpoint, recipe: &Recipe, device: &Device) -> Result<Self> {
-        let empty = recipe.model_config().init(recipe.initialization, Key::new(0), device);
+        let empty = recipe
+            .model_config()
+            .init(recipe.initialization, Key::new(0), device);
         let optimizer = optimizer(&recipe.optimizer)
             .from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
             .context("the checkpoint's optimiser")?;
@@ -183,7 +215,10 @@ impl Run {
     }
 
     fn save(&self, recipe: &Recipe, directory: &Path) -> Result<PathBuf> {
-        let optimizer = self.optimizer.into_bytes().context("the optimiser's state")?;
+        let optimizer = self
+            .optimizer
+            .into_bytes()
+            .context("the optimiser's state")?;
         let checkpoint = Checkpoint {
             progress: self.progress.clone(),
             recipe: recipe.to_toml(),
@@ -211,7 +246,9 @@ impl Run {
         let labels = indices.iter().map(|&index| train.labels()[index]).collect();
         let batch = Batch { x, y, labels };
 
-        let loss = recipe.method.loss(&self.model, batch, &mut self.state, method_key);
+        let loss = recipe
+            .method
+            .loss(&self.model, batch, &mut self.state, method_key);
         let gradients = GradientsParams::from_grads(loss.value.backward(), &self.model);
         let largest = match recipe.optimizer {
             OptimizerRecipe::Sgd { clip_norm, .. } | OptimizerRecipe::Adam { clip_norm, .. } => {
@@ -232,7 +269,11 @@ impl Run {
             ("gradient_norm", host(norm)),
             ("learning_rate", rate as f32),
         ];
-        figures.extend(loss.figures.into_iter().map(|(name, value)| (name, host(value))));
+        figures.extend(
+            loss.figures
+                .into_iter()
+                .map(|(name, value)| (name, host(value))),
+        );
         figures
     }
 }
@@ -240,13 +281,20 @@ impl Run {
 /// The model with tracked weights.
 fn on_autodiff(recipe: &Recipe, weights: &weights::Weights, device: &Device) -> WideResNet {
     let device = device.clone().autodiff();
-    let model = recipe.model_config().init(recipe.initialization, Key::new(0), &device);
+    let model = recipe
+        .model_config()
+        .init(recipe.initialization, Key::new(0), &device);
     weights::load(model, weights)
 }
 
 fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
     match *recipe {
-        OptimizerRecipe::Sgd { momentum, nesterov, weight_decay, .. } => SgdConfig::new()
+        OptimizerRecipe::Sgd {
+            momentum,
+            nesterov,
+            weight_decay,
+            ..
+        } => SgdConfig::new()
             .with_momentum(Some(
                 MomentumConfig::new()
                     .with_momentum(momentum)
@@ -255,7 +303,13 @@ fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
             ))
             .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
             .init(),
-        OptimizerRecipe::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => AdamConfig::new()
+        OptimizerRecipe::Adam {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            ..
+        } => AdamConfig::new()
             .with_beta_1(beta_1)
             .with_beta_2(beta_2)
             .with_epsilon(epsilon)
@@ -268,8 +322,15 @@ fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
 fn batch_indices(recipe: &Recipe, images: usize, iteration: usize) -> Vec<usize> {
     let batches = (images / recipe.batch_size).max(1);
     let (epoch, batch) = (iteration / batches, iteration % batches);
-    let order = Key::new(recipe.seed).fold_in(1).fold_in(epoch as u64).permutation(images);
-    order.into_iter().skip(batch * recipe.batch_size).take(recipe.batch_size).collect()
+    let order = Key::new(recipe.seed)
+        .fold_in(1)
+        .fold_in(epoch as u64)
+        .permutation(images);
+    order
+        .into_iter()
+        .skip(batch * recipe.batch_size)
+        .take(recipe.batch_size)
+        .collect()
 }
 
 /// Why the figures say that the run has diverged, if they do.
@@ -279,7 +340,9 @@ fn diverged(figures: &[(&'static str, f32)], largest_energy: f32) -> Option<Stri
         if !value.is_finite() {
             Some(format!("diverged: {name} is {value}"))
         } else if energy && value.abs() > largest_energy {
-            Some(format!("diverged: {name} is {value:.1}, beyond ±{largest_energy}"))
+            Some(format!(
+                "diverged: {name} is {value:.1}, beyond ±{largest_energy}"
+            ))
         } else {
             None
         }
@@ -297,10 +360,12 @@ fn validate(
 ) -> Result<serde_json::Value> {
     let mut measured = json!({"clean_accuracy": model::clean_accuracy(ema, validation, device)});
     if let Some(budget) = recipe.method.budget() {
-        let attack = Pgd { steps: 10, step_size: budget.epsilon / 4.0 };
+        let attack = Pgd {
+            steps: 10,
+            step_size: budget.epsilon / 4.0,
+        };
         let key = Key::new(recipe.seed);
-        let robust =
-            model::robust_accuracy(ema, validation, ATTACKED, budget, attack, key, device);
+        let robust = model::robust_accuracy(ema, validation, ATTACKED, budget, attack, key, device);
         measured["robust_accuracy"] = json!(robust);
     }
     let classes = recipe.data_set.class_names().len();
@@ -324,19 +389,25 @@ fn open_log(path: &Path, iteration: usize) -> Result<File> {
             .map_while(|line| line.ok())
             .take_while(|line| {
                 let line: Option<serde_json::Value> = serde_json::from_str(line).ok();
-                line.and_then(|line| line["iteration"].as_u64()).is_some_and(|i| i <= iteration as u64)
+                line.and_then(|line| line["iteration"].as_u64())
+                    .is_some_and(|i| i <= iteration as u64)
             })
             .collect(),
     };
     let context = || path.display().to_string();
     let text: String = kept.into_iter().map(|line| line + "\n").collect();
     write_atomically(path, text.as_bytes())?;
-    OpenOptions::new().append(true).open(path).with_context(context)
+    OpenOptions::new()
+        .append(true)
+        .open(path)
+        .with_context(context)
 }
 
 fn describe(figures: &[(&'static str, f32)]) -> String {
     let text = figures.iter().filter(|(name, _)| *name != "learning_rate");
-    text.map(|(name, value)| format!("{} {value:.3}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+    text.map(|(name, value)| format!("{} {value:.3}", name.replace('_', " ")))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn default_run(recipe: &Path) -> PathBuf {

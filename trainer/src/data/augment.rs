@@ -8,7 +8,7 @@ use super::DataError;
 /// What is done to each training image, each time anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Augmentation {
+pub(crate) struct Augmentation {
     /// A window of the image's size is cut at random from the image padded by this much per side.
     pub crop_padding: usize,
     /// What the padding holds.
@@ -20,7 +20,7 @@ pub struct Augmentation {
 /// What lies beyond the edge of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Padding {
+pub(crate) enum Padding {
     /// Black.
     Zero,
     /// The image mirrored in its outermost row or column, which is not repeated.
@@ -29,7 +29,7 @@ pub enum Padding {
 
 impl Augmentation {
     /// Whether images of `shape` (channels, height, width) can be padded so.
-    pub fn check(&self, shape: [usize; 3]) -> Result<(), DataError> {
+    pub(crate) fn check(&self, shape: [usize; 3]) -> Result<(), DataError> {
         let size = shape[1].min(shape[2]);
         // A window beside the image shows nothing; a reflection has size - 1 pixels to show.
         let most = match self.padding {
@@ -49,7 +49,7 @@ impl Augmentation {
     /// The changed images. What happens to an image depends on `key` and its place in the batch.
     ///
     /// `pixels` holds images of `shape` (channels, height, width) one after another.
-    pub fn apply(&self, key: Key, pixels: &[u8], shape: [usize; 3]) -> Vec<u8> {
+    pub(crate) fn apply(&self, key: Key, pixels: &[u8], shape: [usize; 3]) -> Vec<u8> {
         let [channels, height, width] = shape;
         let values = channels * height * width;
         assert!(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// packed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DataError {
+pub(crate) enum DataError {
     /// The folder given has no such file, packed or not.
     #[error(
         "{data_set}: no {file} in {}; give the folder that holds the official files, or leave out \

@@ -13,12 +13,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use indicatif::MultiProgress;
 use serde::{Deserialize, Serialize};
 
-pub use augment::{Augmentation, Padding};
-pub use error::DataError;
+pub(crate) use augment::{Augmentation, Padding};
+pub(crate) use error::DataError;
 
 /// A data set that can be trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DataSet {
+pub(crate) enum DataSet {
     /// Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey images of 28 x 28.
     #[serde(rename = "fashion-mnist")]
     FashionMnist,
@@ -29,7 +29,7 @@ pub enum DataSet {
 
 impl DataSet {
     /// The name as recipes write it; also its folder's name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar-10",
@@ -37,7 +37,7 @@ impl DataSet {
     }
 
     /// The classes in the order of their labels.
-    pub fn class_names(self) -> &'static [&'static str] {
+    pub(crate) fn class_names(self) -> &'static [&'static str] {
         match self {
             Self::FashionMnist => &fashion_mnist::CLASS_NAMES,
             Self::Cifar10 => &cifar10::CLASS_NAMES,
@@ -45,7 +45,7 @@ impl DataSet {
     }
 
     /// Channels, height and width of an image.
-    pub fn shape(self) -> [usize; 3] {
+    pub(crate) fn shape(self) -> [usize; 3] {
         match self {
             Self::FashionMnist => fashion_mnist::SHAPE,
             Self::Cifar10 => cifar10::SHAPE,
@@ -55,7 +55,7 @@ impl DataSet {
 
 /// Images with their labels, in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
+pub(crate) struct Images {
     pixels: Vec<u8>,
     labels: Vec<u8>,
     shape: [usize; 3],
@@ -63,7 +63,7 @@ pub struct Images {
 
 impl Images {
     /// Images of `shape` (channels, height, width), each channel row by row, with one label each.
-    pub fn new(pixels: Vec<u8>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
+    pub(crate) fn new(pixels: Vec<u8>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
         let values: usize = shape.iter().product();
         assert_eq!(
             pixels.len(),
@@ -79,27 +79,27 @@ impl Images {
     }
 
     /// How many images there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
     /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
     /// Channels, height and width of an image.
-    pub fn shape(&self) -> [usize; 3] {
+    pub(crate) fn shape(&self) -> [usize; 3] {
         self.shape
     }
 
     /// The labels in the order of the images.
-    pub fn labels(&self) -> &[u8] {
+    pub(crate) fn labels(&self) -> &[u8] {
         &self.labels
     }
 
     /// The values of one image, channel by channel.
-    pub fn pixels(&self, index: usize) -> &[u8] {
+    pub(crate) fn pixels(&self, index: usize) -> &[u8] {
         let values: usize = self.shape.iter().product();
         &self.pixels[index * values..(index + 1) * values]
     }
@@ -108,12 +108,12 @@ impl Images {
     ///
     /// # Shapes
     /// - returns `[indices, channels, height, width]` and `[indices]`
-    pub fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
+    pub(crate) fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
         self.to_tensors(&self.gather(indices), indices, device)
     }
 
     /// As [`Images::batch`], with each image changed as `augmentation` and `key` say.
-    pub fn augmented_batch(
+    pub(crate) fn augmented_batch(
         &self,
         indices: &[usize],
         augmentation: &Augmentation,
@@ -125,7 +125,7 @@ impl Images {
     }
 
     /// Without the last `count` images, and these: a validation set no training step has seen.
-    pub fn hold_out(mut self, count: usize) -> (Self, Self) {
+    pub(crate) fn hold_out(mut self, count: usize) -> (Self, Self) {
         assert!(
             count <= self.len(),
             "cannot hold out {count} of {} images",
@@ -180,7 +180,7 @@ impl Images {
 
 /// A data set as its authors divide it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Splits {
+pub(crate) struct Splits {
     /// Images to train on.
     pub train: Images,
     /// Images to measure on.
@@ -193,7 +193,7 @@ pub struct Splits {
 /// In `data_dir` the official files lie directly, in a folder named as the data set, or in the
 /// folder that the official archive unpacks to; they may be packed or not. They may hold fewer
 /// images than the complete set.
-pub fn load(
+pub(crate) fn load(
     data_set: DataSet,
     data_dir: Option<&Path>,
     progress: &MultiProgress,

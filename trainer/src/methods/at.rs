@@ -23,8 +23,17 @@ pub(crate) struct At {
 impl At {
     /// Mean of E(x_adv, y) − E(x_adv); the attack sees the model in evaluation mode.
     pub(super) fn loss(&self, model: &WideResNet, batch: Batch, key: Key) -> Loss {
-        let budget = Budget { epsilon: self.epsilon };
-        let x_adv = pgd(&model.valid(), batch.x, batch.y.clone(), budget, self.attack, key);
+        let budget = Budget {
+            epsilon: self.epsilon,
+        };
+        let x_adv = pgd(
+            &model.valid(),
+            batch.x,
+            batch.y.clone(),
+            budget,
+            self.attack,
+            key,
+        );
         cross_entropy(model, x_adv, batch.y)
     }
 }

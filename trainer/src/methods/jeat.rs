@@ -121,7 +121,9 @@ impl Jeat {
     ) -> Loss {
         let [attack_key, sample_key, noise_key] = key.split();
         let frozen = model.valid();
-        let budget = Budget { epsilon: self.epsilon };
+        let budget = Budget {
+            epsilon: self.epsilon,
+        };
         let (x, y) = (batch.x.clone(), batch.y.clone());
         let x_adv = energy_attack(&frozen, x, y.clone(), budget, self.gradient_at, attack_key);
         let x_sample = self.sample(&frozen, &batch, buffer, sample_key);
@@ -133,7 +135,10 @@ impl Jeat {
             DataTerm::Adversarial => (vec![x_adv, x_sample], 0),
             DataTerm::Noised(std) => {
                 let noise = noise_key.normal(batch.x.dims(), &batch.x.device()) * std;
-                (vec![x_adv, x_sample, (batch.x + noise).clamp(0.0, 1.0)], count + chains)
+                (
+                    vec![x_adv, x_sample, (batch.x + noise).clamp(0.0, 1.0)],
+                    count + chains,
+                )
             }
         };
         let f = logits(model, Tensor::cat(images, 0)); // [(1 or 2) · batch + chains, classes]
@@ -145,8 +150,8 @@ impl Jeat {
         let energy_sample = energy::marginal(f_sample);
         let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
         let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
-        let penalty =
-            energy_data.clone().powf_scalar(2.0).mean() + energy_sample.clone().powf_scalar(2.0).mean();
+        let penalty = energy_data.clone().powf_scalar(2.0).mean()
+            + energy_sample.clone().powf_scalar(2.0).mean();
         Loss {
             value: conditional.clone() * self.weight_conditional
                 + conditional_data * self.weight_conditional_data
@@ -177,12 +182,21 @@ impl Jeat {
         let (mut start, _) = buffer.get(&places, &device);
 
         // Restarts take the batch's own images, noised or replaced by noise.
-        let mut fresh: Vec<f32> = batch.x.clone().narrow(0, 0, count).into_data().iter().collect();
+        let mut fresh: Vec<f32> = batch
+            .x
+            .clone()
+            .narrow(0, 0, count)
+            .into_data()
+            .iter()
+            .collect();
         let mut fresh_labels = batch.labels[..count].to_vec();
         let classes = model.classes();
         self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
         let chances = reinit_key.uniforms(count);
-        let reinit: Vec<bool> = chances.iter().map(|&u| u < self.buffer.reinit_probability).collect();
+        let reinit: Vec<bool> = chances
+            .iter()
+            .map(|&u| u < self.buffer.reinit_probability)
+            .collect();
         for i in (0..count).filter(|&i| reinit[i]) {
             labels[i] = fresh_labels[i];
         }
@@ -197,7 +211,10 @@ impl Jeat {
         } else {
             Energy::Marginal
         };
-        let x_sample = self.sampler.run(chain_key, model, &energy, Chain::init(start), self.steps).x;
+        let x_sample = self
+            .sampler
+            .run(chain_key, model, &energy, Chain::init(start), self.steps)
+            .x;
         buffer.put(&places, x_sample.clone(), &labels);
         x_sample
     }
@@ -246,7 +263,11 @@ mod tests {
     fn images() -> Images {
         let bytes = Key::new(4).integers(8 * 64, 256);
         let labels = vec![0, 1, 2, 0, 1, 2, 0, 1];
-        Images::new(bytes.into_iter().map(|byte| byte as u8).collect(), labels, [1, 8, 8])
+        Images::new(
+            bytes.into_iter().map(|byte| byte as u8).collect(),
+            labels,
+            [1, 8, 8],
+        )
     }
 
     fn model(device: &Device) -> WideResNet {
@@ -257,15 +278,29 @@ mod tests {
             size: 8,
             classes: 3,
             activation: Activation::Silu,
-            normalization: Normalization { mean: vec![0.5], std: vec![0.5] },
+            normalization: Normalization {
+                mean: vec![0.5],
+                std: vec![0.5],
+            },
         };
-        config.init(Initialization { gain: 1.4, residual_scale: 0.5 }, Key::new(1), device)
+        config.init(
+            Initialization {
+                gain: 1.4,
+                residual_scale: 0.5,
+            },
+            Key::new(1),
+            device,
+        )
     }
 
     fn batch(device: &Device) -> Batch {
         let images = images();
         let (x, y) = images.batch(&[0, 1, 2, 3], device);
-        Batch { x, y, labels: images.labels()[..4].to_vec() }
+        Batch {
+            x,
+            y,
+            labels: images.labels()[..4].to_vec(),
+        }
     }
 
     /// E(x_adv) cancels: the two terms of Algorithm 1 together are E(x_adv, y) − E(x̃).
@@ -286,7 +321,10 @@ mod tests {
         let expected = energy::joint(frozen.logits(x_adv), y).mean()
             - energy::marginal(frozen.logits(x_sample)).mean();
         let (found, expected): (f32, f32) = (loss.value.into_scalar(), expected.into_scalar());
-        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+        assert!(
+            (found - expected).abs() < 1e-5,
+            "{found}, expected {expected}"
+        );
     }
 
     #[test]
@@ -310,13 +348,26 @@ mod tests {
     #[test]
     fn restarts_are_images_or_uniform_noise_in_the_recipes_shares() {
         let mut jeat = literal();
-        jeat.buffer = BufferSettings { capacity: 4000, uniform: 0.25, ..jeat.buffer };
+        jeat.buffer = BufferSettings {
+            capacity: 4000,
+            uniform: 0.25,
+            ..jeat.buffer
+        };
         let [images_array, _] = jeat.init(&images(), 3, Key::new(2)).to_arrays();
         let originals: Vec<Vec<f32>> = (0..8)
-            .map(|i| images().pixels(i).iter().map(|&byte| f32::from(byte) / 255.0).collect())
+            .map(|i| {
+                images()
+                    .pixels(i)
+                    .iter()
+                    .map(|&byte| f32::from(byte) / 255.0)
+                    .collect()
+            })
             .collect();
         let of_images = images_array.values.chunks(64);
-        let share = of_images.filter(|x| originals.iter().any(|o| o == x)).count() as f64 / 4000.0;
+        let share = of_images
+            .filter(|x| originals.iter().any(|o| o == x))
+            .count() as f64
+            / 4000.0;
         let standard_error = (0.25f64 * 0.75 / 4000.0).sqrt();
         assert!((share - 0.75).abs() < 5.0 * standard_error, "{share}");
     }

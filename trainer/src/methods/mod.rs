@@ -75,9 +75,15 @@ impl Method {
     pub(crate) fn budget(&self) -> Option<Budget> {
         match self {
             Self::Standard(_) => None,
-            Self::At(at) => Some(Budget { epsilon: at.epsilon }),
-            Self::Prejeat(prejeat) => Some(Budget { epsilon: prejeat.epsilon }),
-            Self::Jeat(jeat) => Some(Budget { epsilon: jeat.epsilon }),
+            Self::At(at) => Some(Budget {
+                epsilon: at.epsilon,
+            }),
+            Self::Prejeat(prejeat) => Some(Budget {
+                epsilon: prejeat.epsilon,
+            }),
+            Self::Jeat(jeat) => Some(Budget {
+                epsilon: jeat.epsilon,
+            }),
         }
     }
 
@@ -116,7 +122,13 @@ fn logits(model: &WideResNet, x: Tensor<4>) -> Tensor<2> {
 
 /// Share of rightly classified examples, `[1]`.
 pub(crate) fn accuracy(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
-    logits.inner().argmax(1).squeeze_dim::<1>(1).equal(y).float().mean()
+    logits
+        .inner()
+        .argmax(1)
+        .squeeze_dim::<1>(1)
+        .equal(y)
+        .float()
+        .mean()
 }
 
 /// The mean cross-entropy on `x`, with its accuracy and energy as figures.

@@ -23,9 +23,17 @@ pub(crate) struct Prejeat {
 impl Prejeat {
     /// Mean of E(x_adv, y) − E(x_adv).
     pub(super) fn loss(&self, model: &WideResNet, batch: Batch, key: Key) -> Loss {
-        let budget = Budget { epsilon: self.epsilon };
-        let x_adv =
-            energy_attack(&model.valid(), batch.x, batch.y.clone(), budget, self.gradient_at, key);
+        let budget = Budget {
+            epsilon: self.epsilon,
+        };
+        let x_adv = energy_attack(
+            &model.valid(),
+            batch.x,
+            batch.y.clone(),
+            budget,
+            self.gradient_at,
+            key,
+        );
         cross_entropy(model, x_adv, batch.y)
     }
 }
@@ -51,25 +59,45 @@ mod tests {
             size: 8,
             classes: 3,
             activation: Activation::Silu,
-            normalization: Normalization { mean: vec![0.5], std: vec![0.5] },
+            normalization: Normalization {
+                mean: vec![0.5],
+                std: vec![0.5],
+            },
         };
-        let initialization = Initialization { gain: 1.4, residual_scale: 0.5 };
+        let initialization = Initialization {
+            gain: 1.4,
+            residual_scale: 0.5,
+        };
         let model = config.init(initialization, Key::new(1), &device.clone().autodiff());
         let x = Key::new(2).uniform([4, 1, 8, 8], &device);
         let labels = vec![0, 2, 1, 2];
         let y = crate::model::labels(&labels, &device);
-        let prejeat = Prejeat { epsilon: 0.1, gradient_at: GradientAt::Start };
-        let batch = Batch { x: x.clone(), y: y.clone(), labels: labels.clone() };
+        let prejeat = Prejeat {
+            epsilon: 0.1,
+            gradient_at: GradientAt::Start,
+        };
+        let batch = Batch {
+            x: x.clone(),
+            y: y.clone(),
+            labels: labels.clone(),
+        };
         let found: f32 = prejeat.loss(&model, batch, Key::new(3)).value.into_scalar();
 
         let frozen = model.valid();
         let budget = Budget { epsilon: 0.1 };
         let x_adv = energy_attack(&frozen, x, y, budget, GradientAt::Start, Key::new(3));
         let logits: Vec<f32> = frozen.logits(x_adv).into_data().iter().collect();
-        let cross_entropy = |(f, &y): (&[f32], &u8)| {
-            f.iter().map(|f| f.exp()).sum::<f32>().ln() - f[y as usize]
-        };
-        let expected = logits.chunks(3).zip(&labels).map(cross_entropy).sum::<f32>() / 4.0;
-        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+        let cross_entropy =
+            |(f, &y): (&[f32], &u8)| f.iter().map(|f| f.exp()).sum::<f32>().ln() - f[y as usize];
+        let expected = logits
+            .chunks(3)
+            .zip(&labels)
+            .map(cross_entropy)
+            .sum::<f32>()
+            / 4.0;
+        assert!(
+            (found - expected).abs() < 1e-5,
+            "{found}, expected {expected}"
+        );
     }
 }

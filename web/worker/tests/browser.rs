@@ -9,8 +9,12 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// FNV-1a over the bits.
 fn hash(values: &[f32]) -> u64 {
-    let bytes = values.iter().flat_map(|value| value.to_bits().to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    let bytes = values
+        .iter()
+        .flat_map(|value| value.to_bits().to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 #[test]
@@ -22,7 +26,7 @@ fn draws_have_the_same_bits_on_every_platform() {
 #[cfg(target_arch = "wasm32")]
 mod worker {
     use basin_protocol::{EnergyKind, Gradient, Origin, Plan, Reply, Request, Sampler};
-    use basin_worker::bench::{Beside, Bench};
+    use basin_worker::bench::{Bench, Beside};
     use burn::tensor::Device;
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -34,9 +38,14 @@ mod worker {
 
     async fn loaded() -> Bench {
         let mut bench = Bench::new(Device::flex(), || 0.0);
-        let beside = Beside { bytes: UNTRAINED.to_vec(), ..Beside::default() };
+        let beside = Beside {
+            bytes: UNTRAINED.to_vec(),
+            ..Beside::default()
+        };
         let answer = bench.answer(Request::Load, beside).await;
-        let Some((Reply::Loaded { self_test, .. }, _)) = answer else { panic!("{answer:?}") };
+        let Some((Reply::Loaded { self_test, .. }, _)) = answer else {
+            panic!("{answer:?}")
+        };
         // The file holds what the native engine computed of two images.
         assert!(self_test.passed(), "{self_test:?}");
         bench
@@ -44,12 +53,18 @@ mod worker {
 
     /// Images, then logits, of each of the first `count` frames.
     async fn frames(bench: &mut Bench, plan: Plan, count: usize) -> Vec<Vec<f32>> {
-        let begun = bench.answer(Request::Begin { chain: 1, plan }, Beside::default()).await;
+        let begun = bench
+            .answer(Request::Begin { chain: 1, plan }, Beside::default())
+            .await;
         assert_eq!(begun, None);
         let mut frames = Vec::new();
         for _ in 0..count {
-            let answer = bench.answer(Request::Advance { chain: 1 }, Beside::default()).await;
-            let Some((Reply::Frame { .. }, numbers)) = answer else { panic!("{answer:?}") };
+            let answer = bench
+                .answer(Request::Advance { chain: 1 }, Beside::default())
+                .await;
+            let Some((Reply::Frame { .. }, numbers)) = answer else {
+                panic!("{answer:?}")
+            };
             frames.push(numbers);
         }
         frames
@@ -63,7 +78,13 @@ mod worker {
             gradient: Gradient::Raw,
             clamp: true,
         };
-        Plan { seed, classes, energy: EnergyKind::Joint, sampler, origin: Origin::Class }
+        Plan {
+            seed,
+            classes,
+            energy: EnergyKind::Joint,
+            sampler,
+            origin: Origin::Class,
+        }
     }
 
     #[wasm_bindgen_test]
@@ -79,7 +100,11 @@ mod worker {
         let (start, end) = (energy(&frames[0]), energy(&frames[20]));
         assert_eq!(frames[0].len(), VALUES + CLASSES);
         assert!(end < start - 0.1, "E(x, y) was {start}, is {end}");
-        assert!(frames[20][..VALUES].iter().all(|value| (0.0..=1.0).contains(value)));
+        assert!(
+            frames[20][..VALUES]
+                .iter()
+                .all(|value| (0.0..=1.0).contains(value))
+        );
     }
 
     #[wasm_bindgen_test]

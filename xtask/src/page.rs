@@ -14,6 +14,9 @@ pub(crate) fn dist() -> PathBuf {
 }
 
 /// Builds the page and both engines, as `index.html` and `Trunk.toml` say.
+///
+/// wasm-opt is left out: with `-O3` (version 132) the CPU engine became 10 % smaller as it is, but
+/// 8 % larger with brotli, as it travels.
 pub(crate) fn build() -> Result<()> {
     tools::wasm_target()?;
     let wasm_bindgen = tools::wasm_bindgen()?;

@@ -261,7 +261,8 @@ impl ModelFile {
                 )
             });
             let json = serde_json::to_string(card).expect("a card is plain data");
-            let metadata = [(CARD_KEY.into(), json), ("format".into(), "pt".into())];
+            // One entry: the order of several would differ from one writing to the next.
+            let metadata = [(CARD_KEY.into(), json)];
             safetensors::serialize(views, Some(metadata.into())).expect("views are valid")
         };
         let unsigned = serialize(&self.card);

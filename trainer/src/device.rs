@@ -29,6 +29,7 @@ pub(crate) enum DeviceError {
         device: &'static str,
         feature: &'static str,
     },
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
     #[error("--device {device}: {reason}")]
     NotThere {
         device: &'static str,

@@ -50,6 +50,11 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
         arguments.data.data_dir.as_deref(),
         &MultiProgress::new(),
     )?;
+    let count = images.train.len();
+    if recipe.validation >= count {
+        let held_out = recipe.validation;
+        bail!("validation is {held_out}, expected fewer than the {count} training images");
+    }
     let (train, validation) = images.train.hold_out(recipe.validation);
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
 

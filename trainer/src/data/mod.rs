@@ -83,11 +83,6 @@ impl Images {
         self.labels.len()
     }
 
-    /// Whether there is no image.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
     /// Channels, height and width of an image.
     pub(crate) fn shape(&self) -> [usize; 3] {
         self.shape

@@ -153,7 +153,7 @@ fn split_records(
     labels: &mut Vec<u8>,
 ) -> Result<(), DataError> {
     let count = bytes.len() / RECORD;
-    if bytes.len() % RECORD != 0 || count == 0 || count > RECORDS_PER_FILE {
+    if !bytes.len().is_multiple_of(RECORD) || count == 0 || count > RECORDS_PER_FILE {
         return Err(DataError::Records {
             path: path.into(),
             found: bytes.len() as u64,

@@ -13,7 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use indicatif::MultiProgress;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use augment::{Augmentation, Padding};
+pub(crate) use augment::Augmentation;
 pub(crate) use error::DataError;
 
 /// A data set that can be trained on.
@@ -344,7 +344,7 @@ mod tests {
         let images = load_from(DataSet::FashionMnist, &data_dir()).unwrap().test;
         let augmentation = Augmentation {
             crop_padding: 0,
-            padding: Padding::Zero,
+            padding: augment::Padding::Zero,
             flip: false,
         };
         let (plain, _) = images.batch(&[3, 5, 8], &Device::flex());

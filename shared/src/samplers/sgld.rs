@@ -179,7 +179,7 @@ mod tests {
             Chain::init(start),
             60,
         );
-        let values = chain.x.into_data().to_vec::<f32>().unwrap();
+        let values = chain.x.into_data().try_to_vec::<f32>().unwrap();
         let mean = values.iter().map(|&v| v as f64).sum::<f64>() / count as f64;
         let variance = values
             .iter()

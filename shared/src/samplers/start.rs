@@ -73,7 +73,7 @@ mod tests {
             let x = gaussian
                 .sample(Key::new(9), y)
                 .into_data()
-                .to_vec::<f32>()
+                .try_to_vec::<f32>()
                 .unwrap();
             for (pixel, share) in [(0, 0.6), (1, 0.8)] {
                 let values = x.iter().skip(pixel).step_by(2).map(|&v| v as f64 - 0.5);

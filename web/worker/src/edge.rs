@@ -13,24 +13,26 @@ use burn::tensor::Device;
 
 /// Answers the page's messages for as long as the worker lives.
 pub fn serve(device: Device) {
-    let bench = Rc::new(RefCell::new(Bench::new(device, now)));
+    let bench = Rc::new(RefCell::new(Some(Bench::new(device, now))));
     let waiting: Rc<RefCell<VecDeque<(Request, Beside)>>> = Rc::default();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         waiting.borrow_mut().push_back(received(&event));
         let (bench, waiting) = (bench.clone(), waiting.clone());
         wasm_bindgen_futures::spawn_local(async move {
-            // Whoever holds the bench also takes what arrives meanwhile.
-            let Ok(mut bench) = bench.try_borrow_mut() else {
+            // Whoever has taken the bench also answers what arrives meanwhile.
+            let Some(mut taken) = bench.take() else {
                 return;
             };
             loop {
-                let Some((request, beside)) = waiting.borrow_mut().pop_front() else {
-                    return;
+                let next = waiting.borrow_mut().pop_front();
+                let Some((request, beside)) = next else {
+                    break;
                 };
-                if let Some((reply, numbers)) = bench.answer(request, beside).await {
+                if let Some((reply, numbers)) = taken.answer(request, beside).await {
                     send(&reply, &numbers);
                 }
             }
+            bench.replace(Some(taken));
         });
     });
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));

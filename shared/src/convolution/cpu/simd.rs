@@ -105,19 +105,19 @@ pub(crate) enum Isa {
 impl Isa {
     /// Those that this processor has, best first.
     pub(crate) fn available() -> Vec<Self> {
-        let mut found = Vec::new();
+        let mut found = vec![Self::Portable];
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        found.push(Self::Simd128);
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
-                found.push(Self::Avx512);
-            }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 found.push(Self::Avx2);
             }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx512);
+            }
         }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        found.push(Self::Simd128);
-        found.push(Self::Portable);
+        found.reverse();
         found
     }
 

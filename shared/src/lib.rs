@@ -15,13 +15,16 @@ pub mod activation;
 pub mod attacks;
 pub mod classifier;
 pub mod convolution;
+pub mod cpu;
 pub mod energy;
 pub mod gradient;
 pub mod key;
 pub mod model_card;
 pub mod model_file;
 pub mod models;
+pub mod plan;
 pub mod samplers;
+mod simd;
 pub mod weights;
 
 pub use classifier::Classifier;

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "flex")]
 mod flex;
+pub(crate) mod scalar;
 
 use burn::tensor::Tensor;
 

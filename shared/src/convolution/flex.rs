@@ -12,7 +12,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::cpu::{self, Isa, Sizes};
+use super::cpu::{self, Sizes};
+use crate::simd::Isa;
 
 /// A tensor of Flex with its place in the graph.
 type AutodiffFlexTensor = FloatTensor<Autodiff<Flex>>;

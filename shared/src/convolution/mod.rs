@@ -14,8 +14,6 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
 #[cfg(feature = "flex")]
-pub(crate) use cpu::{Isa, Kernel, Output, Simd};
-#[cfg(feature = "flex")]
 pub use flex::weight_gradients_computed;
 #[cfg(feature = "flex")]
 pub(crate) use flex::{dense, numbers, runs_on_flex};

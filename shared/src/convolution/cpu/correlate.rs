@@ -12,7 +12,7 @@
 //! does not depend on how the work is divided.
 
 use super::planes::{Planes, Scratch, copy};
-use super::simd::{Isa, Kernel, Loop, Simd, transpose};
+use crate::simd::{Isa, Kernel, Loop, Output, Simd, transpose};
 
 /// Output positions computed before they are stored: what a block of output channels leaves in the
 /// nearest caches.
@@ -73,27 +73,6 @@ pub(crate) fn pack_weights(
     }
     packed
 }
-
-/// A pointer that the parts of one kernel write through, each its own numbers.
-#[derive(Clone, Copy)]
-pub(crate) struct Output(pub(crate) *mut f32);
-
-impl Output {
-    /// The place of number `index`.
-    ///
-    /// # Safety
-    ///
-    /// It has to lie in the memory behind the pointer.
-    pub(crate) unsafe fn at(self, index: usize) -> *mut f32 {
-        // SAFETY: as the caller vouches.
-        unsafe { self.0.add(index) }
-    }
-}
-
-// SAFETY: the parts of a kernel write disjoint numbers, and nothing reads them before all are done.
-unsafe impl Send for Output {}
-// SAFETY: as above.
-unsafe impl Sync for Output {}
 
 /// One batch to be correlated.
 pub(crate) struct Correlation<'a> {

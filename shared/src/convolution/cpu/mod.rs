@@ -3,17 +3,15 @@
 //! All are direct: no matrix of patches is ever built. Images are laid out so that the pixels under
 //! one tap of the kernel are neighbours ([`planes`]), and are then multiplied and added in
 //! registers ([`correlate`], [`weight_gradient`]) with the best instruction set of the processor
-//! ([`simd`]).
+//! ([`crate::simd`]).
 
 mod correlate;
 mod planes;
-mod simd;
 mod weight_gradient;
 
-pub(crate) use correlate::Output;
+use crate::simd::{self, Isa, Output};
 use correlate::{Block, Correlation, Phase, pack_weights};
 use planes::Planes;
-pub(crate) use simd::{Isa, Kernel, Simd};
 use weight_gradient::WeightGradient;
 
 /// The sizes of one convolution: a square kernel of one or three with zero padding of a third of

@@ -13,7 +13,7 @@
 //! * Images side by side: for small images in a large batch, the lanes of a vector are the same
 //!   pixel of several images, so that no lane falls on the zero column.
 
-use super::simd::{Simd, transpose};
+use crate::simd::{Simd, transpose};
 
 /// How one channel of an image, or of several images side by side, is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

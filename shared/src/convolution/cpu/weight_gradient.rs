@@ -12,9 +12,9 @@
 //! up its own gradient, image after image, and the sections are added in order: the result has the
 //! same bits whichever thread computes which section.
 
-use super::correlate::{Block, Output};
+use super::correlate::Block;
 use super::planes::{Planes, Scratch};
-use super::simd::{Isa, Kernel, Loop, Simd, for_each};
+use crate::simd::{Isa, Kernel, Loop, Output, Simd, for_each};
 
 /// Vectors of positions that a tile should see before its lanes are added up.
 const VECTORS: usize = 112;

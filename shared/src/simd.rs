@@ -33,6 +33,12 @@ pub(crate) trait Simd: Copy {
     /// [`Simd::LANES`] numbers to memory.
     unsafe fn store(to: *mut f32, value: Self::Vector);
 
+    /// a + b
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// a − b
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
     /// `a · b + c`, in one rounding where the instruction set has it.
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
@@ -193,6 +199,27 @@ fn apart<L>(function: unsafe fn(&L)) -> unsafe fn(&L) {
     std::hint::black_box(function)
 }
 
+/// A pointer that the parts of one kernel write through, each its own numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Output(pub(crate) *mut f32);
+
+impl Output {
+    /// The place of number `index`.
+    ///
+    /// # Safety
+    ///
+    /// It has to lie in the memory behind the pointer.
+    pub(crate) unsafe fn at(self, index: usize) -> *mut f32 {
+        // SAFETY: as the caller vouches.
+        unsafe { self.0.add(index) }
+    }
+}
+
+// SAFETY: the parts of a kernel write disjoint numbers, and nothing reads them before all are done.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
 /// Calls `body` with `0..count`, each once, in any order and on any thread.
 pub(crate) fn for_each(count: usize, body: impl Fn(usize) + Sync + Send) {
     #[cfg(feature = "rayon")]
@@ -240,6 +267,18 @@ impl Simd for Avx512 {
     unsafe fn store(to: *mut f32, value: Self::Vector) {
         // SAFETY: the caller has AVX-512 and vouches for the pointer.
         unsafe { core::arch::x86_64::_mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        // SAFETY: the caller has AVX-512.
+        unsafe { core::arch::x86_64::_mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        // SAFETY: the caller has AVX-512.
+        unsafe { core::arch::x86_64::_mm512_sub_ps(a, b) }
     }
 
     #[inline(always)]
@@ -309,6 +348,18 @@ impl Simd for Avx2 {
     unsafe fn store(to: *mut f32, value: Self::Vector) {
         // SAFETY: the caller has AVX2 and vouches for the pointer.
         unsafe { core::arch::x86_64::_mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        // SAFETY: the caller has AVX2.
+        unsafe { core::arch::x86_64::_mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        // SAFETY: the caller has AVX2.
+        unsafe { core::arch::x86_64::_mm256_sub_ps(a, b) }
     }
 
     #[inline(always)]
@@ -387,6 +438,16 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        core::arch::wasm32::f32x4_add(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        core::arch::wasm32::f32x4_sub(a, b)
+    }
+
+    #[inline(always)]
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
         #[cfg(target_feature = "relaxed-simd")]
         return core::arch::wasm32::f32x4_relaxed_madd(a, b, c);
@@ -445,6 +506,16 @@ impl Simd for Portable {
     unsafe fn store(to: *mut f32, value: Self::Vector) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        std::array::from_fn(|i| a[i] - b[i])
     }
 
     #[inline(always)]

@@ -1,0 +1,304 @@
+//! Direct convolution: for each output pixel, the pixels under the taps times the weights. For
+//! stride two, for 1×1, and between the images and the first layer.
+
+use super::{
+    epilogue::{self, Epilogue},
+    image::Layout,
+    panel::{self, MOST_ROWS, Panel},
+};
+use crate::{
+    plan::Convolution,
+    simd::{Isa, Simd},
+};
+
+/// Output pixels that meet the same taps: all of a convolution, or of the gradient of one with
+/// stride two those whose row and column are both even, and so on.
+#[derive(Debug)]
+struct Phase {
+    /// The first output row and column.
+    first: [usize; 2],
+    /// Row and column of each tap in the padded source, seen from a pixel's base.
+    taps: Vec<[usize; 2]>,
+    /// For each block of channels out, `[tap][channel in][channel of the block]`.
+    weights: Vec<f32>,
+}
+
+/// A convolution, or the gradient of one.
+#[derive(Debug)]
+pub(super) struct Gather {
+    channels_in: usize,
+    channels_out: usize,
+    /// From one base in the source to the next.
+    source_step: usize,
+    /// From one pixel of a phase to the next.
+    output_step: usize,
+    phases: Vec<Phase>,
+}
+
+impl Gather {
+    /// The convolution itself: output pixel (i, j) meets stride · (i, j) and its neighbours.
+    pub(super) fn forward(convolution: &Convolution, isa: Isa) -> Self {
+        let Convolution { kernel, stride, .. } = *convolution;
+        let channels_in = convolution.input.channels;
+        let channels_out = convolution.output.channels;
+        // The border is one pixel wide whatever the kernel.
+        let border = 1 - kernel / 2;
+        let kernel_taps = (0..kernel * kernel).map(|tap| [tap / kernel, tap % kernel]);
+        let phase = Phase::new(
+            [0, 0],
+            channels_in,
+            channels_out,
+            isa,
+            kernel_taps,
+            |[a, b]| {
+                let weight = move |i, o| {
+                    convolution.weight[((o * channels_in + i) * kernel + a) * kernel + b]
+                };
+                ([a + border, b + border], weight)
+            },
+        );
+        Self {
+            channels_in,
+            channels_out,
+            source_step: stride,
+            output_step: 1,
+            phases: vec![phase],
+        }
+    }
+
+    /// The gradient of its input. Row y of it meets row (y + p − a) / stride of the output's
+    /// gradient through tap a, with p the padding, where that division leaves no rest.
+    pub(super) fn backward(convolution: &Convolution, isa: Isa) -> Self {
+        let Convolution { kernel, stride, .. } = *convolution;
+        // Channels of the gradient's source and result.
+        let channels_in = convolution.output.channels;
+        let channels_out = convolution.input.channels;
+        let padding = kernel / 2;
+        // The taps of the rows (or columns) that leave `rest` when divided by the stride, and the
+        // padded row that each meets.
+        let met = |rest: usize| {
+            (0..kernel).filter_map(move |a| {
+                let ahead = rest + padding + stride - a;
+                ahead.is_multiple_of(stride).then(|| (a, ahead / stride))
+            })
+        };
+        let mut phases = Vec::new();
+        for rest_y in 0..stride {
+            for rest_x in 0..stride {
+                let taps = met(rest_y).flat_map(|y| met(rest_x).map(move |x| (y, x)));
+                let phase = Phase::new(
+                    [rest_y, rest_x],
+                    channels_in,
+                    channels_out,
+                    isa,
+                    taps,
+                    |((a, row), (b, column))| {
+                        let weight = move |i, o| {
+                            convolution.weight[((i * channels_out + o) * kernel + a) * kernel + b]
+                        };
+                        ([row, column], weight)
+                    },
+                );
+                phases.push(phase);
+            }
+        }
+        Self {
+            channels_in,
+            channels_out,
+            source_step: 1,
+            output_step: stride,
+            phases,
+        }
+    }
+
+    /// Convolves `count` images.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`]; and the places of the epilogue's layout must lie in its buffers.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(
+        &self,
+        source: &[f32],
+        layout: Layout,
+        count: usize,
+        epilogue: &Epilogue,
+    ) {
+        assert!(source.len() >= count * layout.len());
+        let vectors = panel::vectors(S::LANES, self.channels_out);
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match (S::LANES, vectors) {
+                (16, 4) => self.run_by::<S, 6, 4>(source, layout, count, epilogue),
+                (16, 2) => self.run_by::<S, 8, 2>(source, layout, count, epilogue),
+                (16, _) => self.run_by::<S, 8, 1>(source, layout, count, epilogue),
+                (8, _) => self.run_by::<S, 6, 2>(source, layout, count, epilogue),
+                _ => self.run_by::<S, 4, 2>(source, layout, count, epilogue),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn run_by<S: Simd, const R: usize, const N: usize>(
+        &self,
+        source: &[f32],
+        layout: Layout,
+        count: usize,
+        epilogue: &Epilogue,
+    ) {
+        let width = N * S::LANES;
+        for phase in &self.phases {
+            let size = epilogue.layout.size;
+            let [rows, columns] = phase
+                .first
+                .map(|first| size.saturating_sub(first).div_ceil(self.output_step));
+            let mut taps = [0; 9];
+            let taps = &mut taps[..phase.taps.len()];
+            for (tap, &[row, column]) in taps.iter_mut().zip(&phase.taps) {
+                *tap = layout.padded_at(0, row, column);
+            }
+            let all = count * rows * columns;
+            let mut first = 0;
+            while first < all {
+                let pixels = R.min(all - first);
+                let mut places = [0; MOST_ROWS];
+                // Rows past the last repeat it and are not stored.
+                let from = std::array::from_fn(|r| {
+                    let n = first + r.min(pixels - 1);
+                    let (image, row, column) =
+                        (n / (rows * columns), n / columns % rows, n % columns);
+                    places[r] = epilogue.layout.at(
+                        image,
+                        phase.first[0] + row * self.output_step,
+                        phase.first[1] + column * self.output_step,
+                    );
+                    let base =
+                        layout.padded_at(image, row * self.source_step, column * self.source_step);
+                    // SAFETY: the base is a pixel of the padded source.
+                    unsafe { source.as_ptr().add(base) }
+                });
+                let mut sums = [0.0; epilogue::MOST * 2];
+                for block in 0..self.channels_out / width {
+                    // SAFETY: the caller vouches for the instruction set; a base and a tap together
+                    // are a pixel of the padded source, and the weights are as many.
+                    unsafe {
+                        let weights = block * width * self.channels_in * taps.len();
+                        S::run(&Panel::<R, N> {
+                            rows: from,
+                            taps,
+                            channels: self.channels_in,
+                            weights: phase.weights.as_ptr().add(weights),
+                            to: sums.as_mut_ptr(),
+                            pitch: width,
+                        });
+                        // Half of the pixels at a time, where that is what the epilogue takes.
+                        let at_once = (epilogue::MOST / width).min(pixels);
+                        let mut done = 0;
+                        while done < pixels {
+                            let some = at_once.min(pixels - done);
+                            epilogue.apply::<S>(
+                                &mut sums[done * width..],
+                                width,
+                                &places[done..done + some],
+                                block * width,
+                            );
+                            done += some;
+                        }
+                    }
+                }
+                first += pixels;
+            }
+        }
+    }
+}
+
+impl Phase {
+    /// `tap` gives the place of each tap and its weight from a channel in to a channel out.
+    fn new<T: Copy, W: Fn(usize, usize) -> f32>(
+        first: [usize; 2],
+        channels_in: usize,
+        channels_out: usize,
+        isa: Isa,
+        taps: impl Iterator<Item = T>,
+        tap: impl Fn(T) -> ([usize; 2], W),
+    ) -> Self {
+        let (taps, weights): (Vec<_>, Vec<_>) = taps.map(tap).unzip();
+        let weights = panel::pack(
+            taps.len() * channels_in,
+            channels_out,
+            isa.lanes(),
+            |row, o| weights[row / channels_in](row % channels_in, o),
+        );
+        Self {
+            first,
+            taps,
+            weights,
+        }
+    }
+}
+
+/// The gradient of the images: a convolution to few channels, so that vectors run along the
+/// channels in and are summed at the end.
+#[derive(Debug)]
+pub(super) struct ToImage {
+    channels_in: usize,
+    channels_out: usize,
+    /// `[channel out][tap][channel in]`, divided by the deviation of the channel out.
+    weights: Vec<f32>,
+}
+
+impl ToImage {
+    /// The gradient of the input of the first convolution, through the normalisation before it.
+    pub(super) fn new(convolution: &Convolution, std: &[f32]) -> Self {
+        let channels_in = convolution.output.channels;
+        let channels_out = convolution.input.channels;
+        let mut weights = Vec::with_capacity(convolution.weight.len());
+        for (o, std) in std.iter().enumerate() {
+            for tap in (0..9).rev() {
+                weights.extend(
+                    (0..channels_in)
+                        .map(|i| convolution.weight[(i * channels_out + o) * 9 + tap] / std),
+                );
+            }
+        }
+        Self {
+            channels_in,
+            channels_out,
+            weights,
+        }
+    }
+
+    /// To `[image][channel][row][column]`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(&self, source: &[f32], layout: Layout, output: &mut [f32]) {
+        let Layout { size, .. } = layout;
+        assert!(source.len() * self.channels_out * size * size >= output.len() * layout.len());
+        for (plane, output) in output.chunks_exact_mut(size * size).enumerate() {
+            let (image, channel) = (plane / self.channels_out, plane % self.channels_out);
+            let weights = &self.weights[channel * 9 * self.channels_in..];
+            for (pixel, output) in output.iter_mut().enumerate() {
+                // SAFETY: the caller vouches for the instruction set; the border is as wide as the
+                // kernel reaches.
+                unsafe {
+                    let mut sum = S::splat(0.0);
+                    for tap in 0..9 {
+                        let from =
+                            layout.padded_at(image, pixel / size + tap / 3, pixel % size + tap % 3);
+                        let mut c = 0;
+                        while c < self.channels_in {
+                            let g = S::load(source.as_ptr().add(from + c));
+                            let w = S::load(weights.as_ptr().add(tap * self.channels_in + c));
+                            sum = S::mul_add(g, w, sum);
+                            c += S::LANES;
+                        }
+                    }
+                    *output = S::sum(sum);
+                }
+            }
+        }
+    }
+}

@@ -2,10 +2,12 @@
 
 use burn::tensor::Tensor;
 
+use crate::{energy::Energy, gradient::value_and_gradient};
+
 /// A map from images in [0, 1] to logits; the model's own normalisation is part of it.
 ///
 /// Whether the model trains is said by whoever passes it: samplers and attacks expect it in
-/// evaluation mode and off the autodiff device (`Module::valid()`), so that only x is tracked.
+/// evaluation mode and off the autodiff device (`WideResNet::frozen()`), so that only x is tracked.
 pub trait Classifier {
     /// The logits f(x).
     ///
@@ -13,4 +15,21 @@ pub trait Classifier {
     /// - `x`: `[batch, channels, height, width]`
     /// - returns `[batch, classes]`
     fn logits(&self, x: Tensor<4>) -> Tensor<2>;
+
+    /// f(x), and the gradient of each image's energy with respect to it, neither on autodiff. By
+    /// Burn's automatic differentiation, unless the model knows a shorter way.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels, height, width]`
+    /// - returns `[batch, classes]` and the shape of `x`
+    fn logits_and_gradient(&self, x: Tensor<4>, energy: &Energy) -> (Tensor<2>, Tensor<4>) {
+        let mut logits = None;
+        let energy_of = |x| {
+            let f = self.logits(x);
+            logits = Some(f.clone().inner());
+            energy.of_logits(f)
+        };
+        let (_, gradient) = value_and_gradient(energy_of, x);
+        (logits.expect("the energy was evaluated"), gradient)
+    }
 }

@@ -22,8 +22,3 @@ pub fn value_and_gradient(
         .unwrap_or_else(|| x.clone().inner().zeros_like());
     (value.inner(), gradient)
 }
-
-/// ∇_x Σ f(x). Shapes as in [`value_and_gradient`].
-pub fn gradient(f: impl FnOnce(Tensor<4>) -> Tensor<1>, x: Tensor<4>) -> Tensor<4> {
-    value_and_gradient(f, x).1
-}

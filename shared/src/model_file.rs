@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, TensorData};
 use half::f16;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
@@ -15,6 +15,7 @@ use crate::{
     key::Key,
     model_card::{Architecture, ModelCard, SCHEMA},
     models::{Initialization, WideResNet, wide_resnet::ConfigError},
+    plan::Plan,
     samplers::ClassGaussian,
     weights::{self, Array, Weights},
 };
@@ -33,19 +34,8 @@ pub struct ModelFile {
     /// The card.
     pub card: ModelCard,
     weights: Weights,
-    start: Start,
+    start: ClassGaussian,
     probe: Probe,
-}
-
-/// Class Gaussians on the host; shapes as in [`ClassGaussian`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Start {
-    /// `[classes, channels, height, width]`
-    pub mean: Array,
-    /// `[rank, channels, height, width]`
-    pub basis: Array,
-    /// `[classes, rank, rank]`
-    pub factor: Array,
 }
 
 /// What the trainer's CPU engine computed of the images of [`probe_images`] with these weights.
@@ -115,10 +105,13 @@ pub enum ModelFileError {
 }
 
 /// The images of the probe, from a fixed key: `[PROBE_IMAGES, channels, size, size]`.
-pub fn probe_images(architecture: &Architecture, device: &Device) -> Tensor<4> {
+pub fn probe_images(architecture: &Architecture) -> Array {
     let Architecture::WideResnet(config) = architecture;
-    let shape = [PROBE_IMAGES, config.channels, config.size, config.size];
-    Key::new(0x70_726f_6265).uniform(shape, device)
+    let shape = vec![PROBE_IMAGES, config.channels, config.size, config.size];
+    Array {
+        values: Key::new(0x70_726f_6265).uniforms(shape.iter().product()),
+        shape,
+    }
 }
 
 impl ModelFile {
@@ -129,7 +122,7 @@ impl ModelFile {
     pub fn new(
         card: ModelCard,
         weights: Weights,
-        start: Start,
+        start: ClassGaussian,
         probe: Probe,
     ) -> Result<Self, ModelFileError> {
         let file = Self {
@@ -213,7 +206,7 @@ impl ModelFile {
             );
         }
         let mut take = |name: &str| arrays.remove(name).expect("check_shapes found it");
-        let start = Start {
+        let start = ClassGaussian {
             mean: take("start.mean"),
             basis: take("start.basis"),
             factor: take("start.factor"),
@@ -284,18 +277,15 @@ impl ModelFile {
         weights::load(config.init(untrained, Key::new(0), device), &self.weights)
     }
 
-    /// The class Gaussians of the start.
-    pub fn class_gaussian(&self, device: &Device) -> ClassGaussian {
-        ClassGaussian {
-            mean: Tensor::from_data(self.start.mean.to_data(), device),
-            basis: Tensor::from_data(self.start.basis.to_data(), device),
-            factor: Tensor::from_data(self.start.factor.to_data(), device),
-        }
+    /// The network as a plan, for Basin's own engines.
+    pub fn plan(&self) -> Plan {
+        let Architecture::WideResnet(config) = &self.card.architecture;
+        Plan::wide_resnet(config, &self.weights)
     }
 
-    /// The class means, `[classes, channels, height, width]`: a picture of each class.
-    pub fn class_means(&self) -> &Array {
-        &self.start.mean
+    /// The class Gaussians of the start.
+    pub fn class_gaussian(&self) -> &ClassGaussian {
+        &self.start
     }
 
     /// What an engine must reproduce.

@@ -187,9 +187,9 @@ impl Plan {
             .push(Operation::Normalize { output: normalized });
         let stem = convolution(&mut plan, "conv1", image, 1);
         let mut extent = plan.convolutions[stem].output;
+        // What shortcuts carry forward, and the gradient with respect to it that they carry back.
         let mut raw = plan.buffer(extent);
-        let mut gradient = plan.buffer(extent);
-        let mut active = plan.active(extent);
+        let mut active = plan.active(extent, normalized);
         plan.operations.push(Operation::Forward {
             convolution: stem,
             source: normalized,
@@ -198,7 +198,7 @@ impl Plan {
         });
         backward.push(Operation::BackwardToImage {
             convolution: stem,
-            source: gradient,
+            source: raw,
         });
         for group in 1..=3 {
             // The gradient between a block's convolutions.
@@ -214,7 +214,7 @@ impl Plan {
                     .contains_key(&format!("{name}.shortcut.weight"))
                     .then(|| convolution(&mut plan, &format!("{name}.shortcut"), extent, stride));
 
-                let between = plan.active(middle);
+                let between = plan.active(middle, active.value);
                 let inner_gradient = *inner
                     .filter(|&buffer| plan.buffers[buffer] == middle)
                     .get_or_insert_with(|| plan.buffer(middle));
@@ -230,27 +230,27 @@ impl Plan {
                     convolution: first,
                     source: inner_gradient,
                     derivative: Some(active.derivative),
-                    output: gradient,
+                    output: raw,
                     add: true,
                 });
                 if let Some(shortcut) = shortcut {
-                    let (old_raw, old_gradient) = (raw, gradient);
-                    (raw, gradient) = (plan.buffer(end), plan.buffer(end));
+                    let old = raw;
+                    raw = plan.buffer(end);
                     plan.operations.push(Operation::Forward {
                         convolution: shortcut,
-                        source: old_raw,
+                        source: old,
                         raw: Some((raw, false)),
                         active: None,
                     });
                     backward.push(Operation::Backward {
                         convolution: shortcut,
-                        source: gradient,
+                        source: raw,
                         derivative: None,
-                        output: old_gradient,
+                        output: old,
                         add: false,
                     });
                 }
-                active = plan.active(end);
+                active = plan.active(end, between.value);
                 plan.operations.push(Operation::Forward {
                     convolution: second,
                     source: between.value,
@@ -259,7 +259,7 @@ impl Plan {
                 });
                 backward.push(Operation::Backward {
                     convolution: second,
-                    source: gradient,
+                    source: raw,
                     derivative: Some(between.derivative),
                     output: inner_gradient,
                     add: false,
@@ -269,7 +269,7 @@ impl Plan {
         }
         plan.operations.push(Operation::Head {
             active,
-            output: gradient,
+            output: raw,
         });
         plan.operations.extend(backward.into_iter().rev());
         plan
@@ -280,9 +280,20 @@ impl Plan {
         self.buffers.len() - 1
     }
 
-    fn active(&mut self, extent: Extent) -> Active {
+    /// Where the activated output of a convolution of `source` goes. Values are read by the next
+    /// convolution only, so two buffers of a size take turns; derivatives are kept.
+    fn active(&mut self, extent: Extent, source: Buffer) -> Active {
+        let values = self
+            .operations
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::Forward { active, .. } => active.map(|active| active.value),
+                _ => None,
+            });
+        let mut free = values.filter(|&value| value != source && self.buffers[value] == extent);
+        let free = free.next();
         Active {
-            value: self.buffer(extent),
+            value: free.unwrap_or_else(|| self.buffer(extent)),
             derivative: self.buffer(extent),
         }
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use basin_shared::{
     Classifier, Key, ModelCard, ModelFile, ModelFileError,
     model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
-    model_file::{PROBE_IMAGES, Precision, Probe, Start, probe_images},
+    model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    samplers::{self, GradientScaling, Sgld},
+    samplers::{self, ClassGaussian, GradientScaling, Sgld},
     weights::{self, Array},
 };
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 const CLASSES: usize = 3;
 const RANK: usize = 2;
@@ -74,7 +74,7 @@ fn parts() -> (weights::Weights, Start, Probe) {
         residual_scale: 1.0,
     };
     let model = config().init(initialization, Key::new(1), &Device::flex());
-    let start = Start {
+    let start = ClassGaussian {
         mean: array(&[CLASSES, 1, 8, 8], 0.5),
         basis: array(&[RANK, 1, 8, 8], 0.125),
         factor: array(&[CLASSES, RANK, RANK], 0.25),
@@ -112,7 +112,8 @@ fn what_is_written_is_read() {
         let read = ModelFile::read(&file().write(precision).unwrap()).unwrap();
         assert_eq!(read.card.weights_sha256.len(), 64);
         assert_eq!(read.holds_single_precision(), precision == Precision::F32);
-        let x = probe_images(&read.card.architecture, &device);
+        let x = probe_images(&read.card.architecture).to_data();
+        let x = Tensor::<4>::from_data(x, &device);
         let [found, expected] =
             [&read, &file()].map(|file| file.model(&device).logits(x.clone()).into_data());
         let tolerance = if precision == Precision::F32 {

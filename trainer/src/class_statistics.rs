@@ -2,7 +2,7 @@
 //! each class in them (`basin_shared::samplers::ClassGaussian`).
 
 use anyhow::{Context, Result};
-use basin_shared::{Key, model_file::Start, weights::Array};
+use basin_shared::{Key, samplers::ClassGaussian, weights::Array};
 use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::{Cholesky, DMatrix};
 
@@ -18,7 +18,7 @@ pub(crate) fn class_statistics(
     classes: usize,
     rank: usize,
     device: &Device,
-) -> Result<Start> {
+) -> Result<ClassGaussian> {
     let [channels, height, width] = images.shape();
     let dimension = channels * height * width;
     let mut members = vec![Vec::new(); classes];
@@ -56,7 +56,7 @@ pub(crate) fn class_statistics(
     }
     let image = [channels, height, width];
     let basis: Vec<f32> = basis.transpose().into_data().iter().collect();
-    Ok(Start {
+    Ok(ClassGaussian {
         mean: Array {
             shape: [&[classes], image.as_slice()].concat(),
             values: means,

@@ -10,7 +10,7 @@ use basin_shared::{
     models::WideResNetConfig,
     samplers::{Chain, ClassGaussian, Start, StepInfo},
 };
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use indicatif::MultiProgress;
 
@@ -70,16 +70,21 @@ pub(crate) fn labels(y: &[u8], device: &Device) -> Tensor<1, Int> {
 pub(crate) fn start(
     start: Start,
     gaussian: &ClassGaussian,
-    y: &Tensor<1, Int>,
+    y: &[u8],
     key: Key,
+    device: &Device,
 ) -> Tensor<4> {
+    let [channels, height, width] = gaussian.mean.shape[1..] else {
+        unreachable!("a model file is read with means of images")
+    };
+    let shape = [y.len(), channels, height, width];
     match start {
-        Start::ClassGaussian => gaussian.sample(key, y.clone()),
-        Start::Uniform => {
-            let [_, channels, height, width] = gaussian.mean.dims();
-            let [count] = y.dims();
-            key.uniform([count, channels, height, width], &gaussian.mean.device())
+        Start::ClassGaussian => {
+            let classes: Vec<usize> = y.iter().map(|&class| class.into()).collect();
+            let images = gaussian.sample(key, &classes);
+            Tensor::from_data(TensorData::new(images, shape), device)
         }
+        Start::Uniform => key.uniform(shape, device),
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Budget;
-use crate::{classifier::Classifier, energy::joint, gradient::gradient, key::Key};
+use crate::{classifier::Classifier, energy::Energy, key::Key};
 
 /// Where the gradient of the single step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,6 @@ pub fn energy_attack(
         GradientAt::Clean => x.clone(),
         GradientAt::Start => start.clone(),
     };
-    let ascent = gradient(|x| joint(model.logits(x), y), point);
+    let (_, ascent) = model.logits_and_gradient(point, &Energy::Joint(y));
     budget.project(start + budget.steepest(ascent) * budget.epsilon, &x)
 }

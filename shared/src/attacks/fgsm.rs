@@ -3,13 +3,13 @@
 use burn::tensor::{Int, Tensor};
 
 use super::Budget;
-use crate::{classifier::Classifier, energy::conditional, gradient::gradient};
+use crate::{classifier::Classifier, energy::Energy};
 
 /// x_adv = x + ε · sign ∇_x (−log p(y | x)), in [0, 1].
 ///
 /// # Shapes
 /// - `x`: `[batch, channels, height, width]`, `y`: `[batch]`; returns the shape of `x`
 pub fn fgsm(model: &impl Classifier, x: Tensor<4>, y: Tensor<1, Int>, budget: Budget) -> Tensor<4> {
-    let ascent = gradient(|x| conditional(model.logits(x), y), x.clone());
+    let (_, ascent) = model.logits_and_gradient(x.clone(), &Energy::Conditional(y));
     budget.project(x.clone() + budget.steepest(ascent) * budget.epsilon, &x)
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Budget;
-use crate::{classifier::Classifier, energy::conditional, gradient::gradient, key::Key};
+use crate::{classifier::Classifier, energy::Energy, key::Key};
 
 /// Settings of [`pgd`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,9 +28,10 @@ pub fn pgd(
     pgd: Pgd,
     key: Key,
 ) -> Tensor<4> {
+    let energy = Energy::Conditional(y);
     let mut x_adv = budget.random_start(key, x.clone());
     for _ in 0..pgd.steps {
-        let ascent = gradient(|x| conditional(model.logits(x), y.clone()), x_adv.clone());
+        let (_, ascent) = model.logits_and_gradient(x_adv.clone(), &energy);
         x_adv = budget.project(x_adv + budget.steepest(ascent) * pgd.step_size, &x);
     }
     x_adv

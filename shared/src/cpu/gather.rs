@@ -4,6 +4,7 @@
 use super::{
     epilogue::{self, Epilogue},
     image::Layout,
+    memory::Aligned,
     panel::{self, MOST_ROWS, Panel},
 };
 use crate::{
@@ -20,7 +21,7 @@ struct Phase {
     /// Row and column of each tap in the padded source, seen from a pixel's base.
     taps: Vec<[usize; 2]>,
     /// For each block of channels out, `[tap][channel in][channel of the block]`.
-    weights: Vec<f32>,
+    weights: Aligned,
 }
 
 /// A convolution, or the gradient of one.
@@ -232,7 +233,7 @@ impl Phase {
         Self {
             first,
             taps,
-            weights,
+            weights: weights.into(),
         }
     }
 }

@@ -9,27 +9,34 @@
 //! ([`winograd`]), the others directly ([`gather`]).
 
 mod activation;
+mod compiled;
 mod epilogue;
 mod gather;
 mod head;
 mod image;
+mod memory;
 mod panel;
 mod winograd;
 
-use std::sync::Mutex;
+use std::{ops::Range, sync::Mutex};
 
 use crate::{
     model_card::EnergyKind,
     plan::{Buffer, Convolution, Operation, Plan},
     simd::{self, Isa, Kernel, Simd},
 };
+pub use compiled::Compiled;
 use epilogue::{Epilogue, Store};
 use gather::{Gather, ToImage};
 use image::Layout;
+use memory::Aligned;
 use winograd::Winograd;
 
-/// Numbers that one thread's buffers should hold at most, so that they stay in its caches.
-const CACHED: usize = 1 << 20;
+/// Most images that a thread takes at once.
+const GROUP: usize = 4;
+
+/// Packed weights of more numbers than this are used for several images at once.
+const HEAVY: usize = 256 * 1024;
 
 /// A compiled network and the memory that it runs in.
 #[derive(Debug)]
@@ -41,8 +48,16 @@ pub struct Engine {
     packed: Vec<Option<Convolve>>,
     /// Memory of each thread at work.
     workspaces: Mutex<Vec<Workspace>>,
-    /// Images that one thread takes at once.
-    group: usize,
+    segments: Vec<Segment>,
+}
+
+/// Operations that a thread does for some of its images before it turns to the next ones.
+#[derive(Debug, PartialEq)]
+struct Segment {
+    operations: Range<usize>,
+    /// One, so that what an operation leaves behind is still in the caches for the next; or
+    /// [`GROUP`], where the weights are what the caches had better keep.
+    images: usize,
 }
 
 /// A convolution in the form that suits it.
@@ -65,8 +80,8 @@ pub struct Evaluation {
 /// The memory of one thread: every buffer of the plan for a group of images, and scratch.
 #[derive(Debug)]
 struct Workspace {
-    buffers: Vec<Vec<f32>>,
-    scratch: Vec<f32>,
+    buffers: Vec<Aligned>,
+    scratch: Aligned,
 }
 
 impl Engine {
@@ -78,7 +93,6 @@ impl Engine {
     /// Packs the weights for an instruction set that this processor has.
     pub(crate) fn with_isa(plan: Plan, isa: Isa) -> Self {
         let layouts: Vec<Layout> = plan.buffers.iter().map(|&e| Layout::of(e)).collect();
-        let numbers: usize = layouts.iter().map(Layout::len).sum();
         let packed = plan.operations.iter().map(|&operation| match operation {
             Operation::Normalize { .. } | Operation::Head { .. } => None,
             Operation::Forward { convolution, .. } => {
@@ -93,9 +107,9 @@ impl Engine {
                 Some(Convolve::ToImage(packed))
             }
         });
-        let packed = packed.collect();
+        let packed: Vec<_> = packed.collect();
         Self {
-            group: (CACHED / numbers).clamp(1, 8),
+            segments: segments(&packed),
             plan,
             isa,
             layouts,
@@ -117,24 +131,45 @@ impl Engine {
     /// # Panics
     /// If the sizes do not agree or a class does not exist.
     pub fn evaluate(&self, x: &[f32], classes: &[usize], energy: EnergyKind) -> Evaluation {
-        let batch = classes.len();
-        let image = self.plan.image.channels * self.plan.image.size.pow(2);
-        assert_eq!(x.len(), batch * image, "numbers of {batch} images");
         let logit_count = self.plan.classes();
         assert!(
             classes.iter().all(|&class| class < logit_count),
             "classes {classes:?} of {logit_count}"
         );
+        self.run(x, classes, energy, self.plan.operations.len())
+    }
+
+    /// Logits alone. Shapes as in [`Engine::evaluate`].
+    pub fn logits(&self, x: &[f32], batch: usize) -> Vec<f32> {
+        let is_head = |operation: &Operation| matches!(operation, Operation::Head { .. });
+        let head = self.plan.operations.iter().position(is_head);
+        let head = head.expect("a plan has a head");
+        self.run(x, &vec![0; batch], EnergyKind::Marginal, head + 1)
+            .logits
+    }
+
+    /// Does the first `operations` of the plan.
+    fn run(
+        &self,
+        x: &[f32],
+        classes: &[usize],
+        energy: EnergyKind,
+        operations: usize,
+    ) -> Evaluation {
+        let batch = classes.len();
+        let image = self.plan.image.channels * self.plan.image.size.pow(2);
+        assert_eq!(x.len(), batch * image, "numbers of {batch} images");
         let mut evaluation = Evaluation {
-            logits: vec![0.0; batch * logit_count],
-            gradient: vec![0.0; batch * image],
+            logits: vec![0.0; batch * self.plan.classes()],
+            gradient: vec![0.0; x.len()],
         };
-        let group = self.group.min(batch.div_ceil(simd::threads())).max(1);
+        let group = GROUP.min(batch.div_ceil(simd::threads())).max(1);
         let run = Run {
             engine: self,
             x,
             classes,
             energy,
+            operations,
             group,
             logits: simd::Output(evaluation.logits.as_mut_ptr()),
             gradient: simd::Output(evaluation.gradient.as_mut_ptr()),
@@ -158,9 +193,9 @@ impl Engine {
             buffers: self
                 .layouts
                 .iter()
-                .map(|layout| vec![0.0; group * layout.len()])
+                .map(|layout| Aligned::zeros(group * layout.len()))
                 .collect(),
-            scratch: vec![0.0; scratch.max().unwrap_or(0)],
+            scratch: Aligned::zeros(scratch.max().unwrap_or(0)),
         }
     }
 }
@@ -189,6 +224,7 @@ struct Run<'a> {
     x: &'a [f32],
     classes: &'a [usize],
     energy: EnergyKind,
+    operations: usize,
     group: usize,
     logits: simd::Output,
     gradient: simd::Output,
@@ -203,7 +239,7 @@ impl Kernel for Run<'_> {
         let classes = &self.classes[first..self.classes.len().min(first + self.group)];
         let count = classes.len();
         let pixels = plan.image.channels * plan.image.size.pow(2);
-        let x = &self.x[first * pixels..][..count * pixels];
+        let mut workspace = engine.workspace(self.group);
         // SAFETY: each part has its own images.
         let (logits, gradient) = unsafe {
             let logits = self.logits.at(first * plan.classes());
@@ -213,83 +249,156 @@ impl Kernel for Run<'_> {
                 std::slice::from_raw_parts_mut(gradient, count * pixels),
             )
         };
-        let mut workspace = engine.workspace(self.group);
-        let Workspace { buffers, scratch } = &mut workspace;
-        for (operation, packed) in plan.operations.iter().zip(&engine.packed) {
-            let packed = || packed.as_ref().expect("a convolution has packed weights");
-            match *operation {
-                Operation::Normalize { output } => {
-                    let layout = engine.layouts[output];
-                    image::normalize(x, &plan.normalization, layout, &mut buffers[output]);
-                }
-                Operation::Forward {
-                    convolution,
-                    source,
-                    raw,
-                    active,
-                } => {
-                    let convolution = &plan.convolutions[convolution];
-                    let mut start = |buffer: Buffer| buffers[buffer].as_mut_ptr();
-                    let epilogue = Epilogue {
-                        layout: Layout::of(convolution.output),
-                        bias: Some(&convolution.bias),
-                        store: Store::Forward {
-                            raw: raw.map(|(buffer, add)| (start(buffer), add)),
-                            active: active.map(|to| (start(to.value), start(to.derivative))),
-                            activation: plan.activation,
-                        },
-                    };
-                    let source = (buffers[source].as_slice(), engine.layouts[source]);
-                    // SAFETY: the caller vouches for the instruction set, and a plan never writes
-                    // the buffer that it reads.
-                    unsafe { packed().run::<S>(source, count, &epilogue, scratch) };
-                }
-                Operation::Head { active, output } => {
-                    let [value, derivative] =
-                        [active.value, active.derivative].map(|b| std::mem::take(&mut buffers[b]));
-                    let features = head::Features {
-                        layout: engine.layouts[output],
-                        value: &value,
-                        derivative: &derivative,
-                    };
-                    let gradient = &mut buffers[output];
-                    head::run(&plan.head, features, self.energy, classes, logits, gradient);
-                    buffers[active.value] = value;
-                    buffers[active.derivative] = derivative;
-                }
-                Operation::Backward {
-                    source,
-                    derivative,
-                    output,
-                    add,
-                    ..
-                } => {
-                    let epilogue = Epilogue {
-                        layout: engine.layouts[output],
-                        bias: None,
-                        store: Store::Backward {
-                            derivative: derivative.map(|buffer| buffers[buffer].as_ptr()),
-                            output: buffers[output].as_mut_ptr(),
-                            add,
-                        },
-                    };
-                    let source = (buffers[source].as_slice(), engine.layouts[source]);
-                    // SAFETY: as above.
-                    unsafe { packed().run::<S>(source, count, &epilogue, scratch) };
-                }
-                Operation::BackwardToImage { source, .. } => {
-                    let Convolve::ToImage(convolution) = packed() else {
-                        unreachable!("the operation is packed so")
-                    };
-                    let layout = engine.layouts[source];
+        let mut group = Group {
+            engine,
+            x: &self.x[first * pixels..][..count * pixels],
+            classes,
+            energy: self.energy,
+            logits,
+            gradient,
+        };
+        for segment in &engine.segments {
+            for first in (0..count).step_by(segment.images) {
+                let images = first..count.min(first + segment.images);
+                let operations = segment.operations.clone();
+                for operation in operations.take_while(|&o| o < self.operations) {
                     // SAFETY: the caller vouches for the instruction set.
-                    unsafe { convolution.run::<S>(&buffers[source], layout, gradient) };
+                    unsafe { group.run::<S>(operation, images.clone(), &mut workspace) };
                 }
             }
         }
         let mut free = engine.workspaces.lock().expect("no thread panics with it");
         free.push(workspace);
     }
+}
+
+/// The images of one part.
+struct Group<'a> {
+    engine: &'a Engine,
+    x: &'a [f32],
+    classes: &'a [usize],
+    energy: EnergyKind,
+    logits: &'a mut [f32],
+    gradient: &'a mut [f32],
+}
+
+impl Group<'_> {
+    /// Does one operation for some of the images.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
+    #[inline(always)]
+    unsafe fn run<S: Simd>(
+        &mut self,
+        operation: usize,
+        images: Range<usize>,
+        Workspace { buffers, scratch }: &mut Workspace,
+    ) {
+        let Engine {
+            plan,
+            layouts,
+            packed,
+            ..
+        } = self.engine;
+        let convolution = || packed[operation].as_ref().expect("a convolution is packed");
+        let pixels = plan.image.channels * plan.image.size.pow(2);
+        let pixels = images.start * pixels..images.end * pixels;
+        let place = |buffer: Buffer| {
+            let len = layouts[buffer].len();
+            images.start * len..images.end * len
+        };
+        match plan.operations[operation] {
+            Operation::Normalize { output } => {
+                let to = &mut buffers[output][place(output)];
+                image::normalize(&self.x[pixels], &plan.normalization, layouts[output], to);
+            }
+            Operation::Forward {
+                convolution: index,
+                source,
+                raw,
+                active,
+            } => {
+                let mut start = |buffer: Buffer| buffers[buffer][place(buffer)].as_mut_ptr();
+                let epilogue = Epilogue {
+                    layout: Layout::of(plan.convolutions[index].output),
+                    bias: Some(&plan.convolutions[index].bias),
+                    store: Store::Forward {
+                        raw: raw.map(|(buffer, add)| (start(buffer), add)),
+                        active: active.map(|to| (start(to.value), start(to.derivative))),
+                        activation: plan.activation,
+                    },
+                };
+                let source = (&buffers[source][place(source)], layouts[source]);
+                // SAFETY: the caller vouches for the instruction set, and a plan never writes the
+                // buffer that it reads.
+                unsafe { convolution().run::<S>(source, images.len(), &epilogue, scratch) };
+            }
+            Operation::Head { active, output } => {
+                let [value, derivative] = [active.value, active.derivative]
+                    .map(|b| std::mem::replace(&mut buffers[b], Aligned::zeros(0)));
+                let features = head::Features {
+                    layout: layouts[output],
+                    value: &value[place(active.value)],
+                    derivative: &derivative[place(active.derivative)],
+                };
+                let classes = &self.classes[images.clone()];
+                let count = plan.classes();
+                let logits = &mut self.logits[images.start * count..images.end * count];
+                let gradient = &mut buffers[output][place(output)];
+                head::run(&plan.head, features, self.energy, classes, logits, gradient);
+                buffers[active.value] = value;
+                buffers[active.derivative] = derivative;
+            }
+            Operation::Backward {
+                source,
+                derivative,
+                output,
+                add,
+                ..
+            } => {
+                let epilogue = Epilogue {
+                    layout: layouts[output],
+                    bias: None,
+                    store: Store::Backward {
+                        derivative: derivative.map(|b| buffers[b][place(b)].as_ptr()),
+                        output: buffers[output][place(output)].as_mut_ptr(),
+                        add,
+                    },
+                };
+                let source = (&buffers[source][place(source)], layouts[source]);
+                // SAFETY: as above.
+                unsafe { convolution().run::<S>(source, images.len(), &epilogue, scratch) };
+            }
+            Operation::BackwardToImage { source, .. } => {
+                let Convolve::ToImage(convolution) = convolution() else {
+                    unreachable!("the operation is packed so")
+                };
+                let from = &buffers[source][place(source)];
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { convolution.run::<S>(from, layouts[source], &mut self.gradient[pixels]) };
+            }
+        }
+    }
+}
+
+/// Runs of operations whose weights are all heavy, or all not.
+fn segments(packed: &[Option<Convolve>]) -> Vec<Segment> {
+    let images = packed.iter().map(|packed| match packed {
+        Some(Convolve::Winograd(convolution)) if convolution.weights() > HEAVY => GROUP,
+        _ => 1,
+    });
+    let mut segments: Vec<Segment> = Vec::new();
+    for (operation, images) in images.enumerate() {
+        match segments.last_mut() {
+            Some(last) if last.images == images => last.operations.end += 1,
+            _ => segments.push(Segment {
+                operations: operation..operation + 1,
+                images,
+            }),
+        }
+    }
+    segments
 }
 
 impl Convolve {

@@ -12,6 +12,7 @@
 use super::{
     epilogue::Epilogue,
     image::{Layout, TILE},
+    memory::Aligned,
     panel::{self, Product},
 };
 use crate::{
@@ -25,7 +26,7 @@ const POSITIONS: usize = INPUTS * INPUTS;
 
 /// Numbers of the transformed tiles that are worked on at once: they should stay in the cache next
 /// to the processor's first.
-const BLOCK: usize = 96 * 1024;
+const BLOCK: usize = 48 * 1024;
 
 /// A convolution, or the gradient of one, with transformed weights.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(super) struct Winograd {
     channels_in: usize,
     channels_out: usize,
     /// G g Gᵀ, for each position as [`panel::pack`] has it.
-    weights: Vec<f32>,
+    weights: Aligned,
     /// Tiles worked on at once.
     tiles: usize,
 }
@@ -73,15 +74,20 @@ impl Winograd {
                     transformed[i * channels_out + o][position]
                 })
             })
-            .collect();
+            .collect::<Vec<f32>>();
         let rows = panel::rows(isa.lanes(), panel::vectors(isa.lanes(), channels_out));
         let tiles = BLOCK / (POSITIONS * (channels_in + channels_out));
         Self {
             channels_in,
             channels_out,
-            weights,
+            weights: weights.into(),
             tiles: tiles.next_multiple_of(rows).max(rows),
         }
+    }
+
+    /// Numbers of the transformed weights.
+    pub(super) fn weights(&self) -> usize {
+        self.weights.len()
     }
 
     /// Numbers of scratch that [`Winograd::run`] needs.

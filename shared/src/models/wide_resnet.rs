@@ -8,8 +8,10 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Convolution, Linear, Normalization};
+use super::{Activation, Convolution, Frozen, Linear, Normalization};
 use crate::{classifier::Classifier, key::Key};
+#[cfg(feature = "flex")]
+use crate::{cpu::Compiled, plan::Plan, weights};
 
 /// Plain numbers of a [`WideResNet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,8 +180,7 @@ impl WideResNetConfig {
             layer2: group(2, c1, c2, 2),
             layer3: group(3, c2, c3, 2),
             class_output: Linear::init(head_key, [c3, self.classes], device),
-            activation: self.activation,
-            normalization: self.normalization.clone(),
+            config: self.clone(),
         }
     }
 }
@@ -232,25 +233,33 @@ pub struct WideResNet {
     layer3: Vec<Block>,
     class_output: Linear,
     #[module(skip)]
-    activation: Activation,
-    #[module(skip)]
-    normalization: Normalization,
+    config: WideResNetConfig,
 }
 
 impl WideResNet {
     /// Number of logits.
     pub fn classes(&self) -> usize {
-        self.class_output.bias.lazy_shape()[0]
+        self.config.classes
+    }
+
+    /// This network with the weights that it has now, as attacks and samplers take it.
+    pub fn frozen(&self) -> Frozen {
+        #[cfg(feature = "flex")]
+        if crate::convolution::runs_on_flex(&self.class_output.weight.val().inner()) {
+            let plan = Plan::wide_resnet(&self.config, &weights::collect(&self.valid()));
+            return Frozen::Compiled(Compiled::new(plan));
+        }
+        Frozen::Tensors(self.valid())
     }
 }
 
 impl Classifier for WideResNet {
     fn logits(&self, x: Tensor<4>) -> Tensor<2> {
-        let mut x = self.conv1.forward(self.normalization.forward(x)); // [b, 16, s, s]
+        let mut x = self.conv1.forward(self.config.normalization.forward(x)); // [b, 16, s, s]
         for block in self.layer1.iter().chain(&self.layer2).chain(&self.layer3) {
-            x = block.forward(x, self.activation); // [b, 64w, s/4, s/4] at the end
+            x = block.forward(x, self.config.activation); // [b, 64w, s/4, s/4] at the end
         }
-        let x = self.activation.forward(x).mean_dims(&[2, 3]); // [b, 64w, 1, 1]
+        let x = self.config.activation.forward(x).mean_dims(&[2, 3]); // [b, 64w, 1, 1]
         self.class_output.forward(x.flatten::<2>(1, 3))
     }
 }

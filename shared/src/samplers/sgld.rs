@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{classifier::Classifier, energy::Energy, gradient::value_and_gradient, key::Key};
+use crate::{classifier::Classifier, energy::Energy, key::Key};
 
 /// Stochastic gradient Langevin dynamics.
 ///
@@ -80,13 +80,7 @@ impl Sgld {
         energy: &Energy,
         chain: Chain,
     ) -> (Chain, StepInfo) {
-        let mut logits = None;
-        let energy_of = |x| {
-            let f = model.logits(x);
-            logits = Some(f.clone().inner());
-            energy.of_logits(f)
-        };
-        let (value, gradient) = value_and_gradient(energy_of, chain.x.clone());
+        let (logits, gradient) = model.logits_and_gradient(chain.x.clone(), energy);
         let mut move_ = self.scaled(gradient) * -self.step_size;
         if let Some(velocity) = chain.velocity {
             move_ = move_ + velocity * self.friction;
@@ -100,8 +94,8 @@ impl Sgld {
         }
         let velocity = (self.friction > 0.0).then_some(move_);
         let info = StepInfo {
-            energy: value,
-            logits: logits.expect("the energy was evaluated"),
+            energy: energy.of_logits(logits.clone()),
+            logits,
         };
         (
             Chain {
@@ -123,6 +117,49 @@ impl Sgld {
         steps: usize,
     ) -> Chain {
         (0..steps).fold(chain, |chain, _| self.step(key, model, energy, chain).0)
+    }
+
+    /// [`Sgld::step`] on the host, for engines that give the gradient as numbers: moves the
+    /// `batch` images `x` and their velocities, both `[batch, channels, height, width]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn walk(
+        &self,
+        key: Key,
+        step: u64,
+        batch: usize,
+        x: &mut [f32],
+        velocity: &mut [f32],
+        gradient: &[f32],
+    ) {
+        assert!(x.len() == gradient.len() && x.len() == velocity.len());
+        let image = x.len() / batch;
+        for (v, g) in velocity
+            .chunks_exact_mut(image)
+            .zip(gradient.chunks_exact(image))
+        {
+            let norm = || g.iter().map(|g| g * g).sum::<f32>().sqrt().max(1e-12);
+            let (limit, scale) = match self.gradient {
+                GradientScaling::Raw => (f32::INFINITY, 1.0),
+                GradientScaling::Clamp(limit) => (limit, 1.0),
+                GradientScaling::Normalize => (f32::INFINITY, 1.0 / norm()),
+            };
+            for (v, g) in v.iter_mut().zip(g) {
+                *v = self.friction * *v - self.step_size * scale * g.clamp(-limit, limit);
+            }
+        }
+        for (x, v) in x.iter_mut().zip(velocity.iter()) {
+            *x += v;
+        }
+        if self.noise_std > 0.0 {
+            for (x, noise) in x.iter_mut().zip(key.fold_in(step).normals(gradient.len())) {
+                *x += noise * self.noise_std;
+            }
+        }
+        if self.clamp {
+            x.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+        }
     }
 
     fn scaled(&self, gradient: Tensor<4>) -> Tensor<4> {
@@ -230,6 +267,38 @@ mod tests {
         let run = |chain, steps| sgld.run(Key::new(2), &Quadratic, &Energy::Marginal, chain, steps);
         let through = run(start(), 7).x.into_data();
         assert_eq!(run(run(start(), 3), 4).x.into_data(), through);
+    }
+
+    /// The host's step is the tensors' step, whatever the settings.
+    #[test]
+    fn walking_on_the_host_is_the_same_chain() {
+        for gradient in [
+            GradientScaling::Raw,
+            GradientScaling::Clamp(0.3),
+            GradientScaling::Normalize,
+        ] {
+            for (friction, clamp) in [(0.0, false), (0.6, true)] {
+                let sgld = Sgld {
+                    noise_std: 0.05,
+                    friction,
+                    gradient,
+                    clamp,
+                    ..sgld()
+                };
+                let start = Key::new(1).uniform([3, 1, 2, 2], &Device::flex());
+                let mut x: Vec<f32> = start.to_data().iter().collect();
+                let mut velocity = vec![0.0; x.len()];
+                for step in 0..20 {
+                    let slope = x.clone(); // of x² / 2
+                    sgld.walk(Key::new(2), step, 3, &mut x, &mut velocity, &slope);
+                }
+                let chain = Chain::init(start);
+                let chain = sgld.run(Key::new(2), &Quadratic, &Energy::Marginal, chain, 20);
+                for (found, expected) in x.iter().zip(chain.x.into_data().iter::<f32>()) {
+                    assert!((found - expected).abs() < 1e-5, "{found} not {expected}");
+                }
+            }
+        }
     }
 
     #[test]

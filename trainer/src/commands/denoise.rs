@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     };
     let [noise_key, chain_key] = Key::new(arguments.seed).split();
     let noisy = add_noise(clean.clone(), arguments.noise, noise_key);
-    let network = file.model(device);
+    let network = file.model(device).frozen();
     let y = model::labels(&model::predictions(&network, noisy.clone()), device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
     let denoised = model::run_chains(&network, &settings, y, noisy.clone(), chain_key, |info| {

@@ -8,7 +8,7 @@ use basin_shared::{
     attacks::{Budget, Pgd},
     energy,
     model_file::Precision,
-    models::WideResNet,
+    models::Frozen,
     samplers::Start,
 };
 use burn::tensor::{Device, Tensor};
@@ -36,7 +36,7 @@ type Figures = BTreeMap<String, f64>;
 pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     let mut file = model::read(&arguments.model)?;
     let images = model::data(&file, &arguments.data)?;
-    let network = file.model(device);
+    let network = file.model(device).frozen();
     let key = Key::new(arguments.seed);
     let mut figures = Figures::new();
     let mut add = |name: &str, value: f64| {
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
             judge.card.class_names
         );
     }
-    let judge = judge.map(|judge| judge.model(device));
+    let judge = judge.map(|judge| judge.model(device).frozen());
     if let Some(judge) = &judge {
         add(
             "judge_clean_accuracy",
@@ -132,7 +132,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
 
 /// E(x) of test images, of uniform and of Gaussian noise.
 fn energies(
-    network: &WideResNet,
+    network: &Frozen,
     test: &Images,
     key: Key,
     device: &Device,
@@ -176,7 +176,7 @@ fn energies(
 /// PSNR of noised test images before and after the card's denoising.
 fn denoising(
     file: &ModelFile,
-    network: &WideResNet,
+    network: &Frozen,
     test: &Images,
     key: Key,
     device: &Device,
@@ -216,8 +216,8 @@ fn denoising(
 )]
 fn generation(
     file: &ModelFile,
-    network: &WideResNet,
-    judge: Option<&WideResNet>,
+    network: &Frozen,
+    judge: Option<&Frozen>,
     start: Start,
     count: usize,
     real_distance: f64,
@@ -226,13 +226,13 @@ fn generation(
     add: &mut impl FnMut(&str, f64),
 ) {
     let classes = file.card.class_names.len();
-    let gaussian = file.class_gaussian(device);
+    let gaussian = file.class_gaussian();
     let (mut starts_right, mut right, mut distance) = (0, 0, 0.0);
     for class in 0..classes {
         let [start_key, chain_key] = key.fold_in(class as u64).split();
         let labels = vec![class as u8; count];
         let y = model::labels(&labels, device);
-        let starts = model::start(start, &gaussian, &y, start_key);
+        let starts = model::start(start, gaussian, &labels, start_key, device);
         let settings = &file.card.generation;
         let x = model::run_chains(network, settings, y, starts.clone(), chain_key, |_| {});
         if let Some(judge) = judge {

@@ -10,7 +10,7 @@ use basin_shared::{
     model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
     weights::{self, Array, Weights},
 };
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use indicatif::MultiProgress;
 
 use crate::{
@@ -101,7 +101,7 @@ fn probe(recipe: &Recipe, card: &ModelCard, weights: &Weights, device: &Device) 
         .model_config()
         .init(recipe.initialization, Key::new(0), device);
     let model = weights::load(model, weights);
-    let x = probe_images(&card.architecture, device);
+    let x = Tensor::<4>::from_data(probe_images(&card.architecture).to_data(), device);
     let y: Vec<u8> = (0..PROBE_IMAGES as u8).collect();
     let energy = Energy::Joint(crate::model::labels(&y, device));
     let logits = model.logits(x.clone());

@@ -20,13 +20,21 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         .iter()
         .flat_map(|&c| std::iter::repeat_n(c, arguments.count))
         .collect();
-    let y = model::labels(&y, device);
     let [start_key, chain_key] = Key::new(arguments.seed).split();
-    let x = model::start(settings.start, &file.class_gaussian(device), &y, start_key);
+    let gaussian = file.class_gaussian();
+    let x = model::start(settings.start, gaussian, &y, start_key, device);
+    let y = model::labels(&y, device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
-    let x = model::run_chains(&file.model(device), &settings, y, x, chain_key, |info| {
-        energies.push(info.energy.to_data().iter().collect());
-    });
+    let x = model::run_chains(
+        &file.model(device).frozen(),
+        &settings,
+        y,
+        x,
+        chain_key,
+        |info| {
+            energies.push(info.energy.to_data().iter().collect());
+        },
+    );
     model::write_grid(&arguments.output, x, arguments.count)?;
     if let Some(path) = &arguments.energies {
         let names: Vec<_> = classes

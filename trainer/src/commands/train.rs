@@ -253,7 +253,7 @@ impl Run {
 
         let loss = recipe
             .method
-            .loss(&self.model, batch, &mut self.state, method_key);
+            .loss(&self.model, train, batch, &mut self.state, method_key);
         let gradients = GradientsParams::from_grads(loss.value.backward(), &self.model);
         let largest = match recipe.optimizer {
             OptimizerRecipe::Sgd { clip_norm, .. } | OptimizerRecipe::Adam { clip_norm, .. } => {
@@ -363,6 +363,7 @@ fn validate(
     directory: &Path,
     device: &Device,
 ) -> Result<serde_json::Value> {
+    let ema = &ema.frozen();
     let mut measured = json!({"clean_accuracy": model::clean_accuracy(ema, validation, device)});
     if let Some(budget) = recipe.method.budget() {
         let attack = Pgd {

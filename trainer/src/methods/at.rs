@@ -5,7 +5,6 @@ use basin_shared::{
     attacks::{Budget, Pgd, pgd},
     models::WideResNet,
 };
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, Loss, cross_entropy};
@@ -27,7 +26,7 @@ impl At {
             epsilon: self.epsilon,
         };
         let x_adv = pgd(
-            &model.valid(),
+            &model.frozen(),
             batch.x,
             batch.y.clone(),
             budget,

@@ -1,16 +1,13 @@
 //! JEAT, joint energy-based adversarial training (Zhu et al. 2021, Algorithm 1).
 
 use basin_shared::{
-    Energy, Key,
+    Classifier, Energy, Key,
     attacks::{Budget, GradientAt, energy_attack},
     energy,
     models::WideResNet,
     samplers::{Chain, Sgld},
 };
-use burn::{
-    module::Module,
-    tensor::{Int, Tensor, TensorData},
-};
+use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Loss, accuracy, logits};
@@ -28,14 +25,19 @@ pub(crate) struct Jeat {
     pub gradient_at: GradientAt,
     /// Weight of E(x_adv, y) − E(x_adv), the gradient of −log p(y | x).
     pub weight_conditional: f32,
-    /// Weight of E(x_data, y) − E(x_data), the same on the images of the marginal term.
-    pub weight_conditional_data: f32,
+    /// Weight of E(x, y) − E(x), the same on the clean images.
+    pub weight_conditional_clean: f32,
     /// Weight of E(x_data) − E(x_sample), the gradient of −log p(x).
     pub weight_marginal: f32,
     /// Weight of the penalty E(x_data)² + E(x_sample)².
     pub energy_penalty: f32,
+    /// Has energies grow with the distance from the data.
+    pub slope: Option<Slope>,
     /// What the marginal term calls data.
     pub data: DataTerm,
+    /// Standard deviation of Gaussian noise on the clean images, which are then clamped to [0, 1]
+    /// (JEM's 0.03 in [-1, 1] is 0.015).
+    pub clean_noise_std: f32,
     /// Chains of an iteration; at most the batch size.
     pub chains: usize,
     /// Steps of a chain in each iteration.
@@ -48,15 +50,32 @@ pub(crate) struct Jeat {
     pub buffer: BufferSettings,
 }
 
+/// A departure from the paper. With the plain penalty all samples are pushed to one energy, however
+/// far from the data they are, and a chain that starts far away finds no slope to descend. With a
+/// slope s the penalty is E(x_data)² + (E(x_sample) − s·d(x_sample))², and the starts of restarted
+/// chains are held to the same line: (E(x_start) − E₀ − s·d(x_start))², E₀ the data's own level.
+///
+/// d is an estimate of the L2 distance from the data: d² = d_nearest² − d_real², from the nearest of
+/// some training images of the class; for a noised image at most the distance from the image itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Slope {
+    /// s, energy for a distance of 1.
+    pub per_distance: f32,
+    /// Training images of each class, the first ones, among which the nearest is looked for.
+    pub references: usize,
+    /// d_real, how far a real image is from the nearest of them.
+    pub real_distance: f32,
+}
+
 /// The images whose energy the marginal term lowers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DataTerm {
     /// The adversarial examples, as in Algorithm 1.
     Adversarial,
-    /// The clean images plus Gaussian noise of this standard deviation (JEM's 0.03 in [-1, 1] is
-    /// 0.015), clamped to [0, 1].
-    Noised(f32),
+    /// The clean images.
+    Clean,
 }
 
 /// The replay buffer's numbers.
@@ -115,48 +134,78 @@ impl Jeat {
     pub(super) fn loss(
         &self,
         model: &WideResNet,
+        train: &Images,
         batch: Batch,
         buffer: &mut ReplayBuffer,
         key: Key,
     ) -> Loss {
         let [attack_key, sample_key, noise_key] = key.split();
-        let frozen = model.valid();
+        let frozen = model.frozen();
         let budget = Budget {
             epsilon: self.epsilon,
         };
         let (x, y) = (batch.x.clone(), batch.y.clone());
         let x_adv = energy_attack(&frozen, x, y.clone(), budget, self.gradient_at, attack_key);
-        let x_sample = self.sample(&frozen, &batch, buffer, sample_key);
+        let chains = self.sample(&frozen, train, &batch, buffer, model.classes(), sample_key);
+        let device = batch.x.device();
+        let distances = |d: Vec<f32>, slope: &Slope| {
+            Tensor::<1>::from_floats(d.as_slice(), &device) * slope.per_distance
+        };
 
         // One pass for all images: examples do not interact.
         let [count, ..] = x_adv.dims();
-        let [chains, ..] = x_sample.dims();
-        let (images, data) = match self.data {
-            DataTerm::Adversarial => (vec![x_adv, x_sample], 0),
-            DataTerm::Noised(std) => {
-                let noise = noise_key.normal(batch.x.dims(), &batch.x.device()) * std;
-                (
-                    vec![x_adv, x_sample, (batch.x + noise).clamp(0.0, 1.0)],
-                    count + chains,
-                )
-            }
-        };
-        let f = logits(model, Tensor::cat(images, 0)); // [(1 or 2) · batch + chains, classes]
+        let [samples, ..] = chains.end.dims();
+        let restarts = chains.start_distances.len();
+        let mut images = vec![x_adv, chains.end];
+        images.extend(
+            chains
+                .start
+                .filter(|_| self.slope.is_some() && restarts > 0),
+        );
+        let with_clean = self.weight_conditional_clean > 0.0 || self.data == DataTerm::Clean;
+        if with_clean {
+            let noise = noise_key.normal(batch.x.dims(), &batch.x.device());
+            images.push((batch.x + noise * self.clean_noise_std).clamp(0.0, 1.0));
+        }
+        let f = logits(model, Tensor::cat(images, 0)); // [all images, classes]
+        let [all, _] = f.dims();
         let f_adv = f.clone().narrow(0, 0, count);
-        let f_sample = f.clone().narrow(0, count, chains);
-        let f_data = f.narrow(0, data, count);
-        let conditional_data = energy::conditional(f_data.clone(), y.clone()).mean();
+        let f_sample = f.clone().narrow(0, count, samples);
+        let f_clean = with_clean.then(|| f.clone().narrow(0, all - count, count));
+        let f_data = match (self.data, &f_clean) {
+            (DataTerm::Clean, Some(f_clean)) => f_clean.clone(),
+            _ => f_adv.clone(),
+        };
         let energy_data = energy::marginal(f_data);
         let energy_sample = energy::marginal(f_sample);
         let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
         let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
-        let penalty = energy_data.clone().powf_scalar(2.0).mean()
-            + energy_sample.clone().powf_scalar(2.0).mean();
+        let mut penalty = energy_data.clone().powf_scalar(2.0).mean();
+        match &self.slope {
+            None => penalty = penalty + energy_sample.clone().powf_scalar(2.0).mean(),
+            Some(slope) => {
+                let off = energy_sample.clone() - distances(chains.end_distances, slope);
+                penalty = penalty + off.powf_scalar(2.0).mean();
+                if restarts > 0 {
+                    // The data's energy where its term and its penalty balance.
+                    let level = -self.weight_marginal / (2.0 * self.energy_penalty);
+                    let energy_start = energy::marginal(f.narrow(0, count + samples, restarts));
+                    let off = energy_start - distances(chains.start_distances, slope) - level;
+                    // Each as much as an end of a chain.
+                    let share = restarts as f32 / samples as f32;
+                    penalty = penalty + off.powf_scalar(2.0).mean() * share;
+                }
+            }
+        }
+        let mut value = conditional.clone() * self.weight_conditional
+            + marginal * self.weight_marginal
+            + penalty * self.energy_penalty;
+        if let Some(f_clean) = f_clean {
+            let conditional = energy::conditional(f_clean, y.clone()).mean();
+            value = value + conditional * self.weight_conditional_clean;
+        }
         Loss {
-            value: conditional.clone() * self.weight_conditional
-                + conditional_data * self.weight_conditional_data
-                + marginal * self.weight_marginal
-                + penalty * self.energy_penalty,
+            value,
             accuracy: accuracy(f_adv, y),
             figures: vec![
                 ("cross_entropy", conditional.inner()),
@@ -166,14 +215,16 @@ impl Jeat {
         }
     }
 
-    /// x̃_K: chains from the buffer or restarted, after K steps; their ends go back.
+    /// Chains from the buffer or restarted, and after K steps x̃_K; their ends go back.
     fn sample(
         &self,
-        model: &WideResNet,
+        model: &impl Classifier,
+        train: &Images,
         batch: &Batch,
         buffer: &mut ReplayBuffer,
+        classes: usize,
         key: Key,
-    ) -> Tensor<4> {
+    ) -> Chains {
         let [draw_key, reinit_key, start_key, chain_key] = key.split();
         let device = batch.x.device();
         let count = self.chains.min(batch.labels.len());
@@ -190,20 +241,33 @@ impl Jeat {
             .iter()
             .collect();
         let mut fresh_labels = batch.labels[..count].to_vec();
-        let classes = model.classes();
         self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
         let chances = reinit_key.uniforms(count);
         let reinit: Vec<bool> = chances
             .iter()
             .map(|&u| u < self.buffer.reinit_probability)
             .collect();
-        for i in (0..count).filter(|&i| reinit[i]) {
+        let restarted: Vec<usize> = (0..count).filter(|&i| reinit[i]).collect();
+        for &i in &restarted {
             labels[i] = fresh_labels[i];
         }
+        let size = fresh.len() / count;
+        let originals: Vec<f32> = batch.x.to_data().iter().collect();
+        let start_distance = |&i: &usize| {
+            let (start, original) = (&fresh[i * size..][..size], &originals[i * size..][..size]);
+            let own = squared_distance(start, original.iter().copied()).sqrt();
+            self.distance(train, start, labels[i]).min(own)
+        };
+        let start_distances = restarted.iter().map(start_distance).collect();
         let fresh = Tensor::<4>::from_data(TensorData::new(fresh, start.dims()), &device);
         let mask = Tensor::<1, burn::tensor::Bool>::from_data(reinit.as_slice(), &device);
         let mask = mask.reshape([count, 1, 1, 1]).expand(start.dims());
         start = start.mask_where(mask, fresh);
+        let restarts: Vec<i64> = restarted.iter().map(|&i| i as i64).collect();
+        let restarts = (!restarts.is_empty()).then(|| {
+            let places = Tensor::<1, Int>::from_data(restarts.as_slice(), &device);
+            start.clone().select(0, places)
+        });
 
         let energy = if self.conditional_chains {
             let y: Vec<i64> = labels.iter().map(|&label| label.into()).collect();
@@ -216,14 +280,53 @@ impl Jeat {
             .run(chain_key, model, &energy, Chain::init(start), self.steps)
             .x;
         buffer.put(&places, x_sample.clone(), &labels);
-        x_sample
+        let ends: Vec<f32> = x_sample.to_data().iter().collect();
+        let ends = ends.chunks_exact(size).zip(&labels);
+        Chains {
+            start: restarts,
+            start_distances,
+            end_distances: ends.map(|(x, &y)| self.distance(train, x, y)).collect(),
+            end: x_sample,
+        }
     }
+
+    /// d(x) of [`Slope`]; 0 without one.
+    fn distance(&self, train: &Images, x: &[f32], class: u8) -> f32 {
+        let Some(slope) = &self.slope else { return 0.0 };
+        let of_class = (0..train.len()).filter(|&i| train.labels()[i] == class);
+        let nearest = of_class
+            .take(slope.references)
+            .map(|i| {
+                let pixels = train.pixels(i).iter();
+                squared_distance(x, pixels.map(|&byte| f32::from(byte) * (1.0 / 255.0)))
+            })
+            .fold(f32::INFINITY, f32::min);
+        (nearest - slope.real_distance.powi(2)).max(0.0).sqrt()
+    }
+}
+
+/// Where chains came from and where they got to, with the distances of [`Slope`].
+struct Chains {
+    /// The starts of restarted chains.
+    start: Option<Tensor<4>>,
+    start_distances: Vec<f32>,
+    /// x̃_K
+    end: Tensor<4>,
+    end_distances: Vec<f32>,
+}
+
+fn squared_distance(a: &[f32], b: impl Iterator<Item = f32>) -> f32 {
+    // Sixteen sums, so that the loop becomes vector instructions.
+    let mut sums = [0.0; 16];
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        sums[i % 16] += (a - b) * (a - b);
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]
 mod tests {
     use basin_shared::{
-        Classifier,
         models::{Activation, Initialization, Normalization, WideResNet, WideResNetConfig},
         samplers::GradientScaling,
     };
@@ -237,10 +340,12 @@ mod tests {
             epsilon: 0.1,
             gradient_at: GradientAt::Clean,
             weight_conditional: 1.0,
-            weight_conditional_data: 0.0,
+            weight_conditional_clean: 0.0,
             weight_marginal: 1.0,
             energy_penalty: 0.0,
+            slope: None,
             data: DataTerm::Adversarial,
+            clean_noise_std: 0.0,
             chains: 4,
             steps: 3,
             conditional_chains: false,
@@ -310,14 +415,29 @@ mod tests {
         let model = model(&device.clone().autodiff());
         let jeat = literal();
         let buffer = jeat.init(&images(), 3, Key::new(2));
-        let loss = jeat.loss(&model, batch(&device), &mut buffer.clone(), Key::new(3));
+        let loss = jeat.loss(
+            &model,
+            &images(),
+            batch(&device),
+            &mut buffer.clone(),
+            Key::new(3),
+        );
 
-        let frozen = model.valid();
+        let frozen = model.frozen();
         let [attack_key, sample_key, _] = Key::new(3).split();
         let Batch { x, y, .. } = batch(&device);
         let budget = Budget { epsilon: 0.1 };
         let x_adv = energy_attack(&frozen, x, y.clone(), budget, GradientAt::Clean, attack_key);
-        let x_sample = jeat.sample(&frozen, &batch(&device), &mut buffer.clone(), sample_key);
+        let x_sample = jeat
+            .sample(
+                &frozen,
+                &images(),
+                &batch(&device),
+                &mut buffer.clone(),
+                3,
+                sample_key,
+            )
+            .end;
         let expected = energy::joint(frozen.logits(x_adv), y).mean()
             - energy::marginal(frozen.logits(x_sample)).mean();
         let (found, expected): (f32, f32) = (loss.value.into_scalar(), expected.into_scalar());
@@ -334,7 +454,16 @@ mod tests {
         let jeat = literal();
         let before = jeat.init(&images(), 3, Key::new(2));
         let mut after = before.clone();
-        let ends = jeat.sample(&frozen, &batch(&device), &mut after, Key::new(5));
+        let ends = jeat
+            .sample(
+                &frozen,
+                &images(),
+                &batch(&device),
+                &mut after,
+                3,
+                Key::new(5),
+            )
+            .end;
         let [draw_key, ..] = Key::new(5).split::<4>();
         let places = before.draw(draw_key, 4);
         assert_eq!(after.get(&places, &device).0.into_data(), ends.into_data());

@@ -95,10 +95,11 @@ impl Method {
         }
     }
 
-    /// The loss of a batch under `model`, which is on the autodiff device.
+    /// The loss of a batch of `train` under `model`, which is on the autodiff device.
     pub(crate) fn loss(
         &self,
         model: &WideResNet,
+        train: &Images,
         batch: Batch,
         state: &mut State,
         key: Key,
@@ -107,7 +108,9 @@ impl Method {
             (Self::Standard(standard), _) => standard.loss(model, batch),
             (Self::At(at), _) => at.loss(model, batch, key),
             (Self::Prejeat(prejeat), _) => prejeat.loss(model, batch, key),
-            (Self::Jeat(jeat), State::Replay(buffer)) => jeat.loss(model, batch, buffer, key),
+            (Self::Jeat(jeat), State::Replay(buffer)) => {
+                jeat.loss(model, train, batch, buffer, key)
+            }
             (Self::Jeat(_), State::Stateless) => unreachable!("JEAT starts with a buffer"),
         }
     }

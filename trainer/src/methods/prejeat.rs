@@ -5,7 +5,6 @@ use basin_shared::{
     attacks::{Budget, GradientAt, energy_attack},
     models::WideResNet,
 };
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, Loss, cross_entropy};
@@ -27,7 +26,7 @@ impl Prejeat {
             epsilon: self.epsilon,
         };
         let x_adv = energy_attack(
-            &model.valid(),
+            &model.frozen(),
             batch.x,
             batch.y.clone(),
             budget,
@@ -83,7 +82,7 @@ mod tests {
         };
         let found: f32 = prejeat.loss(&model, batch, Key::new(3)).value.into_scalar();
 
-        let frozen = model.valid();
+        let frozen = model.frozen();
         let budget = Budget { epsilon: 0.1 };
         let x_adv = energy_attack(&frozen, x, y, budget, GradientAt::Start, Key::new(3));
         let logits: Vec<f32> = frozen.logits(x_adv).into_data().iter().collect();

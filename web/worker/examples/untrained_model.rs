@@ -8,9 +8,9 @@ use basin_shared::{
     Classifier, Key, ModelCard, ModelFile, energy,
     gradient::value_and_gradient,
     model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
-    model_file::{Precision, Probe, Start as StartArrays, probe_images},
+    model_file::{Precision, Probe, probe_images},
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    samplers::{GradientScaling, Sgld, Start},
+    samplers::{ClassGaussian, GradientScaling, Sgld, Start},
     weights::{self, Array},
 };
 use burn::tensor::{Device, Int, Tensor};
@@ -79,7 +79,7 @@ fn main() {
         .iter_mut()
         .step_by(RANK + 1)
         .for_each(|diagonal| *diagonal = 0.2);
-    let start = StartArrays {
+    let start = ClassGaussian {
         mean: array(
             [CLASSES, 1, SIZE, SIZE],
             Key::new(2).uniforms(CLASSES * pixels),
@@ -103,7 +103,7 @@ fn main() {
     let rounded = ModelFile::read(&bytes).expect("the file is sound");
     let network = rounded.model(&device);
     let y = Tensor::<1, Int>::arange(0..2, &device);
-    let x = probe_images(&architecture, &device);
+    let x = Tensor::<4>::from_data(probe_images(&architecture).to_data(), &device);
     let logits = network.logits(x.clone());
     let (_, gradient) = value_and_gradient(|x| energy::joint(network.logits(x), y), x);
     let values = |data: burn::tensor::TensorData| data.iter::<f32>().collect::<Vec<f32>>();
@@ -112,12 +112,7 @@ fn main() {
         gradient: array([2, 1, SIZE, SIZE], values(gradient.into_data())),
     };
     let weights = weights::collect(&network);
-    let gaussian = rounded.class_gaussian(&device);
-    let start = StartArrays {
-        mean: array([CLASSES, 1, SIZE, SIZE], values(gaussian.mean.into_data())),
-        basis: array([RANK, 1, SIZE, SIZE], values(gaussian.basis.into_data())),
-        factor: array([CLASSES, RANK, RANK], values(gaussian.factor.into_data())),
-    };
+    let start = rounded.class_gaussian().clone();
     let file = ModelFile::new(card, weights, start, probe).expect("the parts fit");
     std::fs::write(
         &path,

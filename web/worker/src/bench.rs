@@ -1,17 +1,17 @@
-//! A model, a chain, and what the page may ask of them. Reading numbers back from a device is
-//! awaited, as a browser cannot wait for it otherwise.
+//! A model, a chain, and what the page may ask of them.
 
 use basin_protocol::{EnergyKind, Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
-    Classifier, Energy, Key, ModelFile, energy,
-    gradient::value_and_gradient,
+    Key, ModelFile,
+    model_card::{self, Architecture},
     model_file::probe_images,
-    models::WideResNet,
-    samplers::{Chain, ClassGaussian, Sgld, start},
+    samplers::{ClassGaussian, Sgld},
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::model;
+use crate::{
+    engine::{Engine, Network},
+    model,
+};
 
 /// Parts of a chain's key: what is drawn once for its start, and what is drawn at each step.
 const START: u64 = 0;
@@ -28,7 +28,7 @@ pub struct Beside {
 
 /// The model in use and the chain that runs.
 pub struct Bench {
-    device: Device,
+    engine: Engine,
     loaded: Option<Loaded>,
     running: Option<Running>,
     /// Milliseconds since some moment.
@@ -36,10 +36,10 @@ pub struct Bench {
 }
 
 struct Loaded {
-    network: WideResNet,
+    network: Network,
     class_gaussian: ClassGaussian,
-    /// `[channels, size, size]`
-    image: [usize; 3],
+    /// Numbers of an image.
+    image: usize,
     classes: usize,
 }
 
@@ -47,15 +47,21 @@ struct Running {
     id: u32,
     key: Key,
     sampler: Sgld,
-    energy: Energy,
-    chain: Chain,
+    energy: model_card::EnergyKind,
+    classes: Vec<usize>,
+    /// The images, `[batch, channels, size, size]`.
+    x: Vec<f32>,
+    /// Their velocities.
+    velocity: Vec<f32>,
+    /// Steps taken.
+    step: u64,
 }
 
 impl Bench {
-    /// An empty bench whose tensors live on `device`.
-    pub fn new(device: Device, clock: fn() -> f64) -> Self {
+    /// An empty bench.
+    pub fn new(engine: Engine, clock: fn() -> f64) -> Self {
         Self {
-            device,
+            engine,
             loaded: None,
             running: None,
             clock,
@@ -86,20 +92,20 @@ impl Bench {
                 );
             }
         };
-        let network = file.model(&self.device);
-        let self_test = self_test(&file, &network, &self.device).await;
-        let description = model::describe(&file, &network, bytes.len());
-        let means = file.class_means().values.clone();
+        let network = self.engine.network(&file);
+        let self_test = self_test(&file, &network).await;
+        let means = file.class_gaussian().mean.values.clone();
+        let Architecture::WideResnet(config) = &file.card.architecture;
         self.loaded = Some(Loaded {
             network,
-            class_gaussian: file.class_gaussian(&self.device),
-            image: [description.channels, description.size, description.size],
-            classes: description.class_names.len(),
+            class_gaussian: file.class_gaussian().clone(),
+            image: config.channels * config.size * config.size,
+            classes: config.classes,
         });
         self.running = None;
         (
             Reply::Loaded {
-                model: Box::new(description),
+                model: Box::new(model::describe(&file, bytes.len())),
                 self_test,
             },
             means,
@@ -117,39 +123,31 @@ impl Bench {
             sampler,
             origin,
         } = plan;
-        let batch = classes.len();
-        if batch == 0 || classes.iter().any(|&class| class >= loaded.classes) {
+        if classes.is_empty() || classes.iter().any(|&class| class >= loaded.classes) {
             let last = loaded.classes - 1;
             return Err(format!(
                 "the classes asked for are {classes:?}, expected some of 0 to {last}"
             ));
         }
-        let device = &self.device;
-        let y = classes.iter().map(|&class| class as i32).collect();
-        let y = Tensor::<1, Int>::from_data(TensorData::new(y, [batch]), device);
-        let [channels, height, width] = loaded.image;
-        let shape = [batch, channels, height, width];
-        let given = || {
-            let expected: usize = shape.iter().product();
-            match numbers.len() == expected {
-                true => Ok(Tensor::<4>::from_data(
-                    TensorData::new(numbers, shape),
-                    device,
-                )),
-                false => Err(format!(
-                    "the image has {} numbers, expected {expected}",
-                    numbers.len()
-                )),
-            }
+        let count = classes.len() * loaded.image;
+        let given = || match numbers.len() == count {
+            true => Ok(numbers),
+            false => Err(format!(
+                "the image has {} numbers, expected {count}",
+                numbers.len()
+            )),
         };
         let key = Key::new(seed.into());
         let start_key = key.fold_in(START);
         let (x, step) = match origin {
-            Origin::Noise => (start::uniform(start_key, shape, device), 0),
-            Origin::Class => (loaded.class_gaussian.sample(start_key, y.clone()), 0),
+            Origin::Noise => (start_key.uniforms(count), 0),
+            Origin::Class => (loaded.class_gaussian.sample(start_key, &classes), 0),
             Origin::Image { noise } => {
-                let noise = start_key.normal(shape, device) * noise;
-                ((given()? + noise).clamp(0.0, 1.0), 0)
+                let mut x = given()?;
+                for (x, normal) in x.iter_mut().zip(start_key.normals(count)) {
+                    *x = (*x + noise * normal).clamp(0.0, 1.0);
+                }
+                (x, 0)
             }
             Origin::Resume { step } => (given()?, step),
         };
@@ -158,35 +156,38 @@ impl Bench {
             key: key.fold_in(STEPS),
             sampler: model::sampler(sampler),
             energy: match energy {
-                EnergyKind::Joint => Energy::Joint(y),
-                EnergyKind::Marginal => Energy::Marginal,
-                EnergyKind::Conditional => Energy::Conditional(y),
+                EnergyKind::Joint => model_card::EnergyKind::Joint,
+                EnergyKind::Marginal => model_card::EnergyKind::Marginal,
+                EnergyKind::Conditional => model_card::EnergyKind::Conditional,
             },
-            chain: Chain {
-                step,
-                ..Chain::init(x)
-            },
+            classes,
+            velocity: vec![0.0; x.len()],
+            x,
+            step,
         });
         Ok(())
     }
 
     async fn advance(&mut self, id: u32) -> Option<(Reply, Vec<f32>)> {
         let loaded = self.loaded.as_ref()?;
-        let Running {
-            key,
-            sampler,
-            energy,
-            chain,
-            ..
-        } = self.running.as_mut().filter(|running| running.id == id)?;
+        let running = self.running.as_mut().filter(|running| running.id == id)?;
         let begun = (self.clock)();
-        let Chain { x, step, .. } = chain.clone();
-        let (next, info) = sampler.step(*key, &loaded.network, energy, chain.clone());
-        *chain = next;
-        let mut numbers = read(x).await;
-        numbers.extend(read(info.logits).await);
-        // The step itself must be done too before its time is known.
-        read(chain.x.clone().slice([0..1, 0..1, 0..1, 0..1])).await;
+        let Running {
+            classes, energy, x, ..
+        } = running;
+        let evaluation = loaded.network.evaluate(x, classes, *energy).await;
+        let mut numbers = x.clone();
+        numbers.extend(evaluation.logits);
+        let step = running.step;
+        running.sampler.walk(
+            running.key,
+            step,
+            running.classes.len(),
+            &mut running.x,
+            &mut running.velocity,
+            &evaluation.gradient,
+        );
+        running.step += 1;
         let milliseconds = (self.clock)() - begun;
         Some((
             Reply::Frame {
@@ -200,22 +201,15 @@ impl Bench {
 }
 
 /// How far this engine's logits and gradient are from those that the trainer's engine computed.
-async fn self_test(file: &ModelFile, network: &WideResNet, device: &Device) -> SelfTest {
-    let x = probe_images(&file.card.architecture, device);
-    let y = Tensor::<1, Int>::arange(0..x.dims()[0] as i64, device);
-    let mut logits = None;
-    let energy_of = |x| {
-        let f = network.logits(x);
-        logits = Some(f.clone().inner());
-        energy::joint(f, y)
-    };
-    let (_, gradient) = value_and_gradient(energy_of, x);
-    let logits = read(logits.expect("the energy was evaluated")).await;
-    let gradient = read(gradient).await;
+async fn self_test(file: &ModelFile, network: &Network) -> SelfTest {
+    let x = probe_images(&file.card.architecture);
+    let classes: Vec<usize> = (0..x.shape[0]).collect();
+    let energy = model_card::EnergyKind::Joint;
+    let found = network.evaluate(&x.values, &classes, energy).await;
     let probe = file.probe();
     SelfTest {
-        logits: difference(&logits, &probe.logits.values),
-        gradient: difference(&gradient, &probe.gradient.values),
+        logits: difference(&found.logits, &probe.logits.values),
+        gradient: difference(&found.gradient, &probe.gradient.values),
     }
 }
 
@@ -238,14 +232,6 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
     })
 }
 
-async fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let data = tensor
-        .into_data_async()
-        .await
-        .expect("the device gives its numbers back");
-    data.try_to_vec().expect("numbers are single precision")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,7 +249,7 @@ mod tests {
     }
 
     fn loaded() -> Bench {
-        let mut bench = Bench::new(Device::flex(), || 0.0);
+        let mut bench = Bench::new(Engine::Cpu, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()

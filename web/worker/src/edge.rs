@@ -8,12 +8,14 @@ use js_sys::{Array, Float32Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::bench::{Bench, Beside};
-use burn::tensor::Device;
+use crate::{
+    bench::{Bench, Beside},
+    engine::Engine,
+};
 
 /// Answers the page's messages for as long as the worker lives.
-pub fn serve(device: Device) {
-    let bench = Rc::new(RefCell::new(Some(Bench::new(device, now))));
+pub fn serve(engine: Engine) {
+    let bench = Rc::new(RefCell::new(Some(Bench::new(engine, now))));
     let waiting: Rc<RefCell<VecDeque<(Request, Beside)>>> = Rc::default();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         waiting.borrow_mut().push_back(received(&event));

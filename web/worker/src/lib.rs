@@ -4,4 +4,5 @@
 pub mod bench;
 #[cfg(target_arch = "wasm32")]
 pub mod edge;
+pub mod engine;
 mod model;

@@ -6,16 +6,18 @@ use basin_shared::{
     model_card::{self, Architecture, SamplerSettings},
     samplers::{GradientScaling, Sgld, Start},
 };
-use burn::module::Module;
 
 /// What the page shows of a file of `file_length` bytes.
-pub(crate) fn describe(file: &ModelFile, network: &impl Module, file_length: usize) -> Model {
+pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
     let card = file.card.clone();
     let Architecture::WideResnet(config) = card.architecture;
+    let shapes = config.parameter_shapes().into_iter();
     Model {
         name: card.name,
         architecture: format!("Wide-ResNet {}-{}", config.depth, config.width),
-        parameters: network.num_params(),
+        parameters: shapes
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum(),
         channels: config.channels,
         size: config.size,
         class_names: card.class_names,

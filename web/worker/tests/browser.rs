@@ -26,8 +26,10 @@ fn draws_have_the_same_bits_on_every_platform() {
 #[cfg(target_arch = "wasm32")]
 mod worker {
     use basin_protocol::{EnergyKind, Gradient, Origin, Plan, Reply, Request, Sampler};
-    use basin_worker::bench::{Bench, Beside};
-    use burn::tensor::Device;
+    use basin_worker::{
+        bench::{Bench, Beside},
+        engine::Engine,
+    };
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
     wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -37,7 +39,7 @@ mod worker {
     const VALUES: usize = 64;
 
     async fn loaded() -> Bench {
-        let mut bench = Bench::new(Device::flex(), || 0.0);
+        let mut bench = Bench::new(Engine::Cpu, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()

@@ -3,7 +3,7 @@
 #[cfg(target_arch = "wasm32")]
 fn main() {
     basin_worker::edge::report_panics();
-    basin_worker::edge::serve(burn::tensor::Device::flex());
+    basin_worker::edge::serve(basin_worker::engine::Engine::Cpu);
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -2,11 +2,11 @@
 
 #[cfg(target_arch = "wasm32")]
 fn main() {
-    use basin_worker::edge;
+    use basin_worker::{edge, engine::Engine};
     edge::report_panics();
     wasm_bindgen_futures::spawn_local(async {
         match burn::tensor::Device::wgpu_options().init_async().await {
-            Ok(device) => edge::serve(device),
+            Ok(device) => edge::serve(Engine::Burn(device)),
             Err(error) => edge::crashed(&format!("WebGPU gave no device: {error}")),
         }
     });

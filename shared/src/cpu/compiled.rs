@@ -1,0 +1,57 @@
+//! The engine as a [`Classifier`] of tensors.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::Engine;
+use crate::{classifier::Classifier, energy::Energy, model_card::EnergyKind, plan::Plan};
+
+/// A network compiled for the processor, in the form that attacks and samplers take. Tensors are
+/// read and given back on their own device.
+#[derive(Debug)]
+pub struct Compiled(Engine);
+
+impl Compiled {
+    /// Packs the weights of a plan.
+    pub fn new(plan: Plan) -> Self {
+        Self(Engine::new(plan))
+    }
+}
+
+impl Classifier for Compiled {
+    fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+        let [batch, ..] = x.dims();
+        let device = x.device();
+        let logits = self.0.logits(&numbers(x), batch);
+        let shape = [batch, self.0.plan().classes()];
+        Tensor::from_data(TensorData::new(logits, shape), &device)
+    }
+
+    fn logits_and_gradient(&self, x: Tensor<4>, energy: &Energy) -> (Tensor<2>, Tensor<4>) {
+        let (device, shape) = (x.device(), x.dims());
+        let [batch, ..] = shape;
+        let (kind, classes) = match energy {
+            Energy::Joint(y) => (EnergyKind::Joint, classes(y)),
+            Energy::Marginal => (EnergyKind::Marginal, vec![0; batch]),
+            Energy::Conditional(y) => (EnergyKind::Conditional, classes(y)),
+        };
+        let found = self.0.evaluate(&numbers(x), &classes, kind);
+        let logits = TensorData::new(found.logits, [batch, self.0.plan().classes()]);
+        let gradient = TensorData::new(found.gradient, shape);
+        (
+            Tensor::from_data(logits, &device),
+            Tensor::from_data(gradient, &device),
+        )
+    }
+}
+
+fn numbers(x: Tensor<4>) -> Vec<f32> {
+    let data = x.into_data();
+    data.try_to_vec().expect("images are single precision")
+}
+
+fn classes(y: &Tensor<1, Int>) -> Vec<usize> {
+    y.to_data()
+        .iter::<i64>()
+        .map(|class| class as usize)
+        .collect()
+}

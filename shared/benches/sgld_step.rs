@@ -14,7 +14,7 @@ use basin_shared::{
     model_card::EnergyKind,
     models::{Activation, Initialization, Normalization, WideResNetConfig},
     plan::Plan,
-    weights,
+    tensors,
 };
 use burn::tensor::{Device, Int, Tensor};
 use serde_json::{Map, Value, json};
@@ -83,7 +83,7 @@ fn measure(seconds: f64) -> Value {
             };
             let device = Device::flex();
             let model = config.init(initialization, Key::new(0), &device);
-            let engine = Engine::new(Plan::wide_resnet(&config, &weights::collect(&model)));
+            let engine = Engine::new(Plan::wide_resnet(&config, &tensors::collect(&model)));
             let images = Key::new(1).uniform([batch, channels, size, size], &device);
             let x: Vec<f32> = images.clone().into_data().iter().collect();
             let classes: Vec<usize> = (0..batch).map(|i| i % 10).collect();

@@ -6,7 +6,6 @@
 //! or in a browser, sees the same numbers. `libm` stands in for the platform's logarithm and cosine,
 //! which differ in the last bit between platforms.
 
-use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// A random key. Two uses of one key give the same numbers; derive another key for other numbers.
@@ -65,18 +64,6 @@ impl Key {
             order.swap(i, j);
         }
         order
-    }
-
-    /// A tensor of draws from U[0, 1).
-    pub fn uniform<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let values = self.uniforms(shape.iter().product());
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
-
-    /// A tensor of draws from N(0, 1).
-    pub fn normal<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let values = self.normals(shape.iter().product());
-        Tensor::from_data(TensorData::new(values, shape), device)
     }
 
     fn blocks<T: Copy>(self, count: usize, draw: impl Fn([u32; 4]) -> [T; 4]) -> Vec<T> {

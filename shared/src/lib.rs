@@ -11,12 +11,20 @@
 //! - Nothing here reads a tensor back to the host, as a browser must await that; what an observer
 //!   may want stays a tensor, and the edge reads it.
 
+#[cfg(feature = "tensors")]
 pub mod activation;
+#[cfg(feature = "tensors")]
 pub mod attacks;
+#[cfg(feature = "tensors")]
 pub mod classifier;
+#[cfg(feature = "tensors")]
 pub mod convolution;
 pub mod cpu;
+#[cfg(feature = "tensors")]
 pub mod energy;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(feature = "tensors")]
 pub mod gradient;
 pub mod key;
 pub mod model_card;
@@ -24,10 +32,18 @@ pub mod model_file;
 pub mod models;
 pub mod plan;
 pub mod samplers;
+#[cfg_attr(
+    not(feature = "flex"),
+    allow(dead_code, reason = "the convolution of tensors uses all of it")
+)]
 mod simd;
+#[cfg(feature = "tensors")]
+pub mod tensors;
 pub mod weights;
 
+#[cfg(feature = "tensors")]
 pub use classifier::Classifier;
+#[cfg(feature = "tensors")]
 pub use energy::Energy;
 pub use key::Key;
 pub use model_card::ModelCard;

@@ -121,14 +121,3 @@ impl SamplerSettings {
             })
     }
 }
-
-impl EnergyKind {
-    /// The energy of this kind for the classes `y`, `[batch]`.
-    pub fn of(self, y: burn::tensor::Tensor<1, burn::tensor::Int>) -> crate::Energy {
-        match self {
-            Self::Joint => crate::Energy::Joint(y),
-            Self::Marginal => crate::Energy::Marginal,
-            Self::Conditional => crate::Energy::Conditional(y),
-        }
-    }
-}

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, TensorData};
 use half::f16;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
@@ -14,10 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::{
     key::Key,
     model_card::{Architecture, ModelCard, SCHEMA},
-    models::{Initialization, WideResNet, wide_resnet::ConfigError},
+    models::ConfigError,
     plan::Plan,
     samplers::ClassGaussian,
-    weights::{self, Array, Weights},
+    weights::{Array, Weights},
 };
 
 /// Largest file that is read, in bytes: WRN-28-10 in single precision and some.
@@ -267,20 +266,15 @@ impl ModelFile {
         }))
     }
 
-    /// The network, in evaluation mode, on a device without autodiff.
-    pub fn model(&self, device: &Device) -> WideResNet {
-        let Architecture::WideResnet(config) = &self.card.architecture;
-        let untrained = Initialization {
-            gain: 0.0,
-            residual_scale: 0.0,
-        };
-        weights::load(config.init(untrained, Key::new(0), device), &self.weights)
-    }
-
     /// The network as a plan, for Basin's own engines.
     pub fn plan(&self) -> Plan {
         let Architecture::WideResnet(config) = &self.card.architecture;
         Plan::wide_resnet(config, &self.weights)
+    }
+
+    /// The parameters by name.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     /// The class Gaussians of the start.
@@ -459,13 +453,4 @@ fn check_finite(name: &str, values: &[f32]) -> Result<(), ModelFileError> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl From<TensorData> for Array {
-    fn from(data: TensorData) -> Self {
-        Self {
-            shape: data.shape().to_vec(),
-            values: data.iter::<f32>().collect(),
-        }
-    }
 }

@@ -2,11 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::{Tensor, TensorData},
-};
-
 /// A tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
@@ -16,81 +11,5 @@ pub struct Array {
     pub values: Vec<f32>,
 }
 
-impl Array {
-    /// The same as a tensor's data.
-    pub fn to_data(&self) -> TensorData {
-        TensorData::new(self.values.clone(), self.shape.clone())
-    }
-}
-
 /// Parameters by name.
 pub type Weights = BTreeMap<String, Array>;
-
-/// Reads every parameter back to the host; native only, as it waits for the device.
-pub fn collect(model: &impl Module) -> Weights {
-    #[derive(Default)]
-    struct Collect {
-        path: Vec<String>,
-        weights: Weights,
-    }
-    impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.into());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let tensor = param.val();
-            let array = Array {
-                shape: tensor.dims().to_vec(),
-                values: tensor.into_data().iter::<f32>().collect(),
-            };
-            self.weights.insert(self.path.join("."), array);
-        }
-    }
-    let mut visitor = Collect::default();
-    model.visit(&mut visitor);
-    visitor.weights
-}
-
-/// Replaces every parameter of `model` by the one of its name.
-///
-/// Parameters are numbered in visiting order on the way, so that an optimiser's state, which
-/// belongs to numbers, fits the model again when a run is resumed.
-///
-/// # Panics
-/// If a name is missing or a shape differs: whoever reads a file checks that before.
-pub fn load<M: Module>(model: M, weights: &Weights) -> M {
-    struct Load<'a> {
-        path: Vec<String>,
-        count: u64,
-        weights: &'a Weights,
-    }
-    impl ModuleMapper for Load<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.into());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let name = self.path.join(".");
-            let array = self
-                .weights
-                .get(&name)
-                .unwrap_or_else(|| panic!("no tensor `{name}`"));
-            let (_, old, mapper) = param.consume();
-            assert_eq!(old.dims().to_vec(), array.shape, "shape of `{name}`");
-            self.count += 1;
-            let tracked = old.is_require_grad();
-            let value = Tensor::from_data(array.to_data(), &old.device()).set_require_grad(tracked);
-            Param::from_mapped_value(ParamId::from(self.count), value, mapper)
-        }
-    }
-    model.map(&mut Load {
-        path: Vec::new(),
-        count: 0,
-        weights,
-    })
-}

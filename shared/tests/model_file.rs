@@ -8,7 +8,8 @@ use basin_shared::{
     model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
     models::{Activation, Initialization, Normalization, WideResNetConfig},
     samplers::{self, ClassGaussian, GradientScaling, Sgld},
-    weights::{self, Array},
+    tensors,
+    weights::{Array, Weights},
 };
 use burn::tensor::{Device, Tensor};
 
@@ -68,7 +69,7 @@ fn array(shape: &[usize], value: f32) -> Array {
     }
 }
 
-fn parts() -> (weights::Weights, Start, Probe) {
+fn parts() -> (Weights, ClassGaussian, Probe) {
     let initialization = Initialization {
         gain: 1.0,
         residual_scale: 1.0,
@@ -83,7 +84,7 @@ fn parts() -> (weights::Weights, Start, Probe) {
         logits: array(&[PROBE_IMAGES, CLASSES], 0.1),
         gradient: array(&[PROBE_IMAGES, 1, 8, 8], 0.1),
     };
-    (weights::collect(&model), start, probe)
+    (tensors::collect(&model), start, probe)
 }
 
 fn file() -> ModelFile {

@@ -6,7 +6,8 @@ use basin_shared::{
     Classifier, Energy, Key,
     gradient::value_and_gradient,
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    weights::{self, Array, Weights},
+    tensors,
+    weights::{Array, Weights},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
@@ -81,7 +82,7 @@ fn logits_energies_and_gradients_are_pytorchs() {
             residual_scale: 0.0,
         };
         let model = config.init(initialization, Key::new(0), &device);
-        let model = weights::load(model, &weights(&config));
+        let model = tensors::load(model, &weights(&config));
         let shape = [2, case.channels, case.size, case.size];
         let pixels = wave(shape.iter().product(), 0.3);
         let pixels: Vec<f32> = pixels

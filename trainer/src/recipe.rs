@@ -111,7 +111,7 @@ pub(crate) enum RecipeError {
     #[error("--set {key}: the recipe has no `{key}`")]
     UnknownKey { key: String },
     #[error("recipe: {0}")]
-    Architecture(#[from] basin_shared::models::wide_resnet::ConfigError),
+    Architecture(#[from] basin_shared::models::ConfigError),
     #[error("recipe: {name} is {found}, expected {expected}")]
     Range {
         name: &'static str,

@@ -10,8 +10,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-use super::scalar::{Activation, LeakyRelu, Silu};
 use crate::convolution::{dense, numbers};
+use crate::cpu::activation::{Activation, LeakyRelu, Silu};
 use crate::simd::{Isa, Kernel, Output, Simd};
 
 /// Numbers of one part of the work: enough to be worth a thread, few enough for its nearest cache.

@@ -6,7 +6,6 @@
 
 #[cfg(feature = "flex")]
 mod flex;
-pub(crate) mod scalar;
 
 use burn::tensor::Tensor;
 

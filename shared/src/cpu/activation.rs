@@ -1,26 +1,103 @@
-//! Values and derivatives of the activation functions, of many numbers at once.
+//! The activation functions of one number, and of many at once.
 
-use crate::{
-    activation::scalar::{self, LeakyRelu, Silu},
-    models::Activation,
-};
+use crate::models;
+
+/// A function of one number and its derivative.
+///
+/// Both are written without branches, so that a loop over them becomes vector instructions.
+pub(crate) trait Activation: Clone + core::fmt::Debug + Send + Sync + 'static {
+    fn value(&self, x: f32) -> f32;
+
+    fn derivative(&self, x: f32) -> f32;
+}
+
+/// x · σ(x)
+#[derive(Clone, Debug)]
+pub(crate) struct Silu;
+
+impl Activation for Silu {
+    #[inline(always)]
+    fn value(&self, x: f32) -> f32 {
+        x * sigmoid(x)
+    }
+
+    /// (x · σ)′ = σ + x · σ · (1 − σ) = σ · (1 + x · (1 − σ))
+    #[inline(always)]
+    fn derivative(&self, x: f32) -> f32 {
+        let sigmoid = sigmoid(x);
+        sigmoid * (1.0 + x * (1.0 - sigmoid))
+    }
+}
+
+/// x where x > 0, else slope · x.
+#[derive(Clone, Debug)]
+pub(crate) struct LeakyRelu {
+    pub(crate) slope: f32,
+}
+
+impl Activation for LeakyRelu {
+    #[inline(always)]
+    fn value(&self, x: f32) -> f32 {
+        x * self.derivative(x)
+    }
+
+    #[inline(always)]
+    fn derivative(&self, x: f32) -> f32 {
+        if x > 0.0 { 1.0 } else { self.slope }
+    }
+}
+
+/// 1 / (1 + exp(−x))
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exponential(-x))
+}
+
+/// exp(x), to about one unit in the last place, for x in [−87, 88]; beyond, exp of the nearer end.
+///
+/// exp(x) = 2ⁿ · exp(r) with n the integer nearest to x / ln 2 and r = x − n · ln 2, so that
+/// |r| ≤ ln 2 / 2, where exp(r) = 1 + r + r² · p(r) with the polynomial p of degree five from the
+/// Cephes library.
+#[inline(always)]
+fn exponential(x: f32) -> f32 {
+    // The largest part of ln 2 whose product with any n is exact, and the rest.
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // Added to a small number, it leaves the nearest integer in the lowest bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5.0e-1;
+    let exp_r = p * (r * r) + r + 1.0;
+    // n in the place of the exponent, whose zero is 127.
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    exp_r * power
+}
 
 /// `value` ← a(y), `derivative` ← a′(y).
 #[inline(always)]
 pub(super) fn activate(
-    activation: Activation,
+    activation: models::Activation,
     y: &[f32],
     value: &mut [f32],
     derivative: &mut [f32],
 ) {
     match activation {
-        Activation::Silu => each(&Silu, y, value, derivative),
-        Activation::LeakyRelu => each(&LeakyRelu { slope: 0.2 }, y, value, derivative),
+        models::Activation::Silu => each(&Silu, y, value, derivative),
+        models::Activation::LeakyRelu => each(&LeakyRelu { slope: 0.2 }, y, value, derivative),
     }
 }
 
 #[inline(always)]
-fn each(a: &impl scalar::Activation, y: &[f32], value: &mut [f32], derivative: &mut [f32]) {
+fn each(a: &impl Activation, y: &[f32], value: &mut [f32], derivative: &mut [f32]) {
     for ((&y, value), derivative) in y.iter().zip(value).zip(derivative) {
         *value = a.value(y);
         *derivative = a.derivative(y);

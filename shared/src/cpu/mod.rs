@@ -8,7 +8,8 @@
 //! case. 3×3 convolutions of stride one, nearly all of the work, are done by Winograd's algorithm
 //! ([`winograd`]), the others directly ([`gather`]).
 
-mod activation;
+pub(crate) mod activation;
+#[cfg(feature = "tensors")]
 mod compiled;
 mod epilogue;
 mod gather;
@@ -25,6 +26,7 @@ use crate::{
     plan::{Buffer, Convolution, Operation, Plan},
     simd::{self, Isa, Kernel, Simd},
 };
+#[cfg(feature = "tensors")]
 pub use compiled::Compiled;
 use epilogue::{Epilogue, Store};
 use gather::{Gather, ToImage};
@@ -432,7 +434,7 @@ mod tests {
         Classifier, Energy, Key,
         gradient::value_and_gradient,
         models::{Activation, Initialization, Normalization, WideResNetConfig},
-        weights,
+        tensors,
     };
     use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -488,7 +490,7 @@ mod tests {
         let gradient: Vec<f32> = gradient.into_data().iter().collect();
         let x: Vec<f32> = x.into_data().iter().collect();
 
-        let plan = Plan::wide_resnet(config, &weights::collect(&model));
+        let plan = Plan::wide_resnet(config, &tensors::collect(&model));
         for isa in Isa::available() {
             let engine = Engine::with_isa(plan.clone(), isa);
             let what = format!("{isa:?} {config:?} batch {batch} {kind:?}");
@@ -545,7 +547,7 @@ mod tests {
             residual_scale: 0.7,
         };
         let model = config.init(initialization, Key::new(3), &Device::flex());
-        let engine = Engine::new(Plan::wide_resnet(&config, &weights::collect(&model)));
+        let engine = Engine::new(Plan::wide_resnet(&config, &tensors::collect(&model)));
         let x = Key::new(1).uniforms(20 * 100);
         let classes = Key::new(2).integers(20, 5);
         let all = engine.evaluate(&x, &classes, EnergyKind::Joint);

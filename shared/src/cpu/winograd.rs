@@ -9,6 +9,11 @@
 //! The transforms multiply by up to 8 and subtract, which costs about one decimal digit: the tests
 //! allow 2e-5 of the largest output where the direct form differs by some 1e-6.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "the indices are those of the formulas"
+)]
+
 use super::{
     epilogue::Epilogue,
     image::{Layout, TILE},

@@ -5,19 +5,9 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
-use serde::{Deserialize, Serialize};
 
+use super::{Activation, Normalization};
 use crate::{activation, convolution::conv2d, key::Key};
-
-/// Activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// LeakyReLU with slope 0.2 (JEM).
-    LeakyRelu,
-    /// SiLU, also called Swish.
-    Silu,
-}
 
 impl Activation {
     /// Element-wise, any shape.
@@ -27,16 +17,6 @@ impl Activation {
             Self::Silu => activation::silu(x),
         }
     }
-}
-
-/// The affine map that a model applies to its input: (x − mean) / std, a channel each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Normalization {
-    /// Subtracted, one number a channel.
-    pub mean: Vec<f32>,
-    /// Divided by, one number a channel.
-    pub std: Vec<f32>,
 }
 
 impl Normalization {

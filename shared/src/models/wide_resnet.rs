@@ -6,147 +6,14 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Deserialize, Serialize};
 
-use super::{Activation, Convolution, Frozen, Linear, Normalization};
+use super::Activation;
+use super::{Convolution, Frozen, Initialization, Linear, WideResNetConfig};
 use crate::{classifier::Classifier, key::Key};
 #[cfg(feature = "flex")]
-use crate::{cpu::Compiled, plan::Plan, weights};
-
-/// Plain numbers of a [`WideResNet`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WideResNetConfig {
-    /// 6n + 4: three groups of n blocks of two convolutions, the stem, and three shortcuts.
-    pub depth: usize,
-    /// The groups have 16, 32 and 64 times this many channels.
-    pub width: usize,
-    /// Channels of the input.
-    pub channels: usize,
-    /// Height and width of the input.
-    pub size: usize,
-    /// Number of logits.
-    pub classes: usize,
-    /// Between convolutions.
-    pub activation: Activation,
-    /// Of the input, part of the model.
-    pub normalization: Normalization,
-}
-
-/// Scale of the initial weights.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Initialization {
-    /// Standard deviation of a convolution's weights, times √fan_in; √2 is He et al.'s.
-    pub gain: f32,
-    /// Further factor of the second convolution of each block: below 1, blocks start near the
-    /// identity, which keeps deep networks without normalisation trainable.
-    pub residual_scale: f32,
-}
-
-/// What is wrong with a [`WideResNetConfig`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Depth is not 6n + 4.
-    #[error("depth {0} is not 6n + 4; take 10, 16, 22 or 28")]
-    Depth(usize),
-    /// A number is outside what the models accept.
-    #[error("{name} is {found}, expected {least} to {most}")]
-    Range {
-        /// Which.
-        name: &'static str,
-        /// What it is.
-        found: usize,
-        /// The least it may be.
-        least: usize,
-        /// The most it may be.
-        most: usize,
-    },
-    /// The normalisation does not fit the channels.
-    #[error("normalization has {mean} means and {std} deviations for {channels} channels")]
-    Normalization {
-        /// Means given.
-        mean: usize,
-        /// Deviations given.
-        std: usize,
-        /// Channels of the input.
-        channels: usize,
-    },
-    /// A normalisation constant that would make every logit useless.
-    #[error("normalization: {0} is not usable; means must be finite, deviations finite and > 0")]
-    NormalizationValue(String),
-}
+use crate::{cpu::Compiled, plan::Plan, tensors};
 
 impl WideResNetConfig {
-    /// Checks all numbers, so that nothing after it meets an absurd one.
-    ///
-    /// # Errors
-    /// The first number that is out of range.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if self.depth < 10 || self.depth > 100 || !(self.depth - 4).is_multiple_of(6) {
-            return Err(ConfigError::Depth(self.depth));
-        }
-        for (name, found, least, most) in [
-            ("width", self.width, 1, 20),
-            ("channels", self.channels, 1, 4),
-            ("size", self.size, 8, 256),
-            ("classes", self.classes, 2, 1000),
-        ] {
-            if found < least || found > most {
-                return Err(ConfigError::Range {
-                    name,
-                    found,
-                    least,
-                    most,
-                });
-            }
-        }
-        let Normalization { mean, std } = &self.normalization;
-        if mean.len() != self.channels || std.len() != self.channels {
-            return Err(ConfigError::Normalization {
-                mean: mean.len(),
-                std: std.len(),
-                channels: self.channels,
-            });
-        }
-        let bad_mean = mean.iter().find(|m| !m.is_finite());
-        let bad_std = std.iter().find(|s| !(s.is_finite() && **s > 0.0));
-        match bad_mean.or(bad_std) {
-            Some(value) => Err(ConfigError::NormalizationValue(value.to_string())),
-            None => Ok(()),
-        }
-    }
-
-    /// Name and shape of every parameter, without building the network.
-    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = Vec::new();
-        let mut convolution = |name: String, input: usize, output: usize, size: usize| {
-            shapes.push((format!("{name}.weight"), vec![output, input, size, size]));
-            shapes.push((format!("{name}.bias"), vec![output]));
-        };
-        convolution("conv1".into(), self.channels, 16, 3);
-        let mut input = 16;
-        for (group, output) in [16, 32, 64]
-            .map(|channels| channels * self.width)
-            .iter()
-            .enumerate()
-        {
-            for block in 0..(self.depth - 4) / 6 {
-                let name = format!("layer{}.{block}", group + 1);
-                convolution(format!("{name}.conv1"), input, *output, 3);
-                convolution(format!("{name}.conv2"), *output, *output, 3);
-                // Only the first block changes width or size.
-                if block == 0 && (group > 0 || input != *output) {
-                    convolution(format!("{name}.shortcut"), input, *output, 1);
-                }
-                input = *output;
-            }
-        }
-        shapes.push(("class_output.weight".into(), vec![self.classes, input]));
-        shapes.push(("class_output.bias".into(), vec![self.classes]));
-        shapes
-    }
-
     /// Builds the network with random weights.
     pub fn init(&self, initialization: Initialization, key: Key, device: &Device) -> WideResNet {
         debug_assert_eq!(self.check(), Ok(()));
@@ -246,7 +113,7 @@ impl WideResNet {
     pub fn frozen(&self) -> Frozen {
         #[cfg(feature = "flex")]
         if crate::convolution::runs_on_flex(&self.class_output.weight.val().inner()) {
-            let plan = Plan::wide_resnet(&self.config, &weights::collect(&self.valid()));
+            let plan = Plan::wide_resnet(&self.config, &tensors::collect(&self.valid()));
             return Frozen::Compiled(Compiled::new(plan));
         }
         Frozen::Tensors(self.valid())
@@ -267,7 +134,10 @@ impl Classifier for WideResNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights;
+    use crate::{
+        models::{ConfigError, Normalization},
+        tensors,
+    };
 
     fn config(depth: usize, width: usize) -> WideResNetConfig {
         WideResNetConfig {
@@ -304,7 +174,7 @@ mod tests {
         for (depth, width) in [(10, 1), (16, 1), (10, 2), (22, 3)] {
             let config = config(depth, width);
             let model = config.init(INITIALIZATION, Key::new(0), &Device::flex());
-            let built: Vec<_> = weights::collect(&model)
+            let built: Vec<_> = tensors::collect(&model)
                 .into_iter()
                 .map(|(name, w)| (name, w.shape))
                 .collect();

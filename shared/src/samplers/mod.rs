@@ -1,7 +1,11 @@
 //! Samplers: `init` and `step` over an explicit state and an explicit key; one sampler, one file.
 
+#[cfg(feature = "tensors")]
+mod chain;
 pub mod sgld;
 pub mod start;
 
-pub use sgld::{Chain, GradientScaling, Sgld, StepInfo};
+#[cfg(feature = "tensors")]
+pub use chain::{Chain, StepInfo};
+pub use sgld::{GradientScaling, Sgld};
 pub use start::{ClassGaussian, Start};

@@ -8,7 +8,8 @@ use basin_shared::{
     gradient::value_and_gradient,
     model_card::{Architecture, SCHEMA},
     model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
-    weights::{self, Array, Weights},
+    tensors,
+    weights::{Array, Weights},
 };
 use burn::tensor::{Device, Tensor};
 use indicatif::MultiProgress;
@@ -100,7 +101,7 @@ fn probe(recipe: &Recipe, card: &ModelCard, weights: &Weights, device: &Device) 
     let model = recipe
         .model_config()
         .init(recipe.initialization, Key::new(0), device);
-    let model = weights::load(model, weights);
+    let model = tensors::load(model, weights);
     let x = Tensor::<4>::from_data(probe_images(&card.architecture).to_data(), device);
     let y: Vec<u8> = (0..PROBE_IMAGES as u8).collect();
     let energy = Energy::Joint(crate::model::labels(&y, device));

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{Key, attacks::Pgd, models::WideResNet, weights};
+use basin_shared::{Key, attacks::Pgd, models::WideResNet, tensors, weights};
 use burn::{
     module::Module,
     optim::{
@@ -186,7 +186,7 @@ impl Run {
         let untracked = recipe
             .model_config()
             .init(recipe.initialization, weight_key, device);
-        let numbered = weights::collect(&untracked);
+        let numbered = tensors::collect(&untracked);
         Self {
             model: on_autodiff(recipe, &numbered, device),
             ema: untracked,
@@ -212,7 +212,7 @@ impl Run {
             .context("the checkpoint's optimiser")?;
         Ok(Self {
             model: on_autodiff(recipe, &checkpoint.model, device),
-            ema: weights::load(empty, &checkpoint.ema),
+            ema: tensors::load(empty, &checkpoint.ema),
             optimizer,
             state: checkpoint.state,
             progress: checkpoint.progress,
@@ -227,8 +227,8 @@ impl Run {
         let checkpoint = Checkpoint {
             progress: self.progress.clone(),
             recipe: recipe.to_toml(),
-            model: weights::collect(&self.model.valid()),
-            ema: weights::collect(&self.ema),
+            model: tensors::collect(&self.model.valid()),
+            ema: tensors::collect(&self.ema),
             optimizer: optimizer.to_vec(),
             state: self.state.clone(),
         };
@@ -289,7 +289,7 @@ fn on_autodiff(recipe: &Recipe, weights: &weights::Weights, device: &Device) -> 
     let model = recipe
         .model_config()
         .init(recipe.initialization, Key::new(0), &device);
-    weights::load(model, weights)
+    tensors::load(model, weights)
 }
 
 fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {

@@ -5,15 +5,14 @@
 use std::collections::BTreeMap;
 
 use basin_shared::{
-    Classifier, Key, ModelCard, ModelFile, energy,
-    gradient::value_and_gradient,
+    Key, ModelCard, ModelFile,
+    cpu::Engine,
     model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
     model_file::{Precision, Probe, probe_images},
-    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    models::{Activation, Normalization, WideResNetConfig},
     samplers::{ClassGaussian, GradientScaling, Sgld, Start},
-    weights::{self, Array},
+    weights::{Array, Weights},
 };
-use burn::tensor::{Device, Int, Tensor};
 
 const CLASSES: usize = 3;
 const SIZE: usize = 8;
@@ -21,7 +20,6 @@ const RANK: usize = 2;
 
 fn main() {
     let path = std::env::args().nth(1).expect("the path to write to");
-    let device = Device::flex();
     let config = WideResNetConfig {
         depth: 10,
         width: 1,
@@ -34,12 +32,22 @@ fn main() {
             std: vec![0.5],
         },
     };
-    let initialization = Initialization {
-        gain: 1.4,
-        residual_scale: 0.5,
-    };
-    let network = config.init(initialization, Key::new(1), &device);
-    let weights = weights::collect(&network);
+    // Every layer keeps the scale of its input, so that logits are of the order of one.
+    let shapes = config.parameter_shapes().into_iter().enumerate();
+    let weights = shapes.map(|(i, (name, shape))| {
+        let inputs: usize = shape[1..].iter().product();
+        let scale = if shape.len() == 1 {
+            0.0
+        } else {
+            1.2 / (inputs as f32).sqrt()
+        };
+        let values = Key::new(1)
+            .fold_in(i as u64)
+            .normals(shape.iter().product());
+        let values = values.into_iter().map(|value| value * scale).collect();
+        (name, Array { shape, values })
+    });
+    let weights: Weights = weights.collect();
     let architecture = Architecture::WideResnet(config);
     let settings = SamplerSettings {
         energy: EnergyKind::Joint,
@@ -101,19 +109,15 @@ fn main() {
         .write(Precision::F16)
         .expect("half precision holds the weights");
     let rounded = ModelFile::read(&bytes).expect("the file is sound");
-    let network = rounded.model(&device);
-    let y = Tensor::<1, Int>::arange(0..2, &device);
-    let x = Tensor::<4>::from_data(probe_images(&architecture).to_data(), &device);
-    let logits = network.logits(x.clone());
-    let (_, gradient) = value_and_gradient(|x| energy::joint(network.logits(x), y), x);
-    let values = |data: burn::tensor::TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+    let x = probe_images(&architecture);
+    let found = Engine::new(rounded.plan()).evaluate(&x.values, &[0, 1], EnergyKind::Joint);
     let probe = Probe {
-        logits: array([2, CLASSES], values(logits.into_data())),
-        gradient: array([2, 1, SIZE, SIZE], values(gradient.into_data())),
+        logits: array([2, CLASSES], found.logits),
+        gradient: array([2, 1, SIZE, SIZE], found.gradient),
     };
-    let weights = weights::collect(&network);
     let start = rounded.class_gaussian().clone();
-    let file = ModelFile::new(card, weights, start, probe).expect("the parts fit");
+    let file =
+        ModelFile::new(card, rounded.weights().clone(), start, probe).expect("the parts fit");
     std::fs::write(
         &path,
         file.write(Precision::F16)

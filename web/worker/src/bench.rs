@@ -92,7 +92,7 @@ impl Bench {
                 );
             }
         };
-        let network = self.engine.network(&file);
+        let network = self.engine.network(&file).await;
         let self_test = self_test(&file, &network).await;
         let means = file.class_gaussian().mean.values.clone();
         let Architecture::WideResnet(config) = &file.card.architecture;

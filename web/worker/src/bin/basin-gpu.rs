@@ -2,12 +2,16 @@
 
 #[cfg(target_arch = "wasm32")]
 fn main() {
+    use basin_shared::gpu::Gpu;
     use basin_worker::{edge, engine::Engine};
     edge::report_panics();
     wasm_bindgen_futures::spawn_local(async {
-        match burn::tensor::Device::wgpu_options().init_async().await {
-            Ok(device) => edge::serve(Engine::Burn(device)),
-            Err(error) => edge::crashed(&format!("WebGPU gave no device: {error}")),
+        match Gpu::new().await {
+            Ok(gpu) => {
+                gpu.on_lost(|reason| edge::crashed(&reason));
+                edge::serve(Engine::Gpu(gpu));
+            }
+            Err(error) => edge::crashed(&error.to_string()),
         }
     });
 }

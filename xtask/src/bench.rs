@@ -17,19 +17,9 @@ pub(crate) fn bench(with_gpu: bool) -> Result<()> {
     system::ensure(system::NODE)?;
     page::build()?;
     let native = step("one SGLD step, native", || {
-        let bench = [
-            "bench",
-            "--locked",
-            "-p",
-            "basin-shared",
-            "--features",
-            "flex,rayon",
-        ];
-        let mut bench = cargo(&bench);
-        bench
-            .args(["--bench", "sgld_step", "--"])
-            .arg(root().join(MODEL));
-        parse(&output(&mut bench)?)
+        // The whole workspace, so that Burn is compiled as for the tests.
+        let bench = ["bench", "--locked", "--workspace", "--bench", "sgld_step"];
+        parse(&output(&mut cargo(&bench))?)
     })?;
     let browser = step("the page in Chromium", || {
         output(&mut page::end_to_end(
@@ -48,7 +38,7 @@ pub(crate) fn bench(with_gpu: bool) -> Result<()> {
 
 fn report(native: Value, browser: Value, model_bytes: u64) -> Value {
     let in_browser = browser["step_of_16"]["cpu"]["milliseconds"].as_f64();
-    let one_thread = native["one_thread"]["milliseconds"].as_f64();
+    let one_thread = native["one_thread"]["bundled"]["milliseconds"].as_f64();
     let ratio = in_browser
         .zip(one_thread)
         .map(|(browser, native)| browser / native);
@@ -78,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_ratio_is_that_of_the_two_times() {
-        let native = json!({ "one_thread": { "milliseconds": 20.0 } });
+        let native = json!({ "one_thread": { "bundled": { "milliseconds": 20.0 } } });
         let browser = json!({ "step_of_16": { "cpu": { "milliseconds": 50.0 } } });
         let report = report(native.clone(), browser, 7);
         assert_eq!(report["cpu_browser_to_native_one_thread"], 2.5);

@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Deny,
     /// Unit and integration tests, native.
     Unit,
+    /// The engine on a GPU, native.
+    Gpu,
     /// Unit tests in a real browser.
     Wasm,
     /// The built page in a real browser, end to end.
@@ -63,6 +65,7 @@ fn name(part: Part) -> &'static str {
         Part::Lint => "lint",
         Part::Deny => "deny",
         Part::Unit => "unit",
+        Part::Gpu => "gpu",
         Part::Wasm => "wasm",
         Part::E2e => "e2e",
     }
@@ -80,6 +83,7 @@ fn check(part: Part) -> Result<()> {
             "--locked",
             "--workspace",
         ])),
+        Part::Gpu => gpu(),
         Part::Wasm => wasm(),
         Part::E2e => end_to_end(),
     }
@@ -131,6 +135,12 @@ fn deny() -> Result<()> {
             deny(&["--locked", "check", "bans", "licenses", "sources"])
         }
     }
+}
+
+fn gpu() -> Result<()> {
+    system::ensure(system::VULKAN)?;
+    let test = ["test", "--release", "--locked", "-p", "basin-worker"];
+    run(cargo(&test).args(["--features", "gpu", "--test", "gpu"]))
 }
 
 fn wasm() -> Result<()> {

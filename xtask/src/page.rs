@@ -21,7 +21,7 @@ pub(crate) fn build() -> Result<()> {
     tools::wasm_target()?;
     let wasm_bindgen = tools::wasm_bindgen()?;
     let trunk = tools::trunk()?;
-    let what = "page and engines, release build (some ten minutes on two cores the first time)";
+    let what = "page and engines, release build (some minutes on two cores the first time)";
     step(what, || {
         let mut build = program(
             "trunk",

@@ -2,13 +2,13 @@
 //! anyone else is told what to install.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::command::{output, program, run, step};
 
-/// A program, and the Debian package that brings it.
+/// A program or a path, and the Debian package that brings it.
 type Packaged = (&'static str, &'static str);
 
 /// What drives tests in a browser.
@@ -19,6 +19,9 @@ pub(crate) const BROWSER: &[Packaged] = &[
 
 /// What runs the end-to-end tests.
 pub(crate) const NODE: &[Packaged] = &[("node", "nodejs"), ("npm", "npm")];
+
+/// A driver for the tests on a GPU; this one computes on the processor.
+pub(crate) const VULKAN: &[Packaged] = &[("/usr/share/vulkan/icd.d", "mesa-vulkan-drivers")];
 
 /// Makes sure that all of these programs are there.
 pub(crate) fn ensure(programs: &[Packaged]) -> Result<()> {
@@ -60,8 +63,8 @@ pub(crate) fn locate(program: &str) -> Result<PathBuf> {
     find(program).with_context(|| format!("found no {program} on the PATH"))
 }
 
-fn is_installed(program: &str) -> bool {
-    find(program).is_some()
+fn is_installed(name: &str) -> bool {
+    find(name).is_some() || name.starts_with('/') && Path::new(name).exists()
 }
 
 fn find(program: &str) -> Option<PathBuf> {

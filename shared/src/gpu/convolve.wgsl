@@ -20,11 +20,11 @@ struct Convolution {
     transposed: u32,
     // Backward: 1. Forward: 0.
     backward: u32,
-    // Forward: whether y is stored, what is there is added, and it is activated.
-    // Backward: 1 whether the sums are multiplied by a′, 2 whether what is there is added.
+    // Forward: whether y is stored, what is there is added first, and y is activated.
+    // Backward: whether what is there is added, and the sums are multiplied by a′ before.
     store_raw: u32,
     add: u32,
-    active: u32,
+    multiply_or_activate: u32,
     // 0 is SiLU, 1 LeakyReLU(0.2).
     activation: u32,
 }
@@ -42,7 +42,7 @@ struct Convolution {
 fn store(place: u32, sums: vec4f) {
     var y = sums;
     if (op.backward == 1u) {
-        if (op.active == 1u) {
+        if (op.multiply_or_activate == 1u) {
             y *= derivative[place];
         }
         if (op.add == 1u) {
@@ -57,7 +57,7 @@ fn store(place: u32, sums: vec4f) {
     if (op.store_raw == 1u) {
         raw[place] = y;
     }
-    if (op.active == 1u) {
+    if (op.multiply_or_activate == 1u) {
         if (op.activation == 0u) {
             let sigmoid = 1.0 / (1.0 + exp(-y));
             value[place] = y * sigmoid;
@@ -99,17 +99,17 @@ fn convolve(@builtin(global_invocation_id) id: vec3u) {
     var weight = quad * quads * 36u;
     for (var c = 0u; c < quads; c++) {
         for (var a = 0u; a < 3u; a++) {
-            let from = corner + a * op.source_row + c;
-            let x0 = source[from];
-            let x1 = source[from + quads];
-            let x2 = source[from + 2u * quads];
-            let x3 = source[from + 3u * quads];
-            let x4 = source[from + 4u * quads];
-            let x5 = source[from + 5u * quads];
-            let x6 = source[from + 6u * quads];
-            let x7 = source[from + 7u * quads];
-            let x8 = source[from + 8u * quads];
-            let x9 = source[from + 9u * quads];
+            let first = corner + a * op.source_row + c;
+            let x0 = source[first];
+            let x1 = source[first + quads];
+            let x2 = source[first + 2u * quads];
+            let x3 = source[first + 3u * quads];
+            let x4 = source[first + 4u * quads];
+            let x5 = source[first + 5u * quads];
+            let x6 = source[first + 6u * quads];
+            let x7 = source[first + 7u * quads];
+            let x8 = source[first + 8u * quads];
+            let x9 = source[first + 9u * quads];
             var w = mat4x4f(weights[weight], weights[weight + 1u], weights[weight + 2u], weights[weight + 3u]);
             sums[0] += w * x0;
             sums[1] += w * x1;
@@ -179,12 +179,12 @@ fn gather(@builtin(global_invocation_id) id: vec3u) {
                 }
                 x /= op.stride;
             }
-            let from = image * op.source_image + y * op.source_row + x * op.source_quads;
+            let first = image * op.source_image + y * op.source_row + x * op.source_quads;
             let tap = a * op.kernel + b;
             for (var c = 0u; c < op.source_quads; c++) {
                 let weight = ((quad * op.source_quads + c) * op.kernel * op.kernel + tap) * 4u;
                 let w = mat4x4f(weights[weight], weights[weight + 1u], weights[weight + 2u], weights[weight + 3u]);
-                sums += w * source[from + c];
+                sums += w * source[first + c];
             }
         }
     }

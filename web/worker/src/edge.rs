@@ -44,7 +44,11 @@ pub fn serve(engine: Engine) {
 
 /// Has panics told to the page.
 pub fn report_panics() {
-    std::panic::set_hook(Box::new(|info| crashed(&info.to_string())));
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" ({place})"));
+        let message = info.payload_as_str().unwrap_or("it panicked");
+        crashed(&format!("{message}{}", place.unwrap_or_default()));
+    }));
 }
 
 /// Tells the page that this worker is of no more use.

@@ -273,6 +273,45 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
 }
 
 #[test]
+fn a_run_goes_on_under_another_recipe_only_where_asked() {
+    let data = data();
+    let directory = tempfile::tempdir().unwrap();
+    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
+    let arguments = |more: &[&'static str]| -> Vec<String> {
+        let all = train(&recipe, &data, &["--run", "run"]).into_iter();
+        all.chain(more.iter().copied()).map(String::from).collect()
+    };
+    let run = |more: &[&'static str]| {
+        let arguments = arguments(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        basin(directory.path(), &arguments)
+    };
+    assert!(run(&["--set", "iterations=2"]).status.success());
+    let longer = ["--resume", "--set", "iterations=4"];
+    let refused = run(&longer);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && text.contains("--change-recipe"),
+        "{text}"
+    );
+    let changed = [&longer[..], &["--change-recipe"]].concat();
+    assert!(run(&changed).status.success());
+    let kept = directory.path().join("run/recipe-00000002.toml");
+    assert!(
+        std::fs::read_to_string(kept)
+            .unwrap()
+            .contains("iterations = 4")
+    );
+    let other = [&changed[..], &["--set", "architecture.width=2"]].concat();
+    let refused = run(&other);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && text.contains("the network"),
+        "{text}"
+    );
+}
+
+#[test]
 fn divergence_rolls_back_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let data = data();

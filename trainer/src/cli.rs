@@ -44,6 +44,10 @@ pub(crate) struct Train {
     /// Go on from the run's newest checkpoint.
     #[arg(long)]
     pub resume: bool,
+    /// Go on under the recipe given though the run was begun under another; needs the same network,
+    /// method and data. Both recipes are kept.
+    #[arg(long, requires = "resume")]
+    pub change_recipe: bool,
     #[command(flatten)]
     pub data: DataArgs,
 }

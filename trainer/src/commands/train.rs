@@ -60,14 +60,32 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
 
     let mut run = if arguments.resume {
         let newest = Checkpoint::newest(&directory, |text| eprintln!("{text}"))?;
+        let iteration = newest.progress.iteration;
         if newest.recipe != recipe.to_toml() {
-            bail!(
-                "{}: the run was started with another recipe, kept in its recipe.toml; \
-                 resume with the same recipe and --set, or start another run with --run",
-                directory.display()
-            );
+            if !arguments.change_recipe {
+                bail!(
+                    "{}: the run was started with another recipe, kept in its recipe.toml; resume \
+                     with the same recipe and --set, go on under this one with --change-recipe, \
+                     or start another run with --run",
+                    directory.display()
+                );
+            }
+            let begun = Recipe::parse(&newest.recipe, "the run's recipe", &[])?;
+            if begun.model_config() != recipe.model_config()
+                || begun.data_set != recipe.data_set
+                || begun.validation != recipe.validation
+                || begun.method.name() != recipe.method.name()
+            {
+                bail!(
+                    "{}: --change-recipe cannot change the network, the data set, the validation \
+                     images or the method; they are kept in its recipe.toml",
+                    directory.display()
+                );
+            }
+            let kept = directory.join(format!("recipe-{iteration:08}.toml"));
+            write_atomically(&kept, recipe.to_toml().as_bytes())?;
         }
-        eprintln!("resuming after iteration {}", newest.progress.iteration);
+        eprintln!("resuming after iteration {iteration}");
         Run::restore(newest, &recipe, device)?
     } else {
         if directory.join("recipe.toml").exists() {

@@ -447,6 +447,92 @@ mod tests {
         );
     }
 
+    /// The penalty by its formula, from the same chains.
+    #[test]
+    fn with_a_slope_energies_are_held_to_a_line_over_the_distance() {
+        let device = Device::flex();
+        let model = model(&device.clone().autodiff());
+        let slope = Slope {
+            per_distance: 1.5,
+            references: 2,
+            real_distance: 0.5,
+        };
+        let jeat = Jeat {
+            weight_conditional: 0.0,
+            weight_marginal: 0.2,
+            energy_penalty: 0.1,
+            slope: Some(slope),
+            data: DataTerm::Clean,
+            ..literal()
+        };
+        let buffer = jeat.init(&images(), 3, Key::new(2));
+        let images = images();
+        // A key under which some chains restart and some do not.
+        let loss = jeat.loss(
+            &model,
+            &images,
+            batch(&device),
+            &mut buffer.clone(),
+            Key::new(3),
+        );
+
+        let frozen = model.frozen();
+        let [_, sample_key, _] = Key::new(3).split();
+        let clean = batch(&device);
+        let chains = jeat.sample(&frozen, &images, &clean, &mut buffer.clone(), 3, sample_key);
+        let energies = |x| -> Vec<f32> {
+            let energies = energy::marginal(frozen.logits(x));
+            energies.into_data().iter().collect()
+        };
+        let mean = |values: Vec<f32>| values.iter().sum::<f32>() / values.len() as f32;
+        let data = energies(clean.x);
+        let (starts, ends) = (energies(chains.start.unwrap()), energies(chains.end));
+        assert!(!starts.is_empty() && starts.len() < 4);
+        assert!(chains.end_distances.iter().any(|&d| d > 0.0));
+        let off = |energies: &[f32], distances: &[f32], level: f32| -> Vec<f32> {
+            let pairs = energies.iter().zip(distances);
+            pairs.map(|(e, d)| (e - level - 1.5 * d).powi(2)).collect()
+        };
+        let penalty = mean(data.iter().map(|e| e * e).collect())
+            + mean(off(&ends, &chains.end_distances, 0.0))
+            + off(&starts, &chains.start_distances, -1.0)
+                .iter()
+                .sum::<f32>()
+                / 4.0;
+        let expected = 0.2 * (mean(data) - mean(ends)) + 0.1 * penalty;
+        let found: f32 = loss.value.into_scalar();
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "{found}, expected {expected}"
+        );
+    }
+
+    /// An image that is one of the references, and one at a hand-computed distance of it.
+    #[test]
+    fn distances_are_from_the_nearest_reference_of_the_class() {
+        let images = images();
+        let jeat = Jeat {
+            slope: Some(Slope {
+                per_distance: 1.0,
+                references: 1,
+                real_distance: 0.3,
+            }),
+            ..literal()
+        };
+        let reference = |i: usize| -> Vec<f32> {
+            let pixels = images.pixels(i).iter();
+            pixels.map(|&byte| f32::from(byte) / 255.0).collect()
+        };
+        assert_eq!(jeat.distance(&images, &reference(1), 1), 0.0);
+        let mut moved = reference(1);
+        for pixel in &mut moved {
+            *pixel += 0.0625; // 0.5 in all
+        }
+        let found = jeat.distance(&images, &moved, 1);
+        assert!((found - 0.4).abs() < 1e-4, "{found}"); // √(0.5² − 0.3²)
+        assert!(jeat.distance(&images, &reference(1), 0) > 0.4);
+    }
+
     #[test]
     fn the_ends_of_chains_go_back_to_their_places() {
         let device = Device::flex();

@@ -1,4 +1,5 @@
-//! Writes the model file that tests use: the smallest Wide-ResNet there is, with random weights.
+//! Writes a model file with random weights: the smallest Wide-ResNet there is, which tests use, or one
+//! of the depth, width, channels and size given, which benchmarks use.
 //!
 //! `cargo run -p basin-worker --example untrained_model -- tests/e2e/fixtures/untrained.safetensors`
 
@@ -15,21 +16,25 @@ use basin_shared::{
 };
 
 const CLASSES: usize = 3;
-const SIZE: usize = 8;
 const RANK: usize = 2;
 
 fn main() {
     let path = std::env::args().nth(1).expect("the path to write to");
+    let numbers: Vec<usize> = std::env::args()
+        .skip(2)
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    let [depth, width, channels, size] = numbers.try_into().unwrap_or([10, 1, 1, 8]);
     let config = WideResNetConfig {
-        depth: 10,
-        width: 1,
-        channels: 1,
-        size: SIZE,
+        depth,
+        width,
+        channels,
+        size,
         classes: CLASSES,
         activation: Activation::LeakyRelu,
         normalization: Normalization {
-            mean: vec![0.5],
-            std: vec![0.5],
+            mean: vec![0.5; channels],
+            std: vec![0.5; channels],
         },
     };
     // Every layer keeps the scale of its input, so that logits are of the order of one.
@@ -81,7 +86,7 @@ fn main() {
         basin_version: env!("CARGO_PKG_VERSION").into(),
         weights_sha256: "0".repeat(64),
     };
-    let pixels = SIZE * SIZE;
+    let pixels = channels * size * size;
     let mut factor = vec![0.0; CLASSES * RANK * RANK];
     factor
         .iter_mut()
@@ -89,12 +94,12 @@ fn main() {
         .for_each(|diagonal| *diagonal = 0.2);
     let start = ClassGaussian {
         mean: array(
-            [CLASSES, 1, SIZE, SIZE],
+            [CLASSES, channels, size, size],
             Key::new(2).uniforms(CLASSES * pixels),
         ),
         basis: array(
-            [RANK, 1, SIZE, SIZE],
-            vec![1.0 / SIZE as f32; RANK * pixels],
+            [RANK, channels, size, size],
+            vec![1.0 / size as f32; RANK * pixels],
         ),
         factor: array([CLASSES, RANK, RANK], factor),
     };
@@ -102,7 +107,7 @@ fn main() {
     // Half precision rounds the weights: the probe is of those that a reader will find.
     let empty = Probe {
         logits: array([2, CLASSES], vec![0.0; 2 * CLASSES]),
-        gradient: array([2, 1, SIZE, SIZE], vec![0.0; 2 * pixels]),
+        gradient: array([2, channels, size, size], vec![0.0; 2 * pixels]),
     };
     let file = ModelFile::new(card.clone(), weights, start, empty).expect("the parts fit");
     let bytes = file
@@ -113,7 +118,7 @@ fn main() {
     let found = Engine::new(rounded.plan()).evaluate(&x.values, &[0, 1], EnergyKind::Joint);
     let probe = Probe {
         logits: array([2, CLASSES], found.logits),
-        gradient: array([2, 1, SIZE, SIZE], found.gradient),
+        gradient: array([2, channels, size, size], found.gradient),
     };
     let start = rounded.class_gaussian().clone();
     let file =

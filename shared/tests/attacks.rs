@@ -1,7 +1,7 @@
 //! What every attack must do, in one table.
 
 use basin_shared::{
-    Classifier, Key,
+    Classifier, Energy, Key,
     attacks::{Budget, GradientAt, Pgd, energy_attack, fgsm, pgd},
 };
 use burn::tensor::{Device, Int, Tensor};
@@ -26,7 +26,16 @@ type Attack = Box<dyn Fn(Tensor<4>, Tensor<1, Int>, Budget) -> Tensor<4>>;
 
 fn attacks() -> Vec<(&'static str, Attack)> {
     let energy = |gradient_at| -> Attack {
-        Box::new(move |x, y, budget| energy_attack(&Halves, x, y, budget, gradient_at, Key::new(3)))
+        Box::new(move |x, y, budget| {
+            energy_attack(
+                &Halves,
+                x,
+                &Energy::Joint(y),
+                budget,
+                gradient_at,
+                Key::new(3),
+            )
+        })
     };
     let settings = Pgd {
         steps: 10,
@@ -119,7 +128,14 @@ fn the_energy_attack_ends_half_on_the_balls_surface() {
     let x = Tensor::<4>::full([64, 1, 6, 6], 0.5, &device);
     let y = Tensor::<1, Int>::zeros([64], &device);
     let budget = Budget { epsilon: 0.1 };
-    let x_adv = energy_attack(&Halves, x, y, budget, GradientAt::Clean, Key::new(5));
+    let x_adv = energy_attack(
+        &Halves,
+        x,
+        &Energy::Joint(y),
+        budget,
+        GradientAt::Clean,
+        Key::new(5),
+    );
     // The gradient of E(x, 0) is zero on the right half, where the start stays as it is.
     let left = (x_adv.narrow(3, 0, 3) - 0.5).abs();
     let on_surface: f32 = left

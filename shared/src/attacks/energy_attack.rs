@@ -1,6 +1,6 @@
 //! The single-step energy attack (JEAT eq. 18 and Algorithm 1; eq. 7 and 31 of its supplement).
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::Budget;
@@ -16,17 +16,18 @@ pub enum GradientAt {
     Start,
 }
 
-/// δ ~ U(−ε, ε);  δ ← clamp(δ + ε · sign ∇_x E(x, y), −ε, ε);  x_adv = x + δ, in [0, 1].
+/// δ ~ U(−ε, ε);  δ ← clamp(δ + ε · sign ∇_x E, −ε, ε);  x_adv = x + δ, in [0, 1].
 ///
-/// Ascends the joint energy rather than the cross-entropy; the paper does not say that x_adv is
-/// clipped to the pixel range, we do.
+/// The paper ascends `energy` = E(x, y); with E(x, y) − E(x), the cross-entropy, it is the attack of
+/// fast adversarial training with a step of ε. The paper does not say that x_adv is clipped to the
+/// pixel range, we do.
 ///
 /// # Shapes
-/// - `x`: `[batch, channels, height, width]`, `y`: `[batch]`; returns the shape of `x`
+/// - `x`: `[batch, channels, height, width]`; returns the same
 pub fn energy_attack(
     model: &impl Classifier,
     x: Tensor<4>,
-    y: Tensor<1, Int>,
+    energy: &Energy,
     budget: Budget,
     gradient_at: GradientAt,
     key: Key,
@@ -36,6 +37,6 @@ pub fn energy_attack(
         GradientAt::Clean => x.clone(),
         GradientAt::Start => start.clone(),
     };
-    let (_, ascent) = model.logits_and_gradient(point, &Energy::Joint(y));
+    let (_, ascent) = model.logits_and_gradient(point, energy);
     budget.project(start + budget.steepest(ascent) * budget.epsilon, &x)
 }

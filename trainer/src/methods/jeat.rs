@@ -4,6 +4,7 @@ use basin_shared::{
     Classifier, Energy, Key,
     attacks::{Budget, GradientAt, energy_attack},
     energy,
+    model_card::EnergyKind,
     models::WideResNet,
     samplers::{Chain, Sgld},
 };
@@ -21,6 +22,9 @@ use crate::{data::Images, replay_buffer::ReplayBuffer};
 pub(crate) struct Jeat {
     /// Radius of the attack, in [0, 1] pixel units.
     pub epsilon: f32,
+    /// The energy that the attack ascends: E(x, y) in the paper. Where energies have a slope away from
+    /// the data that would be ascended rather than the margin; E(x, y) − E(x) is free of it.
+    pub attack_energy: EnergyKind,
     /// Where the attack takes its gradient.
     pub gradient_at: GradientAt,
     /// Weight of E(x_adv, y) − E(x_adv), the gradient of −log p(y | x).
@@ -145,7 +149,8 @@ impl Jeat {
             epsilon: self.epsilon,
         };
         let (x, y) = (batch.x.clone(), batch.y.clone());
-        let x_adv = energy_attack(&frozen, x, y.clone(), budget, self.gradient_at, attack_key);
+        let energy = self.attack_energy.of(y.clone());
+        let x_adv = energy_attack(&frozen, x, &energy, budget, self.gradient_at, attack_key);
         let chains = self.sample(&frozen, train, &batch, buffer, model.classes(), sample_key);
         let device = batch.x.device();
         let distances = |d: Vec<f32>, slope: &Slope| {
@@ -338,6 +343,7 @@ mod tests {
     fn literal() -> Jeat {
         Jeat {
             epsilon: 0.1,
+            attack_energy: EnergyKind::Joint,
             gradient_at: GradientAt::Clean,
             weight_conditional: 1.0,
             weight_conditional_clean: 0.0,
@@ -427,7 +433,14 @@ mod tests {
         let [attack_key, sample_key, _] = Key::new(3).split();
         let Batch { x, y, .. } = batch(&device);
         let budget = Budget { epsilon: 0.1 };
-        let x_adv = energy_attack(&frozen, x, y.clone(), budget, GradientAt::Clean, attack_key);
+        let x_adv = energy_attack(
+            &frozen,
+            x,
+            &Energy::Joint(y.clone()),
+            budget,
+            GradientAt::Clean,
+            attack_key,
+        );
         let x_sample = jeat
             .sample(
                 &frozen,

@@ -1,7 +1,7 @@
 //! PreJEAT (Zhu et al. 2021, arXiv version, appendix): cross-entropy on energy-attack examples.
 
 use basin_shared::{
-    Key,
+    Energy, Key,
     attacks::{Budget, GradientAt, energy_attack},
     models::WideResNet,
 };
@@ -28,7 +28,7 @@ impl Prejeat {
         let x_adv = energy_attack(
             &model.frozen(),
             batch.x,
-            batch.y.clone(),
+            &Energy::Joint(batch.y.clone()),
             budget,
             self.gradient_at,
             key,
@@ -84,7 +84,14 @@ mod tests {
 
         let frozen = model.frozen();
         let budget = Budget { epsilon: 0.1 };
-        let x_adv = energy_attack(&frozen, x, y, budget, GradientAt::Start, Key::new(3));
+        let x_adv = energy_attack(
+            &frozen,
+            x,
+            &Energy::Joint(y),
+            budget,
+            GradientAt::Start,
+            Key::new(3),
+        );
         let logits: Vec<f32> = frozen.logits(x_adv).into_data().iter().collect();
         let cross_entropy =
             |(f, &y): (&[f32], &u8)| f.iter().map(|f| f.exp()).sum::<f32>().ln() - f[y as usize];

@@ -1,4 +1,4 @@
-//! What is on screen, as the address bar holds it: `#tab=dream&class=7&seed=4711&…`.
+//! What is on screen, as the address bar holds it: `#tab=dream&class=9&seed=4711&…`.
 //!
 //! Numbers that the visitor left alone are `None` and mean the model's own recommendation; the
 //! address writes them out all the same, so that a link means the same with a later model.
@@ -96,7 +96,7 @@ pub const SAMPLES: usize = 10;
 impl Default for Dream {
     fn default() -> Self {
         Self {
-            class: ClassChoice::One(7),
+            class: ClassChoice::One(9),
             images: 1,
             seed: 4711,
             start: None,

@@ -344,3 +344,126 @@ unsafe fn output_transform<S: Simd>(m: [S::Vector; INPUTS]) -> [S::Vector; TILE]
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Key,
+        cpu::{epilogue::Store, gather::Gather, memory::Aligned},
+        models::Activation,
+        plan::Extent,
+        simd::Kernel,
+    };
+
+    /// Both forms of one convolution on the same source.
+    struct Both<'a> {
+        winograd: &'a Winograd,
+        gather: &'a Gather,
+        source: &'a [f32],
+        from: Layout,
+        to: Layout,
+        images: usize,
+        outputs: [*mut f32; 2],
+    }
+
+    // SAFETY: there is one part, so one thread.
+    unsafe impl Sync for Both<'_> {}
+
+    impl Kernel for Both<'_> {
+        #[inline(always)]
+        unsafe fn part<S: Simd>(&self, _: usize) {
+            let epilogue = |output| Epilogue {
+                layout: self.to,
+                bias: None,
+                store: Store::Forward {
+                    raw: Some((output, false)),
+                    active: None,
+                    activation: Activation::LeakyRelu,
+                },
+            };
+            let [first, second] = self.outputs.map(epilogue);
+            let mut scratch = Aligned::zeros(self.winograd.scratch());
+            let (source, images) = (self.source, self.images);
+            // SAFETY: `Isa::run` vouches for the instruction set, the buffers are of the layouts.
+            unsafe {
+                self.winograd
+                    .run::<S>(source, self.from, images, &first, &mut scratch);
+                self.gather.run::<S>(source, self.from, images, &second);
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_the_direct_convolution_to_2e_5() {
+        for (channels_in, channels_out, size, images) in [
+            (16, 16, 28, 1),
+            (16, 32, 7, 3),
+            (32, 16, 9, 2),
+            (48, 48, 5, 5),
+            (64, 128, 14, 1),
+            (160, 16, 1, 2),
+            (640, 16, 8, 1),
+        ] {
+            let extent = |channels| Extent { channels, size };
+            let [weight_key, bias_key, x_key] = Key::new(size as u64).split();
+            let convolution = Convolution {
+                input: extent(channels_in),
+                output: extent(channels_out),
+                kernel: 3,
+                stride: 1,
+                weight: weight_key.normals(channels_in * channels_out * 9),
+                bias: bias_key.normals(channels_out),
+            };
+            for isa in Isa::available() {
+                for backward in [false, true] {
+                    let (winograd, gather, from, to) = if backward {
+                        (
+                            Winograd::backward(&convolution, isa),
+                            Gather::backward(&convolution, isa),
+                            Layout::of(convolution.output),
+                            Layout::of(convolution.input),
+                        )
+                    } else {
+                        (
+                            Winograd::forward(&convolution, isa),
+                            Gather::forward(&convolution, isa),
+                            Layout::of(convolution.input),
+                            Layout::of(convolution.output),
+                        )
+                    };
+                    let mut source = Aligned::zeros(images * from.len());
+                    let pixels = x_key.normals(images * size * size * from.channels);
+                    let mut pixels = pixels.chunks_exact(from.channels);
+                    for image in 0..images {
+                        for place in 0..size * size {
+                            let start = from.at(image, place / size, place % size);
+                            source[start..start + from.channels]
+                                .copy_from_slice(pixels.next().unwrap());
+                        }
+                    }
+                    let mut outputs = [0, 1].map(|_| Aligned::zeros(images * to.len()));
+                    let both = Both {
+                        winograd: &winograd,
+                        gather: &gather,
+                        source: &source,
+                        from,
+                        to,
+                        images,
+                        outputs: outputs.each_mut().map(|output| output.as_mut_ptr()),
+                    };
+                    isa.run(&both, 1);
+                    let [found, expected] = &outputs;
+                    let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+                    let pairs = found.iter().zip(expected.iter());
+                    let error = pairs.fold(0.0f32, |e, (a, b)| e.max((a - b).abs()));
+                    assert!(
+                        largest > 0.0 && error <= 2e-5 * largest,
+                        "{isa:?}, {channels_in} to {channels_out} channels, {size} pixels, \
+                         backward {backward}: {error} where numbers reach {largest}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -337,8 +337,9 @@ impl Group<'_> {
                 unsafe { convolution().run::<S>(source, images.len(), &epilogue, scratch) };
             }
             Operation::Head { active, output } => {
-                let [value, derivative] = [active.value, active.derivative]
-                    .map(|b| std::mem::replace(&mut buffers[b], Aligned::zeros(0)));
+                let [value, derivative, gradient] = buffers
+                    .get_disjoint_mut([active.value, active.derivative, output])
+                    .expect("a plan gives the head three buffers");
                 let features = head::Features {
                     layout: layouts[output],
                     value: &value[place(active.value)],
@@ -347,10 +348,8 @@ impl Group<'_> {
                 let classes = &self.classes[images.clone()];
                 let count = plan.classes();
                 let logits = &mut self.logits[images.start * count..images.end * count];
-                let gradient = &mut buffers[output][place(output)];
+                let gradient = &mut gradient[place(output)];
                 head::run(&plan.head, features, self.energy, classes, logits, gradient);
-                buffers[active.value] = value;
-                buffers[active.derivative] = derivative;
             }
             Operation::Backward {
                 source,

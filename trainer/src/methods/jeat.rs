@@ -162,11 +162,7 @@ impl Jeat {
         let [samples, ..] = chains.end.dims();
         let restarts = chains.start_distances.len();
         let mut images = vec![x_adv, chains.end];
-        images.extend(
-            chains
-                .start
-                .filter(|_| self.slope.is_some() && restarts > 0),
-        );
+        images.extend(chains.start.filter(|_| self.slope.is_some()));
         let with_clean = self.weight_conditional_clean > 0.0 || self.data == DataTerm::Clean;
         if with_clean {
             let noise = noise_key.normal(batch.x.dims(), &batch.x.device());
@@ -238,13 +234,9 @@ impl Jeat {
         let (mut start, _) = buffer.get(&places, &device);
 
         // Restarts take the batch's own images, noised or replaced by noise.
-        let mut fresh: Vec<f32> = batch
-            .x
-            .clone()
-            .narrow(0, 0, count)
-            .into_data()
-            .iter()
-            .collect();
+        let originals = batch.x.clone().narrow(0, 0, count).into_data();
+        let originals: Vec<f32> = originals.iter().collect();
+        let mut fresh = originals.clone();
         let mut fresh_labels = batch.labels[..count].to_vec();
         self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
         let chances = reinit_key.uniforms(count);
@@ -257,7 +249,6 @@ impl Jeat {
             labels[i] = fresh_labels[i];
         }
         let size = fresh.len() / count;
-        let originals: Vec<f32> = batch.x.to_data().iter().collect();
         let start_distance = |&i: &usize| {
             let (start, original) = (&fresh[i * size..][..size], &originals[i * size..][..size]);
             let own = squared_distance(start, original.iter().copied()).sqrt();

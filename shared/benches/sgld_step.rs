@@ -1,9 +1,10 @@
-//! How long the gradient of the energy of a batch of images takes on the processor, the work of one
-//! SGLD step: by the compiled plan and by Burn's tensors, on one thread and on all.
+//! How long one SGLD step of a batch of images takes on the processor by the compiled plan, noise
+//! included, and how long Burn's tensors take for its gradient alone; on one thread and on two.
 //!
-//! `cargo bench --workspace --bench sgld_step -- [SECONDS]` prints JSON, a row for each network as
-//! depth-width-batch; each row is measured for so long (2 s unless given). `bundled` is the network
-//! of the page's model, with 16 images.
+//! `cargo bench --workspace --bench sgld_step -- [SECONDS [ROW ...]]` prints JSON, by the number of
+//! threads a row for each network as depth-width-batch, each measured for so long (2 s unless given).
+//! `bundled` is the network of the page's model, with 16 images. Where rows are named, only those
+//! are measured, and without Burn's tensors.
 
 use std::{env, error::Error, process::Command, time::Instant};
 
@@ -14,6 +15,7 @@ use basin_shared::{
     model_card::EnergyKind,
     models::{Activation, Initialization, Normalization, WideResNetConfig},
     plan::Plan,
+    samplers::{GradientScaling, Sgld},
     tensors,
 };
 use burn::tensor::{Device, Int, Tensor};
@@ -33,16 +35,22 @@ const CHILD: &str = "BASIN_BENCH_CHILD";
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo passes --bench itself.
-    let mut arguments = env::args().skip(1).filter(|a| a != "--bench");
-    let seconds = arguments.next().map_or(Ok(2.0), |s| s.parse())?;
+    let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
+    let seconds = arguments.first().map_or(Ok(2.0), |s| s.parse())?;
+    let named = arguments.get(1..).unwrap_or_default();
+    let known = |name: &&String| ROWS.iter().any(|row| row.0 == name.as_str());
+    if let Some(name) = named.iter().find(|name| !known(name)) {
+        let rows: Vec<_> = ROWS.iter().map(|row| row.0).collect();
+        return Err(format!("there is no row {name}, expected some of {rows:?}").into());
+    }
     if env::var_os(CHILD).is_some() {
-        println!("{}", measure(seconds));
+        println!("{}", measure(seconds, named));
         return Ok(());
     }
     // The pool of threads is made once a process, so each number of threads gets its own.
     let in_child = |threads: usize| -> Result<Value, Box<dyn Error>> {
         let mut child = Command::new(env::current_exe()?);
-        child.arg(seconds.to_string()).env(CHILD, "1");
+        child.args(&arguments).env(CHILD, "1");
         let output = child
             .env("RAYON_NUM_THREADS", threads.to_string())
             .output()?;
@@ -51,19 +59,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     };
-    let threads = std::thread::available_parallelism()?.get();
-    let report = json!({
-        "one_thread": in_child(1)?,
-        "all_threads": in_child(threads)?,
-        "threads": threads,
-    });
+    let report = json!({ "one_thread": in_child(1)?, "two_threads": in_child(2)? });
     println!("{report:#}");
     Ok(())
 }
 
-fn measure(seconds: f64) -> Value {
+fn measure(seconds: f64, named: &[String]) -> Value {
     let rows = ROWS
         .iter()
+        .filter(|row| named.is_empty() || named.iter().any(|name| name == row.0))
         .map(|&(name, depth, width, channels, size, batch)| {
             let config = WideResNetConfig {
                 depth,
@@ -89,12 +93,27 @@ fn measure(seconds: f64) -> Value {
             let classes: Vec<usize> = (0..batch).map(|i| i % 10).collect();
             let y: Tensor<1, Int> = Tensor::arange(0..batch as i64, &device) % 10;
             let energy = Energy::Joint(y);
+            let sampler = Sgld {
+                step_size: 0.5,
+                noise_std: 0.01,
+                friction: 0.0,
+                gradient: GradientScaling::Raw,
+                clamp: true,
+            };
+            let (mut walking, mut velocity, mut step) = (x.clone(), vec![0.0; x.len()], 0);
             let plan = median(seconds, || {
-                engine.evaluate(&x, &classes, EnergyKind::Joint);
+                let gradient = engine
+                    .evaluate(&walking, &classes, EnergyKind::Joint)
+                    .gradient;
+                let key = Key::new(2);
+                sampler.walk(key, step, batch, &mut walking, &mut velocity, &gradient);
+                step += 1;
             });
-            let burn = median(seconds, || {
-                let f = |x| energy.of_logits(basin_shared::Classifier::logits(&model, x));
-                value_and_gradient(f, images.clone()).1.into_data();
+            let burn = named.is_empty().then(|| {
+                median(seconds, || {
+                    let f = |x| energy.of_logits(basin_shared::Classifier::logits(&model, x));
+                    value_and_gradient(f, images.clone()).1.into_data();
+                })
             });
             let row = json!({
                 "milliseconds": plan,

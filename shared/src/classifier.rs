@@ -6,8 +6,9 @@ use crate::{energy::Energy, gradient::value_and_gradient};
 
 /// A map from images in [0, 1] to logits; the model's own normalisation is part of it.
 ///
-/// Whether the model trains is said by whoever passes it: samplers and attacks expect it in
-/// evaluation mode and off the autodiff device (`WideResNet::frozen()`), so that only x is tracked.
+/// A classifier is in evaluation mode: what it gives an image depends on no other of the batch, and
+/// nothing in it moves. Samplers and attacks expect it off the autodiff device as well
+/// (`Network::frozen()`), so that only x is tracked.
 pub trait Classifier {
     /// The logits f(x).
     ///

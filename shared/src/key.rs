@@ -30,6 +30,12 @@ impl Key {
         std::array::from_fn(|i| self.fold_in(i as u64))
     }
 
+    /// The key as a device draws from it (`gpu/random.wgsl`).
+    #[cfg(feature = "gpu")]
+    pub(crate) fn words(self) -> [u32; 2] {
+        self.0
+    }
+
     /// `count` draws from U[0, 1).
     pub fn uniforms(self, count: usize) -> Vec<f32> {
         self.blocks(count, |block| block.map(unit))

@@ -5,8 +5,9 @@
 //!
 //! - Images are `[batch, channels, height, width]` in [0, 1]; a model normalises inside its own
 //!   `logits`. So ε, Langevin steps and pictures on the page share one scale.
-//! - Training or evaluation is said, never inferred: attacks and samplers take a model as
-//!   `Module::valid()` gives it, off the autodiff device; only x is tracked there.
+//! - Training or evaluation is said, never inferred: a forward pass takes a [`models::Mode`], and a
+//!   [`Classifier`], which is all that attacks and samplers see, is in evaluation mode. They take a
+//!   model as `Network::frozen()` gives it, off the autodiff device; only x is tracked there.
 //! - Randomness is an argument, a [`key::Key`].
 //! - Nothing here reads a tensor back to the host, as a browser must await that; what an observer
 //!   may want stays a tensor, and the edge reads it.
@@ -19,6 +20,10 @@ pub mod attacks;
 pub mod classifier;
 #[cfg(feature = "tensors")]
 pub mod convolution;
+#[cfg_attr(
+    not(feature = "flex"),
+    allow(dead_code, reason = "the convolution of tensors uses all of it")
+)]
 pub mod cpu;
 #[cfg(feature = "tensors")]
 pub mod energy;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     key::Key,
-    model_card::{Architecture, ModelCard, SCHEMA},
+    model_card::{Architecture, ModelCard, SCHEMA, is_statistic},
     models::ConfigError,
     plan::Plan,
     samplers::ClassGaussian,
@@ -105,8 +105,7 @@ pub enum ModelFileError {
 
 /// The images of the probe, from a fixed key: `[PROBE_IMAGES, channels, size, size]`.
 pub fn probe_images(architecture: &Architecture) -> Array {
-    let Architecture::WideResnet(config) = architecture;
-    let shape = vec![PROBE_IMAGES, config.channels, config.size, config.size];
+    let shape = [&[PROBE_IMAGES], architecture.image().as_slice()].concat();
     Array {
         values: Key::new(0x70_726f_6265).uniforms(shape.iter().product()),
         shape,
@@ -229,8 +228,7 @@ impl ModelFile {
     pub fn write(&self, precision: Precision) -> Result<Vec<u8>, ModelFileError> {
         let mut encoded = Vec::new();
         for (name, array) in self.tensors() {
-            // The probe is what an engine is compared with: it keeps its precision.
-            let half = precision == Precision::F16 && !name.starts_with("probe.");
+            let half = precision == Precision::F16 && !keeps_single_precision(&name);
             let bytes: Vec<u8> = if half {
                 let rounded: Vec<f16> = array.values.iter().map(|&v| f16::from_f32(v)).collect();
                 check_finite(
@@ -268,8 +266,7 @@ impl ModelFile {
 
     /// The network as a plan, for Basin's own engines.
     pub fn plan(&self) -> Plan {
-        let Architecture::WideResnet(config) = &self.card.architecture;
-        Plan::wide_resnet(config, &self.weights)
+        self.card.architecture.plan(&self.weights)
     }
 
     /// The parameters by name.
@@ -291,10 +288,12 @@ impl ModelFile {
     /// [`Precision::F32`].
     pub fn holds_single_precision(&self) -> bool {
         let fits = |&value: &f32| f16::from_f32(value).to_f32() == value;
+        let may_be_half = |(name, _): &(&String, _)| !keeps_single_precision(name);
         !self
             .weights
-            .values()
-            .all(|array| array.values.iter().all(fits))
+            .iter()
+            .filter(may_be_half)
+            .all(|(_, array)| array.values.iter().all(fits))
     }
 
     fn tensors(&self) -> BTreeMap<String, &Array> {
@@ -314,6 +313,12 @@ impl ModelFile {
             .chain(named)
             .collect()
     }
+}
+
+/// Whether a tensor is never stored in half precision: the probe, which is what an engine is compared
+/// with, and running statistics, as half precision has no variance below 6e-8.
+pub fn keeps_single_precision(name: &str) -> bool {
+    name.starts_with("probe.") || is_statistic(name)
 }
 
 /// The length that a file's header announces; 0 where even the header is cut.
@@ -360,10 +365,9 @@ fn parse_card(json: &str) -> Result<ModelCard, ModelFileError> {
 }
 
 fn check_card(card: &ModelCard) -> Result<(), ModelFileError> {
-    let Architecture::WideResnet(config) = &card.architecture;
-    config.check()?;
-    if card.class_names.len() != config.classes {
-        let (found, expected) = (card.class_names.len(), config.classes);
+    card.architecture.check()?;
+    let (found, expected) = (card.class_names.len(), card.architecture.classes());
+    if found != expected {
         return Err(ModelFileError::ClassNames { found, expected });
     }
     for (which, settings) in [
@@ -383,19 +387,15 @@ fn check_shapes(
     card: &ModelCard,
     rank: usize,
 ) -> Result<(), ModelFileError> {
-    let Architecture::WideResnet(config) = &card.architecture;
     let rank = rank.clamp(1, LARGEST_RANK);
-    let image = [config.channels, config.size, config.size];
+    let (image, classes) = (card.architecture.image(), card.architecture.classes());
     let images = |count: usize| [&[count], image.as_slice()].concat();
-    let mut expected = config.parameter_shapes();
+    let mut expected = card.architecture.parameter_shapes();
     expected.extend([
-        ("start.mean".to_owned(), images(config.classes)),
+        ("start.mean".to_owned(), images(classes)),
         ("start.basis".to_owned(), images(rank)),
-        ("start.factor".to_owned(), vec![config.classes, rank, rank]),
-        (
-            "probe.logits".to_owned(),
-            vec![PROBE_IMAGES, config.classes],
-        ),
+        ("start.factor".to_owned(), vec![classes, rank, rank]),
+        ("probe.logits".to_owned(), vec![PROBE_IMAGES, classes]),
         ("probe.gradient".to_owned(), images(PROBE_IMAGES)),
     ]);
     for (name, expected) in expected {
@@ -417,7 +417,11 @@ fn check_shapes(
     }
 }
 
-fn decode(name: &str, view: &TensorView) -> Result<Vec<f32>, ModelFileError> {
+/// The numbers of a tensor in single or half precision.
+///
+/// # Errors
+/// If it has another type.
+pub fn decode(name: &str, view: &TensorView) -> Result<Vec<f32>, ModelFileError> {
     match view.dtype() {
         Dtype::F16 => {
             let (numbers, _) = view.data().as_chunks::<2>();
@@ -451,6 +455,7 @@ fn check_finite(name: &str, values: &[f32]) -> Result<(), ModelFileError> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits, as checksums are written.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

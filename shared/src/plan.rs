@@ -6,11 +6,21 @@
 //! is read later: the activated a(y), the derivative a′(y) that the backward pass multiplies by, and
 //! y itself where a shortcut carries it on. Backward, the gradient with respect to the images is a
 //! chain of the same convolutions with flipped, transposed weights; the weights themselves get none.
+//!
+//! BatchNorm in evaluation mode is a scale and a shift of each channel. Where a convolution's output is
+//! read through it alone, it is part of the convolution's weights; where a shortcut reads the output
+//! as well, it is an [`Affine`] on the way to the activation.
 
 use crate::{
-    models::{Activation, Normalization, WideResNetConfig},
+    models::{
+        Activation, Normalization, WideResNetConfig,
+        outline::{self, Outline},
+    },
     weights::Weights,
 };
+
+/// Added to the variance by BatchNorm.
+pub(crate) const BATCH_NORM_EPSILON: f64 = 1e-5;
 
 /// A buffer of the plan, by number.
 pub type Buffer = usize;
@@ -24,8 +34,7 @@ pub struct Extent {
     pub size: usize,
 }
 
-/// A convolution with its weights, 3×3 with zero padding 1 or 1×1 (see
-/// [`crate::convolution::conv2d`]).
+/// A convolution with its weights, 3×3 or 1×1 (see [`crate::convolution::conv2d`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     /// Of its input.
@@ -36,10 +45,25 @@ pub struct Convolution {
     pub kernel: usize,
     /// 1 or 2.
     pub stride: usize,
+    /// Zeros in front of the first row and column.
+    pub padding: usize,
     /// `[out, in, kernel, kernel]`
     pub weight: Vec<f32>,
     /// `[out]`
     pub bias: Vec<f32>,
+    /// Between its output y and the activation: a(scale · y + shift).
+    pub affine: Option<Affine>,
+    /// No activation follows: a(y) = y.
+    pub linear: bool,
+}
+
+/// z = scale · y + shift, a number of each for every channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    /// `[channels]`
+    pub scale: Vec<f32>,
+    /// `[channels]`
+    pub shift: Vec<f32>,
 }
 
 /// The linear layer after the mean over all pixels.
@@ -54,9 +78,9 @@ pub struct Head {
 /// Where a convolution's output goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
-    /// a(y)
+    /// a(y), or a(scale · y + shift) after an [`Affine`]
     pub value: Buffer,
-    /// a′(y)
+    /// Its derivative with respect to y.
     pub derivative: Buffer,
 }
 
@@ -136,56 +160,65 @@ impl Plan {
         self.head.bias.len()
     }
 
-    /// The plan of a Wide-ResNet.
+    /// Checks the images and the intended classes of a batch.
+    ///
+    /// # Panics
+    /// If the sizes do not agree or a class does not exist.
+    pub fn check(&self, x: &[f32], classes: &[usize]) {
+        let image = self.image.channels * self.image.size.pow(2);
+        let batch = classes.len();
+        assert_eq!(x.len(), batch * image, "numbers of {batch} images");
+        let count = self.classes();
+        assert!(
+            classes.iter().all(|&class| class < count),
+            "classes {classes:?} of {count}"
+        );
+    }
+
+    /// The plan of JEM's Wide-ResNet.
     ///
     /// # Panics
     /// If a weight is missing or of another shape: whoever reads a file checks that before.
     pub fn wide_resnet(config: &WideResNetConfig, weights: &Weights) -> Self {
-        let array = |name: &str| {
-            &weights
-                .get(name)
-                .unwrap_or_else(|| panic!("no tensor `{name}`"))
-                .values
-        };
-        let image = Extent {
-            channels: config.channels,
-            size: config.size,
-        };
+        Self::new(&Outline::wide_resnet(config), weights)
+    }
+
+    /// The plan of a network.
+    ///
+    /// # Panics
+    /// As [`Plan::wide_resnet`].
+    pub(crate) fn new(outline: &Outline, weights: &Weights) -> Self {
+        let image = outline.image;
+        let head = |part| numbers(weights, &outline.head, part).to_vec();
         let mut plan = Self {
             image,
-            normalization: config.normalization.clone(),
-            activation: config.activation,
+            normalization: outline.normalization.clone(),
+            activation: outline.activation,
             buffers: Vec::new(),
             convolutions: Vec::new(),
             head: Head {
-                weight: array("class_output.weight").clone(),
-                bias: array("class_output.bias").clone(),
+                weight: head("weight"),
+                bias: head("bias"),
             },
             operations: Vec::new(),
         };
-        let convolution = |plan: &mut Self, name: &str, input: Extent, stride: usize| {
-            let bias = array(&format!("{name}.bias")).clone();
-            let weight = array(&format!("{name}.weight")).clone();
-            let taps = weight.len() / (bias.len() * input.channels);
-            plan.convolutions.push(Convolution {
-                input,
-                output: Extent {
-                    channels: bias.len(),
-                    size: input.size.div_ceil(stride),
-                },
-                kernel: if taps == 9 { 3 } else { 1 },
-                stride,
-                weight,
-                bias,
-            });
-            plan.convolutions.len() - 1
-        };
         let mut backward = Vec::new();
+        // What follows the end of block `n − 1`, or the stem: BatchNorm, and whether a shortcut
+        // reads the end itself.
+        let follows = |n: usize| match outline.blocks.get(n) {
+            None => (outline.last_norm.as_deref(), false),
+            Some(block) => {
+                let norm = block.norms.as_ref().map(|[norm, _]| norm.as_str());
+                (norm, block.shortcut.is_none() || !block.shortcut_of_active)
+            }
+        };
 
         let normalized = plan.buffer(image);
         plan.operations
             .push(Operation::Normalize { output: normalized });
-        let stem = convolution(&mut plan, "conv1", image, 1);
+        let (norm, is_read) = follows(0);
+        let stem = plan.convolution(&outline.stem, image, weights);
+        plan.normalize(stem, norm, !is_read, weights);
         let mut extent = plan.convolutions[stem].output;
         // What shortcuts carry forward, and the gradient with respect to it that they carry back.
         let mut raw = plan.buffer(extent);
@@ -193,79 +226,80 @@ impl Plan {
         plan.operations.push(Operation::Forward {
             convolution: stem,
             source: normalized,
-            raw: Some((raw, false)),
+            raw: is_read.then_some((raw, false)),
             active: Some(active),
         });
         backward.push(Operation::BackwardToImage {
             convolution: stem,
             source: raw,
         });
-        for group in 1..=3 {
-            // The gradient between a block's convolutions.
-            let mut inner: Option<Buffer> = None;
-            for block in 0..(config.depth - 4) / 6 {
-                let name = format!("layer{group}.{block}");
-                let stride = if group > 1 && block == 0 { 2 } else { 1 };
-                let first = convolution(&mut plan, &format!("{name}.conv1"), extent, 1);
-                let middle = plan.convolutions[first].output;
-                let second = convolution(&mut plan, &format!("{name}.conv2"), middle, stride);
-                let end = plan.convolutions[second].output;
-                let shortcut = weights
-                    .contains_key(&format!("{name}.shortcut.weight"))
-                    .then(|| convolution(&mut plan, &format!("{name}.shortcut"), extent, stride));
+        for (n, block) in outline.blocks.iter().enumerate() {
+            let [first, second] = &block.convolutions;
+            let first = plan.convolution(first, extent, weights);
+            let norm = block.norms.as_ref().map(|[_, norm]| norm.as_str());
+            plan.normalize(first, norm, true, weights);
+            let middle = plan.convolutions[first].output;
+            let second = plan.convolution(second, middle, weights);
+            plan.normalize(second, follows(n + 1).0, false, weights);
+            plan.convolutions[second].linear =
+                n + 1 == outline.blocks.len() && !outline.last_activation;
+            let end = plan.convolutions[second].output;
+            let shortcut = block.shortcut.as_ref();
+            let shortcut = shortcut.map(|shortcut| plan.convolution(shortcut, extent, weights));
 
-                let between = plan.active(middle, active.value);
-                let inner_gradient = *inner
-                    .filter(|&buffer| plan.buffers[buffer] == middle)
-                    .get_or_insert_with(|| plan.buffer(middle));
-                inner = Some(inner_gradient);
+            let between = plan.active(middle, active.value);
+            // By then what the next convolution has read is of no more use.
+            let inner_gradient = between.value;
+            plan.operations.push(Operation::Forward {
+                convolution: first,
+                source: active.value,
+                raw: None,
+                active: Some(between),
+            });
+            // Backward operations are pushed last first.
+            backward.push(Operation::Backward {
+                convolution: first,
+                source: inner_gradient,
+                derivative: Some(active.derivative),
+                output: raw,
+                add: true,
+            });
+            if let Some(shortcut) = shortcut {
+                let old = raw;
+                raw = plan.buffer(end);
+                let (source, derivative) = match block.shortcut_of_active {
+                    true => (active.value, Some(active.derivative)),
+                    false => (old, None),
+                };
                 plan.operations.push(Operation::Forward {
-                    convolution: first,
-                    source: active.value,
-                    raw: None,
-                    active: Some(between),
-                });
-                // Backward operations are pushed last first.
-                backward.push(Operation::Backward {
-                    convolution: first,
-                    source: inner_gradient,
-                    derivative: Some(active.derivative),
-                    output: raw,
-                    add: true,
-                });
-                if let Some(shortcut) = shortcut {
-                    let old = raw;
-                    raw = plan.buffer(end);
-                    plan.operations.push(Operation::Forward {
-                        convolution: shortcut,
-                        source: old,
-                        raw: Some((raw, false)),
-                        active: None,
-                    });
-                    backward.push(Operation::Backward {
-                        convolution: shortcut,
-                        source: raw,
-                        derivative: None,
-                        output: old,
-                        add: false,
-                    });
-                }
-                active = plan.active(end, between.value);
-                plan.operations.push(Operation::Forward {
-                    convolution: second,
-                    source: between.value,
-                    raw: Some((raw, true)),
-                    active: Some(active),
+                    convolution: shortcut,
+                    source,
+                    raw: Some((raw, false)),
+                    active: None,
                 });
                 backward.push(Operation::Backward {
-                    convolution: second,
+                    convolution: shortcut,
                     source: raw,
-                    derivative: Some(between.derivative),
-                    output: inner_gradient,
+                    derivative,
+                    output: old,
                     add: false,
                 });
-                extent = end;
             }
+            active = plan.active(end, between.value);
+            plan.operations.push(Operation::Forward {
+                convolution: second,
+                source: between.value,
+                raw: Some((raw, true)),
+                active: Some(active),
+            });
+            backward.push(Operation::Backward {
+                convolution: second,
+                source: raw,
+                derivative: Some(between.derivative),
+                output: inner_gradient,
+                add: false,
+            });
+            extent = end;
         }
         plan.operations.push(Operation::Head {
             active,
@@ -273,6 +307,55 @@ impl Plan {
         });
         plan.operations.extend(backward.into_iter().rev());
         plan
+    }
+
+    /// Adds a convolution of images of this extent.
+    fn convolution(
+        &mut self,
+        of: &outline::Convolution,
+        input: Extent,
+        weights: &Weights,
+    ) -> usize {
+        let [_, channels] = of.channels;
+        let bias = match of.bias {
+            true => numbers(weights, &of.name, "bias").to_vec(),
+            false => vec![0.0; channels],
+        };
+        self.convolutions.push(Convolution {
+            input,
+            output: Extent {
+                channels,
+                size: input.size.div_ceil(of.stride),
+            },
+            kernel: of.kernel,
+            stride: of.stride,
+            padding: of.padding,
+            weight: numbers(weights, &of.name, "weight").to_vec(),
+            bias,
+            affine: None,
+            linear: false,
+        });
+        self.convolutions.len() - 1
+    }
+
+    /// Puts BatchNorm, if any, behind a convolution: into its weights where nobody reads the output
+    /// without it.
+    fn normalize(&mut self, index: usize, norm: Option<&str>, fold: bool, weights: &Weights) {
+        let Some(norm) = norm else { return };
+        let affine = Affine::of_batch_norm(norm, weights);
+        let convolution = &mut self.convolutions[index];
+        if !fold {
+            convolution.affine = Some(affine);
+            return;
+        }
+        // scale · (W x + b) + shift
+        let inputs = convolution.weight.len() / convolution.bias.len();
+        let rows = convolution.weight.chunks_exact_mut(inputs);
+        let scales = affine.scale.iter().zip(&affine.shift);
+        for ((row, bias), (scale, shift)) in rows.zip(&mut convolution.bias).zip(scales) {
+            row.iter_mut().for_each(|weight| *weight *= scale);
+            *bias = *bias * scale + shift;
+        }
     }
 
     fn buffer(&mut self, extent: Extent) -> Buffer {
@@ -297,4 +380,28 @@ impl Plan {
             derivative: self.buffer(extent),
         }
     }
+}
+
+impl Affine {
+    /// weight · (y − mean) / √(var + ε) + bias
+    fn of_batch_norm(name: &str, weights: &Weights) -> Self {
+        let part = |part| numbers(weights, name, part).iter().map(|&v| f64::from(v));
+        let scale: Vec<f64> = part("weight")
+            .zip(part("running_var"))
+            .map(|(weight, var)| weight / (var + BATCH_NORM_EPSILON).sqrt())
+            .collect();
+        let shift = part("bias").zip(part("running_mean")).zip(&scale);
+        Self {
+            shift: shift
+                .map(|((bias, mean), scale)| (bias - mean * scale) as f32)
+                .collect(),
+            scale: scale.iter().map(|&scale| scale as f32).collect(),
+        }
+    }
+}
+
+fn numbers<'a>(weights: &'a Weights, of: &str, part: &str) -> &'a [f32] {
+    let name = format!("{of}.{part}");
+    let array = weights.get(&name);
+    &array.unwrap_or_else(|| panic!("no tensor `{name}`")).values
 }

@@ -17,13 +17,6 @@ pub(crate) trait Simd: Copy {
     /// Numbers in one vector.
     const LANES: usize;
 
-    /// Output channels in one register tile.
-    const BLOCK: usize;
-
-    /// Vectors of positions in one register tile; together with [`Simd::BLOCK`] the accumulators
-    /// have to fit the registers, with room for the operands.
-    const VECTORS: usize;
-
     /// Every lane the same number.
     unsafe fn splat(value: f32) -> Self::Vector;
 
@@ -146,19 +139,6 @@ impl Isa {
         }
     }
 
-    /// [`Simd::BLOCK`] of the instruction set.
-    pub(crate) fn block(self) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Avx512::BLOCK,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Avx2::BLOCK,
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128 => Simd128::BLOCK,
-            Self::Portable => Portable::BLOCK,
-        }
-    }
-
     /// Does all `parts` of a kernel, on all threads of the pool where there is one.
     pub(crate) fn run<K: Kernel>(self, kernel: &K, parts: usize) {
         for_each(parts, |index| {
@@ -170,7 +150,7 @@ impl Isa {
                     #[cfg(target_arch = "x86_64")]
                     Self::Avx2 => part_avx2(kernel, index),
                     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-                    Self::Simd128 => kernel.part::<Simd128>(index),
+                    Self::Simd128 => part_simd128(kernel, index),
                     Self::Portable => kernel.part::<Portable>(index),
                 }
             }
@@ -190,6 +170,13 @@ unsafe fn part_avx512<K: Kernel>(kernel: &K, index: usize) {
 unsafe fn part_avx2<K: Kernel>(kernel: &K, index: usize) {
     // SAFETY: the features of this function are those of `Avx2`.
     unsafe { kernel.part::<Avx2>(index) }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+unsafe fn part_simd128<K: Kernel>(kernel: &K, index: usize) {
+    // SAFETY: the features of this function are those of `Simd128`.
+    unsafe { kernel.part::<Simd128>(index) }
 }
 
 /// A function that the compiler cannot inline. With `target_feature`, Rust 1.95 forgets
@@ -248,8 +235,6 @@ pub(crate) struct Avx512;
 impl Simd for Avx512 {
     type Vector = core::arch::x86_64::__m512;
     const LANES: usize = 16;
-    const BLOCK: usize = 8;
-    const VECTORS: usize = 3;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::Vector {
@@ -329,8 +314,6 @@ pub(crate) struct Avx2;
 impl Simd for Avx2 {
     type Vector = core::arch::x86_64::__m256;
     const LANES: usize = 8;
-    const BLOCK: usize = 4;
-    const VECTORS: usize = 3;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::Vector {
@@ -407,8 +390,9 @@ impl Simd for Avx2 {
     }
 }
 
-/// WebAssembly: 16 registers of 4 lanes on the usual host; the product needs one of its own where
-/// there is no fused multiply-add.
+/// WebAssembly: 16 registers of 4 lanes on the usual host. A module with an instruction that the
+/// browser does not know is refused whole, so relaxed SIMD, which has the fused multiply-add, is a
+/// feature of the build and not of the moment; without it the product needs a register of its own.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[derive(Clone, Copy)]
 pub(crate) struct Simd128;
@@ -417,8 +401,6 @@ pub(crate) struct Simd128;
 impl Simd for Simd128 {
     type Vector = core::arch::wasm32::v128;
     const LANES: usize = 4;
-    const BLOCK: usize = 4;
-    const VECTORS: usize = 2;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::Vector {
@@ -449,9 +431,9 @@ impl Simd for Simd128 {
 
     #[inline(always)]
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-        #[cfg(target_feature = "relaxed-simd")]
+        #[cfg(feature = "relaxed-simd")]
         return core::arch::wasm32::f32x4_relaxed_madd(a, b, c);
-        #[cfg(not(target_feature = "relaxed-simd"))]
+        #[cfg(not(feature = "relaxed-simd"))]
         core::arch::wasm32::f32x4_add(core::arch::wasm32::f32x4_mul(a, b), c)
     }
 
@@ -472,6 +454,7 @@ impl Simd for Simd128 {
 
     #[inline(always)]
     unsafe fn run<L: Loop>(inner: &L) {
+        #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
         unsafe fn enter<L: Loop>(inner: &L) {
             // SAFETY: as the caller vouches.
             unsafe { inner.run::<Simd128>() }
@@ -488,8 +471,6 @@ pub(crate) struct Portable;
 impl Simd for Portable {
     type Vector = [f32; 4];
     const LANES: usize = 4;
-    const BLOCK: usize = 4;
-    const VECTORS: usize = 2;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::Vector {

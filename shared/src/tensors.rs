@@ -9,9 +9,9 @@ use burn::{
 use crate::{
     energy::Energy,
     key::Key,
-    model_card::{Architecture, EnergyKind},
+    model_card::EnergyKind,
     model_file::ModelFile,
-    models::{Initialization, WideResNet},
+    models::{Initialization, Network},
     weights::{Array, Weights},
 };
 
@@ -58,29 +58,57 @@ impl EnergyKind {
 
 impl ModelFile {
     /// The network, in evaluation mode, on a device without autodiff.
-    pub fn model(&self, device: &Device) -> WideResNet {
-        let Architecture::WideResnet(config) = &self.card.architecture;
+    pub fn model(&self, device: &Device) -> Network {
         let untrained = Initialization {
             gain: 0.0,
             residual_scale: 0.0,
         };
-        load(config.init(untrained, Key::new(0), device), self.weights())
+        let model = self.card.architecture.init(untrained, Key::new(0), device);
+        load(model, self.weights())
     }
+}
+
+/// Where a visitor is, in the names of PyTorch's state dictionaries. Which architecture an enum
+/// holds is no part of them.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !is_enum(container) {
+            self.0.push(name.into());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        if !is_enum(container) {
+            self.0.pop();
+        }
+    }
+
+    fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// What Burn's derived visitors say of an enum.
+fn is_enum(container: &str) -> bool {
+    container.starts_with("Enum:")
 }
 
 /// Reads every parameter back to the host; native only, as it waits for the device.
 pub fn collect(model: &impl Module) -> Weights {
     #[derive(Default)]
     struct Collect {
-        path: Vec<String>,
+        path: Path,
         weights: Weights,
     }
     impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.into());
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
         }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.path.exit(container);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let tensor = param.val();
@@ -88,7 +116,7 @@ pub fn collect(model: &impl Module) -> Weights {
                 shape: tensor.dims().to_vec(),
                 values: tensor.into_data().iter::<f32>().collect(),
             };
-            self.weights.insert(self.path.join("."), array);
+            self.weights.insert(self.path.name(), array);
         }
     }
     let mut visitor = Collect::default();
@@ -105,19 +133,19 @@ pub fn collect(model: &impl Module) -> Weights {
 /// If a name is missing or a shape differs: whoever reads a file checks that before.
 pub fn load<M: Module>(model: M, weights: &Weights) -> M {
     struct Load<'a> {
-        path: Vec<String>,
+        path: Path,
         count: u64,
         weights: &'a Weights,
     }
     impl ModuleMapper for Load<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.into());
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
         }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.path.exit(container);
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let name = self.path.join(".");
+            let name = self.path.name();
             let array = self
                 .weights
                 .get(&name)
@@ -131,7 +159,7 @@ pub fn load<M: Module>(model: M, weights: &Weights) -> M {
         }
     }
     model.map(&mut Load {
-        path: Vec::new(),
+        path: Path::default(),
         count: 0,
         weights,
     })

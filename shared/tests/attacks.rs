@@ -2,7 +2,7 @@
 
 use basin_shared::{
     Classifier, Energy, Key,
-    attacks::{Budget, GradientAt, Pgd, energy_attack, fgsm, pgd},
+    attacks::{Budget, GradientAt, Norm, Pgd, energy_attack, fgsm, pgd},
 };
 use burn::tensor::{Device, Int, Tensor};
 
@@ -37,15 +37,17 @@ fn attacks() -> Vec<(&'static str, Attack)> {
             )
         })
     };
-    let settings = Pgd {
-        steps: 10,
-        step_size: 0.02,
-    };
     vec![
         ("fgsm", Box::new(|x, y, budget| fgsm(&Halves, x, y, budget))),
         (
             "pgd",
-            Box::new(move |x, y, budget| pgd(&Halves, x, y, budget, settings, Key::new(3))),
+            Box::new(|x, y, budget| {
+                let settings = Pgd {
+                    steps: 10,
+                    step_size: budget.epsilon / 5.0,
+                };
+                pgd(&Halves, x, y, budget, settings, Key::new(3))
+            }),
         ),
         (
             "energy attack at the clean image",
@@ -92,10 +94,21 @@ fn attacks_stay_in_ball_and_box_and_lower_accuracy() {
     let device = Device::flex();
     let (x, y) = images(&device);
     let clean = accuracy(x.clone(), y.clone());
-    for (name, attack) in attacks() {
-        let x_adv = attack(x.clone(), y.clone(), Budget { epsilon: 0.1 });
-        let size: f32 = (x_adv.clone() - x.clone()).abs().max().into_scalar();
-        assert!(size <= 0.1 + 1e-6, "{name} leaves the ball: {size}");
+    let l2 = Budget {
+        norm: Norm::L2,
+        epsilon: 1.0,
+    };
+    let budgets = [Budget::linf(0.1), l2];
+    for (budget, (name, attack)) in budgets
+        .into_iter()
+        .flat_map(|b| attacks().into_iter().map(move |a| (b, a)))
+    {
+        let x_adv = attack(x.clone(), y.clone(), budget);
+        let spent: f32 = budget.spent(x_adv.clone(), x.clone()).max().into_scalar();
+        assert!(
+            spent <= 1.0 + 1e-5,
+            "{name} leaves the ball: {spent} of its radius"
+        );
         let [least, most]: [f32; 2] = [
             x_adv.clone().min().into_scalar(),
             x_adv.clone().max().into_scalar(),
@@ -116,9 +129,25 @@ fn attacks_stay_in_ball_and_box_and_lower_accuracy() {
 fn a_ball_of_radius_zero_holds_only_the_image() {
     let (x, y) = images(&Device::flex());
     for (name, attack) in attacks() {
-        let x_adv = attack(x.clone(), y.clone(), Budget { epsilon: 0.0 });
+        let x_adv = attack(x.clone(), y.clone(), Budget::linf(0.0));
         assert_eq!(x_adv.into_data(), x.to_data(), "{name}");
     }
+}
+
+/// The median length of a point of an L2 ball of d dimensions is ε · 2^(−1/d).
+#[test]
+fn an_l2_start_is_uniform_in_the_ball() {
+    let x = Tensor::<4>::full([4000, 1, 1, 3], 0.5, &Device::flex());
+    let budget = Budget {
+        norm: Norm::L2,
+        epsilon: 0.4,
+    };
+    let start = budget.random_start(Key::new(6), x.clone());
+    let within = budget
+        .spent(start, x)
+        .lower_equal_scalar(0.5f32.powf(1.0 / 3.0));
+    let share: f32 = within.float().mean().into_scalar();
+    assert!((share - 0.5).abs() < 5.0 * 0.5 / 4000f32.sqrt(), "{share}");
 }
 
 /// JEAT's printed attack ends with half of the pixels at ±ε and the others uniform between.
@@ -127,7 +156,7 @@ fn the_energy_attack_ends_half_on_the_balls_surface() {
     let device = Device::flex();
     let x = Tensor::<4>::full([64, 1, 6, 6], 0.5, &device);
     let y = Tensor::<1, Int>::zeros([64], &device);
-    let budget = Budget { epsilon: 0.1 };
+    let budget = Budget::linf(0.1);
     let x_adv = energy_attack(
         &Halves,
         x,

@@ -1,5 +1,5 @@
 import { expect, test } from "@playwright/test";
-import { energies, engine, finished, notice, open, openPanel, pixels, stage, UNTRAINED } from "./page.mjs";
+import { alterWorkers, energies, engine, finished, notice, open, openPanel, pixels, stage, UNTRAINED } from "./page.mjs";
 
 test("the CPU engine draws a class and its energy falls", async ({ page }) => {
   const violations = await open(page, "/#engine=cpu&class=1&seed=7");
@@ -108,8 +108,71 @@ test("only the engine in use is fetched, and software WebGPU is not chosen by it
   page.on("request", (request) => fetched.push(new URL(request.url()).pathname));
   await open(page, "/#class=0&steps=1");
   await finished(page);
-  expect(fetched).toContain("/basin-cpu_bg.wasm");
-  expect(fetched).not.toContain("/basin-gpu_bg.wasm");
+  // Chromium has relaxed SIMD.
+  expect(fetched.filter((path) => /basin-.*\.wasm$/.test(path)).sort()).toEqual([
+    "/basin-cpu-relaxed_bg.wasm",
+    "/basin-web_bg.wasm",
+  ]);
   await openPanel(page, "engine");
   await expect(page.locator(".reason")).toContainText(/software|no WebGPU|no graphics adapter/);
 });
+
+async function openAltered(page, address, words) {
+  await alterWorkers(page, words);
+  await open(page, address);
+  await finished(page);
+  await openPanel(page, "engine");
+}
+
+const workers = (page) => page.locator("[data-workers]");
+const cores = (count) => `Object.defineProperty(navigator, "hardwareConcurrency", { value: ${count} });`;
+
+test("a browser without relaxed SIMD gets the other build", async ({ page }) => {
+  const fetched = [];
+  page.on("request", (request) => fetched.push(new URL(request.url()).pathname));
+  await openAltered(page, "/#engine=cpu&class=1&steps=2", "WebAssembly.validate = () => false;");
+  expect(fetched).toContain("/basin-cpu_bg.wasm");
+  expect(fetched).not.toContain("/basin-cpu-relaxed_bg.wasm");
+});
+
+test("workers share many images, and their number changes nothing", async ({ page, context }) => {
+  const chain = "/#engine=cpu&class=1&images=16&seed=3&steps=60";
+  await openAltered(page, chain, cores(3));
+  await expect(workers(page)).toHaveAttribute("data-workers", "3");
+  const alone = await context.newPage();
+  await openAltered(alone, chain, cores(1));
+  await expect(workers(alone)).toHaveAttribute("data-workers", "1");
+  expect(await pixels(alone)).toEqual(await pixels(page));
+});
+
+test("one image is one worker's", async ({ page }) => {
+  await openAltered(page, "/#engine=cpu&class=1&images=1&steps=12", cores(3));
+  await expect(workers(page)).toHaveAttribute("data-workers", "1");
+});
+
+const failing = (body) => `const W = Worker; self.Worker = class extends W { ${body} };`;
+
+for (const [what, words] of [
+  ["no worker can be started", failing("constructor() { throw new Error('no'); }")],
+  ["a worker's program is missing", failing("constructor(_, options) { super('absent.js', options); }")],
+  [
+    "workers fail when first asked",
+    failing(`postMessage(message) {
+      if (!String(message[0]).includes("evaluate")) return super.postMessage(message);
+      setTimeout(() => this.dispatchEvent(new ErrorEvent("error")));
+      console.log("failed when asked");
+    }`),
+  ],
+]) {
+  test(`a chain goes on alone, and as it would have, where ${what}`, async ({ page, context }) => {
+    const chain = "/#engine=cpu&class=1&images=4&seed=3&steps=60";
+    const said = [];
+    page.on("console", (message) => said.push(message.text()));
+    await openAltered(page, chain, cores(3) + words);
+    await expect(workers(page)).toHaveAttribute("data-workers", "1");
+    expect(said.includes("failed when asked")).toBe(words.includes("postMessage"));
+    const alone = await context.newPage();
+    await openAltered(alone, chain, cores(1));
+    expect(await pixels(page)).toEqual(await pixels(alone));
+  });
+}

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "@playwright/test";
-import { engine, finished, notice, open, openPanel, stage, UNTRAINED } from "./page.mjs";
+import { alterWorkers, engine, finished, notice, open, openPanel, stage, UNTRAINED } from "./page.mjs";
 
 const fixture = new URL("./fixtures/untrained.safetensors", import.meta.url).pathname;
 
@@ -63,16 +63,13 @@ test("an engine that crashes is started again and the chain goes on", async ({ p
 
 test("a lost GPU device is told, and the chain goes on", async ({ page }) => {
   // The worker's own device, kept where the test can destroy it.
-  await page.route("**/worker.js", async (route) => {
-    const response = await route.fetch();
-    const keep = `
-      const request = GPUAdapter.prototype.requestDevice;
-      GPUAdapter.prototype.requestDevice = async function (...given) {
-        return (self.lastDevice = await request.apply(this, given));
-      };
-    `;
-    await route.fulfill({ response, body: keep + (await response.text()) });
-  });
+  await alterWorkers(
+    page,
+    `const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...given) {
+      return (self.lastDevice = await request.apply(this, given));
+    };`,
+  );
   await open(page, `/#engine=gpu&model=${UNTRAINED}&class=1&seed=3&steps=6&step=0.5&noise=0&start=noise`);
   await expect(stage(page)).toHaveAttribute("data-step", /[1-9]/, { timeout: 120_000 });
   await page.workers()[0].evaluate(() => self.lastDevice.destroy());

@@ -14,6 +14,14 @@ export async function open(page, address) {
   return violations;
 }
 
+// Puts these words in front of the program of the page's workers.
+export async function alterWorkers(page, words) {
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${words}\n${await response.text()}` });
+  });
+}
+
 export const stage = (page) => page.getByRole("region", { name: "Stage" });
 
 export async function finished(page) {

@@ -5,7 +5,7 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const dist = process.env.BASIN_DIST ?? join(here, "../../dist");
+export const dist = process.env.BASIN_DIST ?? join(here, "../../dist");
 const types = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript; charset=utf-8",
@@ -15,11 +15,12 @@ const types = {
   ".png": "image/png",
 };
 
-export function serve(port) {
+// `fixtures` is the folder behind /fixtures/.
+export function serve(port, fixtures = join(here, "fixtures")) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://here").pathname));
     const file = path.startsWith("/fixtures/")
-      ? join(here, path)
+      ? join(fixtures, path.slice("/fixtures/".length))
       : join(dist, path === "/" ? "index.html" : path);
     try {
       const body = await readFile(file);

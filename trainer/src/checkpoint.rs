@@ -1,7 +1,8 @@
 //! Checkpoints: all that a run needs to go on, in one file that is there whole or not at all.
 //!
 //! A checkpoint is a safetensors file: `model.*` and `ema.*`, the optimiser's state as Burn writes
-//! it, the replay buffer, and a header that says where the run was. Random state needs no place, as
+//! it, `state.*` of the method, and a header that says where the run was and holds a checksum of all
+//! numbers. Random state needs no place, as
 //! every draw comes from the seed and the iteration; nor does the position in the epoch.
 
 use std::{
@@ -11,16 +12,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use basin_shared::weights::{Array, Weights};
+use basin_shared::{
+    model_file::hex,
+    weights::{Array, Weights},
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::{methods::State, replay_buffer::ReplayBuffer};
+use crate::methods::State;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_KEY: &str = "basin-checkpoint";
-/// Checkpoints kept: the newest, and one to fall back on.
-const KEPT: usize = 2;
+/// Checkpoints kept: the newest and one to fall back on …
+const NEWEST: usize = 2;
+/// … and those with the highest metric.
+const BEST: usize = 3;
 
 /// Where a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +48,8 @@ struct Header {
     version: u32,
     progress: Progress,
     recipe: String,
+    /// Of all tensors' names and bytes, in the order of the names.
+    sha256: String,
 }
 
 /// All that a run needs to go on.
@@ -73,12 +82,8 @@ pub(crate) enum CheckpointError {
 }
 
 impl Checkpoint {
-    /// Writes `checkpoint-ITERATION.safetensors` into the run's directory, then removes older ones.
-    pub(crate) fn write(&self, directory: &Path) -> Result<PathBuf, CheckpointError> {
-        let path = directory.join(format!(
-            "checkpoint-{:08}.safetensors",
-            self.progress.iteration
-        ));
+    /// The file's bytes.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         let mut array = |name: String, array: &Array| {
             let bytes = array.values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -89,17 +94,18 @@ impl Checkpoint {
                 array(format!("{prefix}.{name}"), weight);
             }
         }
-        if let State::Replay(buffer) = &self.state {
-            let [images, labels] = buffer.to_arrays();
-            array("buffer.images".into(), &images);
-            array("buffer.labels".into(), &labels);
+        for (name, numbers) in self.state.to_arrays() {
+            array(format!("state.{name}"), &numbers);
         }
         let state = self.optimizer.clone();
         tensors.push(("optimizer".into(), Dtype::U8, vec![state.len()], state));
+        let parts = tensors.iter();
+        let parts = parts.map(|(name, _, _, bytes)| (name.as_str(), bytes.as_slice()));
         let header = Header {
             version: VERSION,
             progress: self.progress.clone(),
             recipe: self.recipe.clone(),
+            sha256: checksum(parts.collect()),
         };
         let json = serde_json::to_string(&header).expect("a header is plain data");
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
@@ -110,11 +116,39 @@ impl Checkpoint {
             )
         });
         let metadata = [(HEADER_KEY.to_owned(), json)].into();
-        let bytes = safetensors::serialize(views, Some(metadata)).expect("views are valid");
-        write_atomically(&path, &bytes)?;
-        for old in list(directory)?.into_iter().rev().skip(KEPT) {
+        safetensors::serialize(views, Some(metadata)).expect("views are valid")
+    }
+
+    /// Writes `checkpoint-ITERATION-epoch-EPOCH-METRIC.safetensors` into the run's directory, without
+    /// the metric where none was measured, then removes those that are neither among the newest nor
+    /// among the best.
+    pub(crate) fn write(
+        &self,
+        directory: &Path,
+        epoch: usize,
+        metric: Option<f64>,
+    ) -> Result<PathBuf, CheckpointError> {
+        let iteration = self.progress.iteration;
+        let metric = metric.map_or_else(String::new, |metric| format!("-{metric:.4}"));
+        let name = format!("checkpoint-{iteration:08}-epoch-{epoch}{metric}.safetensors");
+        let path = directory.join(name);
+        write_atomically(&path, &self.to_bytes())?;
+        // One of before a roll-back, of the same iteration, is no longer of this run.
+        let mut others = list(directory)?;
+        others.retain(|other| *other != path);
+        let same = |other: &PathBuf| iteration_of(other) == Some(iteration);
+        let (replaced, others): (Vec<_>, Vec<_>) = others.into_iter().partition(same);
+        let mut ranked: Vec<_> = others.iter().chain([&path]).collect();
+        ranked.sort_by(|a, b| metric_of(b).total_cmp(&metric_of(a)));
+        let best: Vec<_> = ranked
+            .into_iter()
+            .filter(|path| metric_of(path) > f64::NEG_INFINITY)
+            .take(BEST)
+            .collect();
+        let old = others.iter().rev().skip(NEWEST - 1);
+        for path in old.filter(|path| !best.contains(path)).chain(&replaced) {
             // Another process may have removed it; it is in nobody's way.
-            let _ = std::fs::remove_file(old);
+            let _ = std::fs::remove_file(path);
         }
         Ok(path)
     }
@@ -144,9 +178,20 @@ impl Checkpoint {
                 found: header.version,
             });
         }
+        let tensors = container.tensors();
+        let bytes = tensors
+            .iter()
+            .map(|(name, view)| (name.as_str(), view.data()));
+        let found = checksum(bytes.collect());
+        if found != header.sha256 {
+            let expected = header.sha256;
+            return Err(damaged(&format!(
+                "its numbers have the SHA-256 {found}, expected {expected}"
+            )));
+        }
         let mut parts: BTreeMap<String, Weights> = BTreeMap::new();
         let mut optimizer = None;
-        for (name, view) in container.tensors() {
+        for (name, view) in tensors {
             if name == "optimizer" {
                 optimizer = Some(view.data().to_vec());
                 continue;
@@ -170,30 +215,43 @@ impl Checkpoint {
         }
         let mut take = |part: &str| parts.remove(part);
         let missing = |part: &str| damaged(&format!("no {part}"));
-        let state = match take("buffer") {
-            None => State::Stateless,
-            Some(mut buffer) => {
-                let arrays = buffer.remove("images").zip(buffer.remove("labels"));
-                let buffer = arrays.and_then(|(x, y)| ReplayBuffer::from_arrays([x, y]));
-                State::Replay(buffer.ok_or_else(|| missing("whole buffer"))?)
-            }
-        };
+        let mut arrays = take("state").unwrap_or_default();
+        let state = State::from_arrays(|name| arrays.remove(name));
         Ok(Self {
             progress: header.progress,
             recipe: header.recipe,
             model: take("model").ok_or_else(|| missing("model"))?,
             ema: take("ema").ok_or_else(|| missing("ema"))?,
             optimizer: optimizer.ok_or_else(|| missing("optimizer"))?,
-            state,
+            state: state.ok_or_else(|| missing("whole state of the method"))?,
         })
     }
 
     /// The newest whole checkpoint of a run's directory; a damaged one is named on `warn`.
     pub(crate) fn newest(
         directory: &Path,
+        warn: impl FnMut(String),
+    ) -> Result<Self, CheckpointError> {
+        Self::first_whole(directory, list(directory)?.into_iter().rev(), warn)
+    }
+
+    /// The whole checkpoint with the highest metric, the newest of equals.
+    pub(crate) fn best(
+        directory: &Path,
+        warn: impl FnMut(String),
+    ) -> Result<Self, CheckpointError> {
+        let mut paths = list(directory)?;
+        paths.reverse();
+        paths.sort_by(|a, b| metric_of(b).total_cmp(&metric_of(a)));
+        Self::first_whole(directory, paths.into_iter(), warn)
+    }
+
+    fn first_whole(
+        directory: &Path,
+        paths: impl Iterator<Item = PathBuf>,
         mut warn: impl FnMut(String),
     ) -> Result<Self, CheckpointError> {
-        for path in list(directory)?.into_iter().rev() {
+        for path in paths {
             match Self::read(&path) {
                 Ok(checkpoint) => return Ok(checkpoint),
                 Err(error) => warn(format!("{error}; trying the one before")),
@@ -203,6 +261,22 @@ impl Checkpoint {
             directory: directory.display().to_string(),
         })
     }
+}
+
+/// The metric in a checkpoint's name; below all others where there is none.
+fn metric_of(path: &Path) -> f64 {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let metric = name.rsplit_once('-').map(|(_, last)| last);
+    let metric = metric.filter(|last| last.contains('.'));
+    metric
+        .and_then(|metric| metric.parse().ok())
+        .unwrap_or(f64::NEG_INFINITY)
+}
+
+/// The iteration in a checkpoint's name.
+fn iteration_of(path: &Path) -> Option<usize> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("checkpoint-")?.get(..8)?.parse().ok()
 }
 
 /// The checkpoints of a directory, oldest first.
@@ -225,6 +299,16 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(paths)
 }
 
+/// The SHA-256 of names and bytes, in the order of the names.
+fn checksum(parts: BTreeMap<&str, &[u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, bytes) in parts {
+        hasher.update(name.as_bytes());
+        hasher.update(bytes);
+    }
+    hex(&hasher.finalize())
+}
+
 /// Writes a file beside its place, flushes it to the disk and renames it: a reader meets the old
 /// bytes or the new ones, never a part.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
@@ -234,16 +318,23 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Checkpoi
     };
     let mut partial = path.as_os_str().to_owned();
     partial.push(".part");
-    let mut file = File::create(&partial).map_err(io)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(io)?;
-    std::fs::rename(&partial, path).map_err(io)
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(|source| {
+        // What is left of it takes room that may be what was missing.
+        let _ = std::fs::remove_file(&partial);
+        io(source)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay_buffer::ReplayBuffer;
 
     fn checkpoint(iteration: usize) -> Checkpoint {
         let array = Array {
@@ -269,17 +360,94 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let directory = tempfile::tempdir().unwrap();
-        let path = checkpoint(7).write(directory.path()).unwrap();
+        let path = checkpoint(7).write(directory.path(), 0, None).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint(7));
+    }
+
+    #[test]
+    fn the_newest_and_the_best_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let metrics = [
+            None,
+            Some(0.9),
+            Some(0.1),
+            Some(0.4),
+            Some(0.8),
+            Some(0.2),
+            None,
+        ];
+        for (iteration, metric) in metrics.into_iter().enumerate() {
+            checkpoint(iteration)
+                .write(directory.path(), 0, metric)
+                .unwrap();
+        }
+        let kept = list(directory.path()).unwrap();
+        let kept: Vec<usize> = kept.iter().filter_map(|path| iteration_of(path)).collect();
+        assert_eq!(kept, [1, 3, 4, 5, 6]);
+        let best = Checkpoint::best(directory.path(), |warning| panic!("{warning}")).unwrap();
+        assert_eq!(best.progress.iteration, 1);
+        // After a roll-back an iteration is done once more.
+        checkpoint(6).write(directory.path(), 0, Some(0.3)).unwrap();
+        let kept = list(directory.path()).unwrap();
+        let kept: Vec<usize> = kept.iter().filter_map(|path| iteration_of(path)).collect();
+        assert_eq!(kept, [1, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn every_state_is_read_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let delta = Array {
+            shape: vec![1, 1, 1, 2],
+            values: vec![-0.5, 0.25],
+        };
+        for state in [
+            State::Stateless,
+            State::Perturbation(delta),
+            State::Robust(0.375),
+            State::Ascents(crate::methods::Ascents {
+                steps: 7,
+                auc_sum: 12.5,
+                images: 96,
+            }),
+        ] {
+            let written = Checkpoint {
+                state,
+                ..checkpoint(3)
+            };
+            let path = written.write(directory.path(), 0, None).unwrap();
+            assert_eq!(Checkpoint::read(&path).unwrap(), written);
+        }
+    }
+
+    /// Wherever a byte is wrong, the file is not taken for whole.
+    #[test]
+    fn no_flipped_byte_goes_unseen() {
+        let directory = tempfile::tempdir().unwrap();
+        let whole = checkpoint(7);
+        let path = whole.write(directory.path(), 0, None).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 4;
+            std::fs::write(&path, &damaged).unwrap();
+            if let Ok(read) = Checkpoint::read(&path) {
+                // A letter of the header's recipe, or a digit of its progress: numbers are whole.
+                assert_eq!((&read.model, &read.state), (&whole.model, &whole.state));
+            }
+        }
     }
 
     #[test]
     fn a_damaged_newest_falls_back_to_the_one_before() {
         let directory = tempfile::tempdir().unwrap();
         for iteration in [5, 10, 15] {
-            checkpoint(iteration).write(directory.path()).unwrap();
+            checkpoint(iteration)
+                .write(directory.path(), 3, Some(0.5))
+                .unwrap();
         }
-        let newest = directory.path().join("checkpoint-00000015.safetensors");
+        let newest = directory
+            .path()
+            .join("checkpoint-00000015-epoch-3-0.5000.safetensors");
         let bytes = std::fs::read(&newest).unwrap();
         std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
         let mut warnings = Vec::new();

@@ -27,8 +27,17 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Clean noisy images.
     Denoise(Denoise),
-    /// Make a model file of a run's newest checkpoint.
+    /// Make a model file of a run's newest or best checkpoint.
     Export(Export),
+    /// Make a model file of weights that were trained with PyTorch.
+    Import(Import),
+    /// Carry a run to another machine.
+    #[command(subcommand)]
+    Checkpoint(Checkpoint),
+    /// Draw a run's curves and samples into one page.
+    Report(Report),
+    /// Measure how long an iteration of a recipe takes on this machine, on made-up images.
+    Benchmark(Benchmark),
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +63,8 @@ pub(crate) struct Train {
 
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
-    /// Directory with the data set's official files, instead of downloading them.
+    /// Directory with the data set's official files, instead of downloading them; or in which the
+    /// recipe's folder of pictures lies.
     #[arg(long, value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
 }
@@ -168,6 +178,29 @@ pub(crate) struct Denoise {
 pub(crate) struct Export {
     /// Directory of the run.
     pub run: PathBuf,
+    /// Take the checkpoint with the highest accuracy on validation images rather than the newest.
+    #[arg(long)]
+    pub best: bool,
+    #[command(flatten)]
+    pub file: ModelFileArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// A PyTorch state dictionary as a safetensors file: what safetensors.torch.save_file makes of it.
+    pub weights: PathBuf,
+    /// The recipe that names the architecture, and what else belongs on the model card.
+    #[arg(long)]
+    pub recipe: PathBuf,
+    /// Change a number of the recipe, such as --set architecture.width=2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    #[command(flatten)]
+    pub file: ModelFileArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelFileArgs {
     /// The model file to write.
     #[arg(long, short, default_value = "model.safetensors")]
     pub output: PathBuf,
@@ -179,4 +212,52 @@ pub(crate) struct Export {
     pub rank: usize,
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Checkpoint {
+    /// Split a run's newest checkpoint into small files.
+    Pack {
+        /// Directory of the run.
+        run: PathBuf,
+        /// Directory for the files; made if it is not there.
+        #[arg(long, short)]
+        output: PathBuf,
+        /// Largest size of a file, in MB.
+        #[arg(long, default_value_t = 16)]
+        part_size: usize,
+        /// Leave the replay buffer out: the run begins new chains where it goes on, and is then not
+        /// the same to the bit.
+        #[arg(long)]
+        without_buffer: bool,
+    },
+    /// Make a run of such files, to go on with `basin train --resume`.
+    Unpack {
+        /// Directory of the files.
+        parts: PathBuf,
+        /// Directory of the run; made if it is not there.
+        #[arg(long)]
+        run: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Directory of the run.
+    pub run: PathBuf,
+    /// The page to write [default: report.html in the run's directory].
+    #[arg(long, short)]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Benchmark {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Change a number of the recipe, such as --set architecture.width=2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// How long to measure.
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
 }

@@ -1,19 +1,14 @@
 //! Exponential moving average of the weights.
 
-use basin_shared::models::WideResNet;
+use basin_shared::models::Network;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::Tensor,
 };
 
 /// average ← d · average + (1 − d) · model, with d = min(decay, (1 + t) / (10 + t)) at update t,
-/// so that the random first weights are forgotten soon.
-pub(crate) fn update(
-    average: WideResNet,
-    model: &WideResNet,
-    decay: f32,
-    update: usize,
-) -> WideResNet {
+/// so that the random first weights are forgotten soon. Running statistics are averaged like weights.
+pub(crate) fn update(average: Network, model: &Network, decay: f32, update: usize) -> Network {
     let decay = decay.min((1.0 + update as f32) / (10.0 + update as f32));
     let mut values = Values(Vec::new());
     model.visit(&mut values);

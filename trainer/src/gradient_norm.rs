@@ -1,7 +1,7 @@
 //! Clipping by the L2 norm of the whole gradient (Pascanu et al. 2013). Burn clips each tensor by
 //! itself, which changes the gradient's direction.
 
-use basin_shared::models::WideResNet;
+use basin_shared::models::Network;
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
@@ -12,7 +12,7 @@ use burn::{
 /// before, `[1]`.
 pub(crate) fn clip(
     gradients: GradientsParams,
-    model: &WideResNet,
+    model: &Network,
     largest: f32,
 ) -> (GradientsParams, Tensor<1>) {
     let mut squares = Squares {

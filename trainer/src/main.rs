@@ -14,8 +14,10 @@ mod methods;
 mod metrics;
 mod model;
 mod picture;
+mod pytorch;
 mod recipe;
 mod replay_buffer;
+mod sam;
 
 use std::process::ExitCode;
 
@@ -28,7 +30,17 @@ use cli::{Cli, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Has the allocator keep what it has: by itself it would give buffers back after some milliseconds,
+/// a tenth of the time of an iteration.
+fn keep_memory() {
+    /// `mi_option_purge_delay`, which the bindings do not name.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: an option may be set at any time.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+}
+
 fn main() -> ExitCode {
+    keep_memory();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -47,5 +59,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Generate(arguments) => commands::generate::run(arguments, &device),
         Command::Denoise(arguments) => commands::denoise::run(arguments, &device),
         Command::Export(arguments) => commands::export::run(arguments, &device),
+        Command::Import(arguments) => commands::import::run(arguments, &device),
+        Command::Checkpoint(arguments) => commands::checkpoint::run(arguments),
+        Command::Report(arguments) => commands::report::run(arguments),
+        Command::Benchmark(arguments) => commands::benchmark::run(arguments, &device),
     }
 }

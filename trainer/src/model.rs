@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Key, ModelFile,
     attacks::{Budget, Pgd, pgd},
-    model_card::{Architecture, SamplerSettings},
-    models::WideResNetConfig,
+    model_card::SamplerSettings,
     samplers::{Chain, ClassGaussian, Start, StepInfo},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -31,19 +30,24 @@ pub(crate) fn read(path: &Path) -> Result<ModelFile> {
 
 /// The data set that a model was trained on.
 pub(crate) fn data(file: &ModelFile, arguments: &DataArgs) -> Result<Splits> {
-    let name = serde_json::Value::String(file.card.data_set.clone());
-    let data_set: DataSet = serde_json::from_value(name).context("the model card's data set")?;
-    Ok(data::load(
-        data_set,
+    /// What matters here of a recipe, which may be one of an earlier version.
+    #[derive(serde::Deserialize)]
+    struct Recipe {
+        data_set: DataSet,
+    }
+    let recipe: Recipe = toml::from_str(&file.card.recipe).context("the model card's recipe")?;
+    let splits = data::load(
+        &recipe.data_set,
         arguments.data_dir.as_deref(),
         &MultiProgress::new(),
-    )?)
-}
-
-/// The network's numbers.
-pub(crate) fn config(file: &ModelFile) -> &WideResNetConfig {
-    let Architecture::WideResnet(config) = &file.card.architecture;
-    config
+    )?;
+    anyhow::ensure!(
+        splits.class_names == file.card.class_names,
+        "the data set has the classes {}, the model has {}",
+        splits.class_names.join(", "),
+        file.card.class_names.join(", ")
+    );
+    Ok(splits)
 }
 
 /// The card's settings with what was typed in their place.
@@ -66,26 +70,40 @@ pub(crate) fn labels(y: &[u8], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(y.as_slice(), device)
 }
 
-/// Starts of chains for the classes `y`.
+/// Starts of chains for the classes `y`, images of so many channels, rows and columns; on the host.
+///
+/// # Panics
+/// If class Gaussians are asked for and not given.
+pub(crate) fn starts(
+    start: Start,
+    gaussian: Option<&ClassGaussian>,
+    shape: [usize; 3],
+    y: &[u8],
+    key: Key,
+) -> Vec<f32> {
+    match start {
+        Start::ClassGaussian => {
+            let gaussian = gaussian.expect("whoever starts chains there has the class Gaussians");
+            let classes: Vec<usize> = y.iter().map(|&class| class.into()).collect();
+            gaussian.sample(key, &classes)
+        }
+        Start::Uniform => key.uniforms(y.len() * shape.iter().product::<usize>()),
+    }
+}
+
+/// The same as a tensor, `[classes, channels, height, width]`.
 pub(crate) fn start(
     start: Start,
-    gaussian: &ClassGaussian,
+    gaussian: Option<&ClassGaussian>,
+    shape: [usize; 3],
     y: &[u8],
     key: Key,
     device: &Device,
 ) -> Tensor<4> {
-    let [channels, height, width] = gaussian.mean.shape[1..] else {
-        unreachable!("a model file is read with means of images")
-    };
-    let shape = [y.len(), channels, height, width];
-    match start {
-        Start::ClassGaussian => {
-            let classes: Vec<usize> = y.iter().map(|&class| class.into()).collect();
-            let images = gaussian.sample(key, &classes);
-            Tensor::from_data(TensorData::new(images, shape), device)
-        }
-        Start::Uniform => key.uniform(shape, device),
-    }
+    let [channels, height, width] = shape;
+    let images = starts(start, gaussian, shape, y, key);
+    let data = TensorData::new(images, [y.len(), channels, height, width]);
+    Tensor::from_data(data, device)
 }
 
 /// Runs chains as the settings say; `observe` sees every step.
@@ -164,8 +182,8 @@ pub(crate) fn robust_accuracy(
             key.fold_in(batch as u64),
         );
         // Judged outside the attack: what left the ball would not count as an attack.
-        let size = (x_adv.clone() - x).abs().max().into_scalar::<f32>();
-        assert!(size <= budget.epsilon * 1.0001, "PGD left its ball: {size}");
+        let spent = budget.spent(x_adv.clone(), x).max().into_scalar::<f32>();
+        assert!(spent <= 1.0001, "PGD left its ball: {spent} of its radius");
         predictions(model, x_adv)
     })
 }

@@ -1,7 +1,7 @@
 //! Pictures: grids of images written as PNG, and a picture file read and fitted to a model.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufWriter, Cursor};
 use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
@@ -37,7 +37,21 @@ pub(crate) enum PictureError {
         /// The cause.
         source: image::ImageError,
     },
+    /// The file ends before its picture does.
+    #[error(
+        "{path}: ends at offset {offset}, expected the marker that ends a JPEG picture; the file \
+         is cut short, get it again"
+    )]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        offset: usize,
+    },
 }
+
+/// What the names of pictures end in.
+pub(crate) const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// The widest and highest picture that is read.
 const LARGEST: u32 = 16_384;
@@ -135,34 +149,52 @@ fn to_byte(value: f32) -> u8 {
 /// Where the picture is transparent it is black, as the surroundings of Fashion-MNIST's items are.
 ///
 /// # Shapes
-/// - returns `[channels, height, width]` flattened, in [0, 1]
-pub(crate) fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
-    let open = |source| PictureError::Open {
-        path: path.into(),
-        source,
-    };
-    let file = BufReader::new(File::open(path).map_err(open)?);
-    let reader = ImageReader::new(file).with_guessed_format().map_err(open)?;
-    let picture = decode(reader).map_err(|source| PictureError::Decode {
+/// - returns `[channels, height, width]` flattened
+pub(crate) fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>, PictureError> {
+    let bytes = std::fs::read(path).map_err(|source| PictureError::Open {
         path: path.into(),
         source,
     })?;
-    Ok(fit(&picture, shape))
+    Ok(fit(&decode(path, &bytes)?, shape))
 }
 
-fn decode(mut reader: ImageReader<BufReader<File>>) -> image::ImageResult<DynamicImage> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LARGEST);
-    limits.max_image_height = Some(LARGEST);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
+/// The picture in the bytes of a file, turned upright.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, PictureError> {
+    let decode = || -> image::ImageResult<DynamicImage> {
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(LARGEST);
+        limits.max_image_height = Some(LARGEST);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    };
+    let picture = decode().map_err(|source| PictureError::Decode {
+        path: path.into(),
+        source,
+    })?;
+    if is_cut_jpeg(bytes) {
+        return Err(PictureError::Cut {
+            path: path.into(),
+            offset: bytes.len(),
+        });
+    }
     Ok(picture)
 }
 
-fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<f32> {
+/// Whether a JPEG picture ends early, which the decoder passes over: it fills the rest with grey.
+fn is_cut_jpeg(bytes: &[u8]) -> bool {
+    // Markers; an embedded preview has its own, before the picture's.
+    let [start, scan, end] = [0xd8, 0xda, 0xd9].map(|marker| [0xff, marker]);
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    bytes.starts_with(&start) && last(end) < last(scan)
+}
+
+/// The central square of a picture, scaled to `shape`; see [`read_fitted`].
+pub(crate) fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<u8> {
     let [channels, height, width] = shape;
     let side = picture.width().min(picture.height());
     let (left, top) = ((picture.width() - side) / 2, (picture.height() - side) / 2);
@@ -184,15 +216,13 @@ fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<f32> {
         fitted.into_rgb8().into_raw()
     };
     let plane = |channel| interleaved.iter().skip(channel).step_by(channels);
-    (0..channels)
-        .flat_map(plane)
-        .map(|&value| f32::from(value) / 255.0)
-        .collect()
+    (0..channels).flat_map(plane).copied().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufReader;
 
     /// Width, height, channels and bytes of a PNG.
     fn read_png(path: &Path) -> (u32, u32, usize, Vec<u8>) {
@@ -280,7 +310,8 @@ mod tests {
         }
         .write(&path, &values, [3, 8, 8])
         .unwrap();
-        assert_eq!(read_fitted(&path, [3, 8, 8]).unwrap(), values);
+        let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
+        assert_eq!(read_fitted(&path, [3, 8, 8]).unwrap(), bytes);
         let grey = &values[..64];
         Grid {
             columns: 1,
@@ -289,7 +320,7 @@ mod tests {
         }
         .write(&path, grey, [1, 8, 8])
         .unwrap();
-        assert_eq!(read_fitted(&path, [1, 8, 8]).unwrap(), grey);
+        assert_eq!(read_fitted(&path, [1, 8, 8]).unwrap(), bytes[..64]);
     }
 
     #[test]
@@ -310,10 +341,7 @@ mod tests {
                 for x in 1..9 {
                     let at = |channel: usize| values[channel * 100 + y * 10 + x];
                     let [red, green, blue] = [at(0), at(1), at(2)];
-                    assert!(
-                        red < 0.03 && green > 0.97 && blue < 0.03,
-                        "{extension}: {x}, {y}"
-                    );
+                    assert!(red < 8 && green > 247 && blue < 8, "{extension}: {x}, {y}");
                 }
             }
         }
@@ -328,7 +356,7 @@ mod tests {
         })
         .save(&path)
         .unwrap();
-        let row = [0.0, 0.0, 1.0, 1.0];
+        let row = [0, 0, 255, 255];
         assert_eq!(read_fitted(&path, [1, 4, 4]).unwrap(), row.repeat(4));
     }
 
@@ -347,6 +375,13 @@ mod tests {
         .unwrap();
         let bytes = std::fs::read(&cut).unwrap();
         std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+        let cut_jpeg = folder.path().join("cut.jpg");
+        let noise = |x: u32, y: u32| image::Luma([(x * y * 37 % 256) as u8]);
+        image::GrayImage::from_fn(64, 64, noise)
+            .save(&cut_jpeg)
+            .unwrap();
+        let jpeg = std::fs::read(&cut_jpeg).unwrap();
+        std::fs::write(&cut_jpeg, &jpeg[..jpeg.len() - 40]).unwrap();
         // A valid header that promises 2 thousand million pixels a side.
         let huge = folder.path().join("huge.png");
         let mut bytes = bytes;
@@ -357,6 +392,7 @@ mod tests {
         for (path, expected) in [
             (text, "expected a PNG, JPEG or WebP"),
             (cut, "expected a PNG, JPEG or WebP"),
+            (cut_jpeg, "cut short"),
             (huge, "at most 16384 x 16384"),
             (folder.path().join("absent.png"), "cannot read"),
         ] {

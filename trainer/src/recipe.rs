@@ -4,15 +4,16 @@
 use std::path::Path;
 
 use basin_shared::{
-    model_card::SamplerSettings,
-    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    model_card::{Architecture, SamplerSettings},
+    models::{Activation, Initialization, Normalization, PreActResNet18Config, WideResNetConfig},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::{Augmentation, DataSet},
+    data::{Augmentation, DataError, DataSet},
     learning_rate::Schedule,
     methods::Method,
+    sam::Sam,
 };
 
 /// All numbers of a run.
@@ -41,6 +42,8 @@ pub(crate) struct Recipe {
     pub initialization: Initialization,
     pub augmentation: Augmentation,
     pub optimizer: OptimizerRecipe,
+    /// Sharpness-aware minimisation around the optimiser; none where it is not given.
+    pub sam: Option<Sam>,
     pub schedule: Schedule,
     pub divergence: Divergence,
     pub method: Method,
@@ -50,14 +53,34 @@ pub(crate) struct Recipe {
     pub denoising: SamplerSettings,
 }
 
-/// The network; channels, size and classes are the data set's.
+/// The network, see [`Architecture`]; channels, size and classes are the data set's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub(crate) enum ArchitectureRecipe {
+    WideResnet(WideResNetRecipe),
+    StandardWideResnet(WideResNetRecipe),
+    DmWideResnet(WideResNetRecipe),
+    #[serde(rename = "pre_act_resnet_18")]
+    PreActResnet18(PreActResNet18Recipe),
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ArchitectureRecipe {
+pub(crate) struct WideResNetRecipe {
     /// 6n + 4.
     pub depth: usize,
     pub width: usize,
     pub activation: Activation,
+    pub normalization: Normalization,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PreActResNet18Recipe {
+    /// Channels of the first group; 64 in the papers.
+    pub width: usize,
+    /// Whether BatchNorm and ReLU follow the last block.
+    pub final_batch_norm: bool,
     pub normalization: Normalization,
 }
 
@@ -71,6 +94,7 @@ pub(crate) enum OptimizerRecipe {
         /// Largest L2 norm of the whole gradient.
         clip_norm: f32,
     },
+    /// Weight decay is added to the gradient.
     Adam {
         beta_1: f32,
         beta_2: f32,
@@ -79,6 +103,27 @@ pub(crate) enum OptimizerRecipe {
         /// Largest L2 norm of the whole gradient.
         clip_norm: f32,
     },
+    /// Weight decay apart from the gradient (Loshchilov & Hutter 2019).
+    #[serde(rename = "adamw")]
+    AdamW {
+        beta_1: f32,
+        beta_2: f32,
+        epsilon: f32,
+        weight_decay: f32,
+        /// Largest L2 norm of the whole gradient.
+        clip_norm: f32,
+    },
+}
+
+impl OptimizerRecipe {
+    /// Largest L2 norm of the whole gradient.
+    pub(crate) fn clip_norm(&self) -> f32 {
+        match *self {
+            Self::Sgd { clip_norm, .. }
+            | Self::Adam { clip_norm, .. }
+            | Self::AdamW { clip_norm, .. } => clip_norm,
+        }
+    }
 }
 
 /// When a run counts as diverged, and what is done then.
@@ -110,6 +155,8 @@ pub(crate) enum RecipeError {
     Override(String),
     #[error("--set {key}: the recipe has no `{key}`")]
     UnknownKey { key: String },
+    #[error("recipe: {0}")]
+    Data(#[from] DataError),
     #[error("recipe: {0}")]
     Architecture(#[from] basin_shared::models::ConfigError),
     #[error("recipe: {name} is {found}, expected {expected}")]
@@ -153,34 +200,75 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// The recipe that a checkpoint keeps. Before recipes named their architecture there was one.
+    pub(crate) fn kept(text: &str) -> Result<Self, RecipeError> {
+        let path = "the checkpoint's recipe";
+        let parse_error = |source| RecipeError::Parse {
+            path: path.into(),
+            source: Box::new(source),
+        };
+        let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
+        if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
+            let name = || toml::Value::String("wide_resnet".into());
+            architecture.entry("name").or_insert_with(name);
+        }
+        Self::parse(&table.to_string(), path, &[])
+    }
+
     /// The recipe as TOML.
     pub(crate) fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe is plain data")
     }
 
-    /// The network's numbers.
-    pub(crate) fn model_config(&self) -> WideResNetConfig {
-        let ArchitectureRecipe {
-            depth,
-            width,
-            activation,
-            normalization,
-        } = self.architecture.clone();
+    /// The network with all its numbers.
+    pub(crate) fn architecture(&self) -> Architecture {
         let [channels, size, _] = self.data_set.shape();
-        let classes = self.data_set.class_names().len();
-        WideResNetConfig {
-            depth,
-            width,
-            channels,
-            size,
-            classes,
-            activation,
-            normalization,
+        let classes = self.data_set.classes();
+        let wide = |recipe: &WideResNetRecipe| {
+            let WideResNetRecipe {
+                depth,
+                width,
+                activation,
+                normalization,
+            } = recipe.clone();
+            WideResNetConfig {
+                depth,
+                width,
+                channels,
+                size,
+                classes,
+                activation,
+                normalization,
+            }
+        };
+        match &self.architecture {
+            ArchitectureRecipe::WideResnet(recipe) => Architecture::WideResnet(wide(recipe)),
+            ArchitectureRecipe::StandardWideResnet(recipe) => {
+                Architecture::StandardWideResnet(wide(recipe))
+            }
+            ArchitectureRecipe::DmWideResnet(recipe) => Architecture::DmWideResnet(wide(recipe)),
+            ArchitectureRecipe::PreActResnet18(recipe) => {
+                Architecture::PreActResnet18(PreActResNet18Config {
+                    width: recipe.width,
+                    final_batch_norm: recipe.final_batch_norm,
+                    channels,
+                    size,
+                    classes,
+                    normalization: recipe.normalization.clone(),
+                })
+            }
         }
     }
 
+    /// Whether a checkpoint is written once so many iterations are done.
+    pub(crate) fn checkpoint_due(&self, done: usize) -> bool {
+        done.is_multiple_of(self.checkpoint_every) || done == self.iterations
+    }
+
     fn check(&self) -> Result<(), RecipeError> {
-        self.model_config().check()?;
+        self.data_set.check()?;
+        self.augmentation.check(self.data_set.shape())?;
+        self.architecture().check()?;
         for (name, found) in [
             ("iterations", self.iterations),
             ("batch_size", self.batch_size),
@@ -243,4 +331,72 @@ fn set(table: &mut toml::Table, assignment: &str) -> Result<(), RecipeError> {
         table = slot.as_table_mut().ok_or_else(unknown)?;
     }
     Err(unknown())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STANDARD: &str = include_str!("../recipes/standard-fashion-mnist.toml");
+
+    fn with_architecture(architecture: &str) -> Result<Recipe, RecipeError> {
+        let (before, rest) = STANDARD.split_once("[architecture]").unwrap();
+        let (_, after) = rest.split_once("[initialization]").unwrap();
+        let text = format!("{before}[architecture]\n{architecture}\n[initialization]{after}");
+        Recipe::parse(&text, "test", &[])
+    }
+
+    #[test]
+    fn every_architecture_has_its_fields_and_survives_toml() {
+        let wide = "depth = 16\nwidth = 2\nactivation = \"relu\"";
+        let pre_act = "width = 64\nfinal_batch_norm = true";
+        let normalization = "normalization = { mean = [0.5], std = [0.5] }";
+        for (name, fields, title) in [
+            ("wide_resnet", wide, "Wide-ResNet 16-2"),
+            (
+                "standard_wide_resnet",
+                wide,
+                "Wide-ResNet 16-2 with BatchNorm",
+            ),
+            ("dm_wide_resnet", wide, "DeepMind's Wide-ResNet 16-2"),
+            ("pre_act_resnet_18", pre_act, "PreActResNet-18"),
+        ] {
+            let recipe =
+                with_architecture(&format!("name = \"{name}\"\n{fields}\n{normalization}"));
+            let recipe = recipe.unwrap();
+            assert_eq!(recipe.architecture().title(), title);
+            assert_eq!(recipe.architecture().image(), [1, 28, 28]);
+            assert_eq!(
+                Recipe::parse(&recipe.to_toml(), "test", &[]).unwrap(),
+                recipe
+            );
+            let message = with_architecture(&format!("name = \"{name}\"\n{normalization}"));
+            let message = message.unwrap_err().to_string();
+            assert!(message.contains("missing field"), "{message}");
+        }
+        for (architecture, expected) in [
+            (format!("{wide}\n{normalization}"), "missing field `name`"),
+            (
+                format!("name = \"vgg\"\n{wide}\n{normalization}"),
+                "unknown variant `vgg`",
+            ),
+            (
+                format!("name = \"wide_resnet\"\ncolour = 3\n{wide}\n{normalization}"),
+                "unknown field `colour`",
+            ),
+        ] {
+            let message = with_architecture(&architecture).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    /// As runs kept them that began when there was one architecture.
+    #[test]
+    fn a_kept_recipe_without_a_name_is_of_jems_network() {
+        let now = Recipe::parse(STANDARD, "test", &[]).unwrap();
+        let then = now.to_toml().replace("name = \"wide_resnet\"\n", "");
+        assert_ne!(then, now.to_toml());
+        assert_eq!(Recipe::kept(&then).unwrap(), now);
+        assert_eq!(Recipe::kept(&now.to_toml()).unwrap(), now);
+    }
 }

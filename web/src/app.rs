@@ -10,6 +10,7 @@ use crate::{
     dream::DreamTab,
     engine_panel::{self, EnginePanel},
     lab::Lab,
+    later::Later,
     model_card::{self, ModelCard},
 };
 
@@ -57,11 +58,11 @@ pub fn App() -> impl IntoView {
             <p class="tagline">"a classifier, dreaming"</p>
             <details class="chip-panel" name="panel">
                 <summary data-chip="model">{model_chip}</summary>
-                <div class="panel"><ModelCard /></div>
+                <div class="panel"><Later><ModelCard /></Later></div>
             </details>
             <details class="chip-panel" name="panel">
                 <summary data-chip="engine" data-engine=kind>{engine_chip}</summary>
-                <div class="panel"><EnginePanel /></div>
+                <div class="panel"><Later><EnginePanel /></Later></div>
             </details>
         </header>
         <main class:smooth=lab.smooth>

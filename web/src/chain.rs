@@ -44,7 +44,7 @@ pub struct Chain {
     pub goal: u64,
     pub phase: Phase,
     pub newest: Option<Frame>,
-    /// Some of the frames before, oldest first; every `every` steps.
+    /// Some of the frames before, oldest first, at least `every` steps apart.
     pub kept: Vec<Frame>,
     every: u64,
     /// The energy of each image after each number of steps from 0 on: `[steps][batch]`.
@@ -94,15 +94,20 @@ impl Chain {
         }
     }
 
-    /// Takes in a frame of this chain, and the time that the step after it took.
-    pub fn receive(&mut self, frame: Frame, milliseconds: f64) {
+    /// Takes in a frame of this chain, the logits of the steps that were taken unseen since the one
+    /// before it, `[steps, batch, classes]`, and the time that a step took.
+    pub fn receive(&mut self, frame: Frame, unseen: &[f32], milliseconds: f64) {
         let classes = frame.logits.len() / self.plan.classes.len();
-        let rows = frame.logits.chunks(classes).zip(&self.plan.classes);
-        let energies: Vec<f32> = rows
-            .map(|(row, &y)| energies::of(self.plan.energy, row, y))
-            .collect();
+        let of_images = |logits: &[f32]| -> Vec<f32> {
+            let rows = logits.chunks(classes).zip(&self.plan.classes);
+            rows.map(|(row, &y)| energies::of(self.plan.energy, row, y))
+                .collect()
+        };
+        let steps = unseen.chunks(frame.logits.len());
+        let energies: Vec<_> = steps.chain([&*frame.logits]).map(of_images).collect();
         let sound = energies
             .iter()
+            .flatten()
             .chain(frame.pixels.iter())
             .all(|v| v.is_finite());
         if !sound {
@@ -110,22 +115,35 @@ impl Chain {
             return;
         }
         // A chain that goes on after an interruption shows its last images again.
-        self.energies.truncate(frame.step as usize);
-        self.energies.push(energies);
+        self.energies
+            .truncate(frame.step as usize + 1 - energies.len());
+        self.energies.extend(energies);
         self.milliseconds.push(milliseconds);
         self.kept.retain(|kept| kept.step < frame.step);
-        if frame.step.is_multiple_of(self.every) {
+        let due = |kept: &Frame| frame.step >= kept.step + self.every;
+        if self.kept.last().is_none_or(due) {
             self.kept.push(frame.clone());
             if self.kept.len() > MOST_KEPT {
-                self.every *= 2;
-                self.kept
-                    .retain(|kept| kept.step.is_multiple_of(self.every));
+                let mut even = false;
+                self.kept.retain(|_| {
+                    even = !even;
+                    even
+                });
+                self.every = (frame.step - self.kept[0].step) / (self.kept.len() as u64 - 1);
             }
         }
         if frame.step >= self.goal {
             self.phase = Phase::Finished;
         }
         self.newest = Some(frame);
+    }
+
+    /// Most steps to ask for: one where each is to be seen.
+    pub fn most_steps(&self) -> u64 {
+        match self.phase {
+            Phase::Running if self.newest.is_some() => self.goal.saturating_sub(self.step()).max(1),
+            _ => 1,
+        }
     }
 
     /// The frame to show.
@@ -204,7 +222,7 @@ mod tests {
         let mut chain = chain(3);
         for step in 0..=3 {
             assert_eq!(chain.phase, Phase::Running);
-            chain.receive(frame(step), 1.0);
+            chain.receive(frame(step), &[], 1.0);
         }
         assert_eq!(chain.phase, Phase::Finished);
         assert_eq!(chain.energies, [[0.0], [-1.0], [-2.0], [-3.0]]);
@@ -215,7 +233,7 @@ mod tests {
     fn frames_are_thinned_evenly_and_the_newest_is_never_lost() {
         let mut chain = chain(1000);
         for step in 0..=777 {
-            chain.receive(frame(step), 1.0);
+            chain.receive(frame(step), &[], 1.0);
         }
         assert!(chain.kept.len() <= MOST_KEPT && chain.kept.len() >= MOST_KEPT / 2 - 1);
         let gaps: Vec<u64> = chain
@@ -230,16 +248,34 @@ mod tests {
     }
 
     #[test]
+    fn steps_taken_unseen_have_their_energies_on_the_curve() {
+        let mut chain = chain(501);
+        assert_eq!(chain.most_steps(), 1);
+        chain.receive(frame(0), &[], 1.0);
+        assert_eq!(chain.most_steps(), 501);
+        for last in (3..=501).step_by(3) {
+            let unseen = [last - 2, last - 1].map(|step| [0.0, 0.0, step as f32]);
+            chain.receive(frame(last), unseen.as_flattened(), 1.0);
+        }
+        let energies: Vec<_> = (0..=501).map(|step| [-(step as f32)]).collect();
+        assert_eq!(chain.energies, energies);
+        assert_eq!(chain.phase, Phase::Finished);
+        let gaps = chain.kept.windows(2).map(|w| w[1].step - w[0].step);
+        let gaps: Vec<_> = gaps.collect();
+        assert!(gaps.iter().all(|&gap| gap == gaps[0]), "{gaps:?}");
+    }
+
+    #[test]
     fn it_goes_on_from_its_last_images() {
         let mut chain = chain(10);
         assert_eq!(chain.resumption().0, chain.plan);
         for step in 0..=4 {
-            chain.receive(frame(step), 1.0);
+            chain.receive(frame(step), &[], 1.0);
         }
         assert_eq!(chain.resumption().0.origin, Origin::Resume { step: 4 });
         // The worker shows step 4 again, which must not count twice.
-        chain.receive(frame(4), 1.0);
-        chain.receive(frame(5), 1.0);
+        chain.receive(frame(4), &[], 1.0);
+        chain.receive(frame(5), &[], 1.0);
         assert_eq!(chain.energies.len(), 6);
         let steps: Vec<u64> = chain.kept.iter().map(|frame| frame.step).collect();
         assert_eq!(steps, [0, 1, 2, 3, 4, 5]);
@@ -248,12 +284,13 @@ mod tests {
     #[test]
     fn numbers_that_are_none_stop_it_at_the_last_good_frame() {
         let mut chain = chain(10);
-        chain.receive(frame(0), 1.0);
+        chain.receive(frame(0), &[], 1.0);
         chain.receive(
             Frame {
                 logits: vec![f32::NAN; 3].into(),
                 ..frame(1)
             },
+            &[],
             1.0,
         );
         assert_eq!((chain.phase, chain.step()), (Phase::RanAway, 0));

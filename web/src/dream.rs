@@ -11,6 +11,7 @@ use crate::{
     explanation::Explanation,
     images,
     lab::Lab,
+    later::Later,
     stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
 };
 
@@ -64,13 +65,15 @@ pub fn DreamTab() -> impl IntoView {
                 <Transport chain />
                 <Lines />
             </section>
-            <Choices />
+            <Later><Choices /></Later>
             <div class="readings">
-                <Curve chain />
-                <Probabilities chain image=looked_at />
+                <Later>
+                    <Curve chain />
+                    <Probabilities chain image=looked_at />
+                </Later>
             </div>
         </div>
-        <Explanation chain />
+        <Later><Explanation chain /></Later>
     }
 }
 

@@ -65,11 +65,12 @@ pub fn EnginePanel() -> impl IntoView {
             .collect();
         let state = engine.get_untracked();
         format!(
-            "Basin {}\nbrowser: {agent}\nengine: {}\nreason: {}\nadapter: {}\nself-test: {}\nstep: {}\nstopped: {} times\nmodel: {model}\nnotices: {}\n",
+            "Basin {}\nbrowser: {agent}\nengine: {}\nreason: {}\nadapter: {}\nworkers: {}\nself-test: {}\nstep: {}\nstopped: {} times\nmodel: {model}\nnotices: {}\n",
             env!("CARGO_PKG_VERSION"),
             state.kind.label(),
             state.reason,
             adapter(),
+            state.workers,
             self_test(),
             speed(),
             state.crashes,
@@ -105,6 +106,8 @@ pub fn EnginePanel() -> impl IntoView {
         <dl>
             <dt>"engine"</dt><dd>{move || engine.with(|engine| engine.kind.label())}</dd>
             <dt>"adapter"</dt><dd>{adapter}</dd>
+            <dt>"workers"</dt>
+            <dd data-workers=move || engine.with(|e| e.workers)>{move || engine.with(|e| e.workers)}</dd>
             <dt>"self-test"</dt>
             <dd data-self-test=move || engine.with(|e| e.self_test.map(|t| format!("{:e}", t.largest())).unwrap_or_default())>{self_test}</dd>
             <dt>"a step takes"</dt>

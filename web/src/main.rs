@@ -19,12 +19,15 @@ mod explanation;
 mod gpu;
 mod images;
 mod lab;
+mod later;
 mod load_model;
 mod model_card;
 mod stage;
 
 fn main() {
-    leptos::mount::mount_to_body(app::App);
+    // Apart from the task that makes the program ready.
+    let mount = || leptos::mount::mount_to_body(app::App);
+    leptos::prelude::set_timeout(mount, std::time::Duration::ZERO);
 }
 
 #[cfg(test)]

@@ -145,6 +145,9 @@ fn progress_line(progress: &Progress) -> String {
             format!("fetching the {what}: {} MB", megabytes(*loaded))
         }
         Progress::Compiling => "compiling the engine".into(),
+        Progress::Kernels { compiled, total } => {
+            format!("compiling kernel {} of {total}", compiled + 1)
+        }
         Progress::Reading => "reading the model, testing the engine".into(),
         Progress::Ready { seconds: 0.0 } => "ready".into(),
         Progress::Ready { seconds } => format!("ready in {seconds:.1} s"),

@@ -1,53 +1,485 @@
-//! `cargo xtask bench`: one report of speed and size. Nothing here passes or fails.
+//! `cargo xtask bench`: one report of speed, size and memory, against those whom a user would pick
+//! instead. Nothing here passes or fails.
+//!
+//! A machine's speed changes from minute to minute, so only ratios within one run count: ours and the
+//! peer's measurement take turns, round after round, and each row compares the medians.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::command::{cargo, output, root, step};
+use crate::command::{cargo, output, program, root, run, step};
 use crate::{page, system};
+
+/// What to measure, and against whom.
+pub(crate) struct Options {
+    /// The folder of the peers: `tfjs/`, with its packages installed, and `torch/bench.py`.
+    pub(crate) peers: Option<PathBuf>,
+    /// A Python that has PyTorch.
+    pub(crate) python: PathBuf,
+    /// How often ours and the peers take turns.
+    pub(crate) rounds: usize,
+    /// Whether the WebGPU engine is measured.
+    pub(crate) gpu: bool,
+}
+
+/// Ours may take as long as a peer.
+const PEER: f64 = 1.0;
+
+/// A command, and where in the JSON that it prints the number is; where it prints several, the
+/// smallest counts: a peer's best mode.
+#[derive(Clone, Debug)]
+struct Measurement {
+    command: Vec<String>,
+    folder: PathBuf,
+    pointer: &'static str,
+}
+
+/// One line of the report.
+struct Row {
+    name: String,
+    unit: &'static str,
+    ours: Measurement,
+    peer: Option<Measurement>,
+    /// Most that ours, as a share of the peer's where there is one, may be.
+    bar: Option<f64>,
+    /// Takes minutes, or is the same every time: only measured in the first round.
+    once: bool,
+}
+
+/// Measures in turn, and prints the report as JSON.
+pub(crate) fn bench(options: &Options) -> Result<()> {
+    system::ensure(system::BROWSER)?;
+    system::ensure(system::NODE)?;
+    page::build()?;
+    output(&mut page::end_to_end(
+        "npm",
+        &["ci", "--no-audit", "--no-fund"],
+    ))?;
+    // Measured alone: whatever Cargo compiles must be compiled before.
+    run(cargo(&SGLD_STEP[1..]).arg("--no-run"))?;
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--workspace",
+    ]))?;
+    let models = root().join("target/bench");
+    write_models(&models)?;
+
+    let rows = rows(options, &models);
+    let mut found: Vec<[Vec<f64>; 2]> = rows.iter().map(|_| Default::default()).collect();
+    for round in 0..options.rounds {
+        step(
+            &format!("round {} of {}", round + 1, options.rounds),
+            || {
+                // Several rows may read one command's numbers.
+                let mut printed = BTreeMap::new();
+                for (row, found) in rows.iter().zip(&mut found) {
+                    if row.once && round > 0 {
+                        continue;
+                    }
+                    let sides = [Some(&row.ours), row.peer.as_ref()];
+                    // Who goes first changes too.
+                    for side in [round % 2, 1 - round % 2] {
+                        let Some(measurement) = sides[side] else {
+                            continue;
+                        };
+                        let values = printed
+                            .entry(measurement.command.clone())
+                            .or_insert_with(|| measurement.run());
+                        found[side].extend(smallest(values, measurement.pointer));
+                    }
+                }
+                Ok(())
+            },
+        )?;
+    }
+    let rows: Vec<Value> = rows.iter().zip(found).map(|(r, f)| r.report(f)).collect();
+    let report = json!({ "rounds": options.rounds, "rows": rows, "model_bytes": model_bytes()? });
+    println!("{report:#}");
+    Ok(())
+}
 
 /// The model that the page starts with.
 const MODEL: &str = "static/models/fashion-mnist-jeat.safetensors";
 
-/// Measures natively and in Chromium, and prints the report as JSON.
-pub(crate) fn bench(with_gpu: bool) -> Result<()> {
-    system::ensure(system::BROWSER)?;
-    system::ensure(system::NODE)?;
-    page::build()?;
-    let native = step("one SGLD step, native", || {
-        // The whole workspace, so that Burn is compiled as for the tests.
-        let bench = ["bench", "--locked", "--workspace", "--bench", "sgld_step"];
-        parse(&output(&mut cargo(&bench))?)
-    })?;
-    let browser = step("the page in Chromium", || {
-        output(&mut page::end_to_end(
-            "npm",
-            &["ci", "--no-audit", "--no-fund"],
-        ))?;
-        let mut arguments = vec!["bench.mjs"];
-        if !with_gpu {
-            arguments.push("--no-gpu");
-        }
-        parse(&output(&mut page::end_to_end("node", &arguments))?)
-    })?;
-    println!("{:#}", report(native, browser, model_bytes()?));
-    Ok(())
+/// Networks of the rows: depth and width; colour images of 32 by 32 pixels, as the peers have.
+const NETWORKS: [(usize, usize); 4] = [(16, 1), (16, 2), (22, 3), (16, 4)];
+
+/// The whole workspace, so that Burn is compiled as for the tests.
+const SGLD_STEP: [&str; 6] = [
+    "cargo",
+    "bench",
+    "--locked",
+    "--workspace",
+    "--bench",
+    "sgld_step",
+];
+
+/// Everything that is measured.
+fn rows(options: &Options, models: &Path) -> Vec<Row> {
+    let mut rows = vec![];
+    wasm(options, models, &mut rows);
+    if options.gpu {
+        webgpu(options, models, &mut rows);
+    }
+    native(options, &mut rows);
+    training(options, &mut rows);
+    sizes(options, &mut rows);
+    start(options.gpu, &mut rows);
+    rows
 }
 
-fn report(native: Value, browser: Value, model_bytes: u64) -> Value {
-    let in_browser = browser["step_of_16"]["cpu"]["milliseconds"].as_f64();
-    let one_thread = native["one_thread"]["bundled"]["milliseconds"].as_f64();
-    let ratio = in_browser
-        .zip(one_thread)
-        .map(|(browser, native)| browser / native);
-    json!({
-        "native": native,
-        "browser": browser,
-        "cpu_browser_to_native_one_thread": ratio,
-        "model_bytes": model_bytes,
-    })
+/// A step on the processor in the browser: one worker against TensorFlow.js in its best mode (input
+/// gradients as convolutions with flipped filters), which has one thread whatever it is asked for; and
+/// what further workers bring.
+fn wasm(options: &Options, models: &Path, rows: &mut Vec<Row>) {
+    for (depth, width, images, steps, times) in [
+        (16, 1, 1, 120, 1.5),
+        (16, 1, 16, 25, 2.0),
+        (16, 2, 16, 14, 2.0),
+        (22, 3, 5, 12, 1.0),
+    ] {
+        let model = model(models, depth, width);
+        let network = format!("{depth}-{width}-{images}");
+        rows.push(Row {
+            name: format!("SGLD step in WebAssembly, {network}, one thread; peer: TensorFlow.js"),
+            unit: "ms",
+            ours: page_step("cpu", &model, images, steps, "one"),
+            peer: options.tfjs("wasm", &network, "flip", 16, "/median_ms"),
+            bar: Some(PEER / times),
+            once: false,
+        });
+    }
+    for (name, model) in [
+        ("bundled", "bundled".to_string()),
+        ("16-2", model(models, 16, 2)),
+    ] {
+        rows.push(Row {
+            name: format!(
+                "SGLD step in WebAssembly, {name}, 16 images, all workers; peer: one worker"
+            ),
+            unit: "ms",
+            ours: page_step("cpu", &model, 16, 40, "all"),
+            peer: Some(page_step("cpu", &model, 16, 40, "one")),
+            bar: None,
+            once: false,
+        });
+    }
+}
+
+/// A step on WebGPU, and the memory that it takes.
+fn webgpu(options: &Options, models: &Path, rows: &mut Vec<Row>) {
+    for (depth, width, images, steps) in [(16, 1, 1, 8), (16, 1, 16, 5), (16, 2, 16, 4)] {
+        let model = model(models, depth, width);
+        let network = format!("{depth}-{width}-{images}");
+        rows.push(Row {
+            name: format!("SGLD step on WebGPU, {network}; peer: TensorFlow.js"),
+            unit: "ms",
+            ours: page_step("gpu", &model, images, steps, "all"),
+            peer: options.tfjs("webgpu", &network, "auto", 2, "/median_ms"),
+            bar: Some(PEER / 3.0),
+            once: false,
+        });
+    }
+    let memory = ["memory", &model(models, 16, 4), "16", "4"];
+    for (name, pointer, bar) in [
+        ("the whole process", "/last_step_mb", Some(300.0)),
+        ("before the page is opened", "/empty_mb", None),
+        (
+            "growth from the first step to the fourth",
+            "/growth_mb",
+            None,
+        ),
+    ] {
+        rows.push(Row {
+            name: format!("memory of the browser's GPU process, 16-4-16: {name}"),
+            unit: "MB",
+            ours: page_bench(&memory, pointer),
+            peer: None,
+            bar,
+            once: true,
+        });
+    }
+}
+
+/// A step of the native engine.
+fn native(options: &Options, rows: &mut Vec<Row>) {
+    let command: Vec<&str> = SGLD_STEP
+        .into_iter()
+        .chain(["--", "2", "16-2-16", "16-2-64"])
+        .collect();
+    for (network, threads, pointer) in [
+        ("16-2-16", 1, "/one_thread/16-2-16/milliseconds"),
+        ("16-2-64", 1, "/one_thread/16-2-64/milliseconds"),
+        ("16-2-16", 2, "/two_threads/16-2-16/milliseconds"),
+        ("16-2-64", 2, "/two_threads/16-2-64/milliseconds"),
+    ] {
+        for (variant, peer, bar) in [
+            ("cl", "PyTorch, channels_last, f32", Some(PEER)),
+            (
+                "bf16+cl",
+                "PyTorch, channels_last, bf16, for information",
+                None,
+            ),
+        ] {
+            rows.push(Row {
+                name: format!("SGLD step, native, {network}, threads: {threads}; peer: {peer}"),
+                unit: "ms",
+                ours: Measurement::new(&command, root(), pointer),
+                peer: options.torch("sgld", network, threads, variant, "/median_ms"),
+                bar,
+                once: false,
+            });
+        }
+    }
+}
+
+/// An iteration of training, images made up: batch, inner problem, loss, backward pass, optimiser,
+/// averaged weights.
+fn training(options: &Options, rows: &mut Vec<Row>) {
+    for (method, task) in [("standard", "ce"), ("prejeat", "prejeat")] {
+        let recipe = format!("trainer/recipes/{method}-cifar10.toml");
+        let command = [
+            "env",
+            "RAYON_NUM_THREADS=2",
+            "target/release/basin",
+            "--device",
+            "cpu",
+            "benchmark",
+            &recipe,
+            "--seconds",
+            "4",
+            "--set",
+            "architecture.depth=16",
+            "--set",
+            "architecture.width=2",
+            "--set",
+            "batch_size=64",
+        ];
+        for (variant, peer, bar) in [
+            ("cl", "PyTorch, channels_last, f32", Some(PEER)),
+            (
+                "bf16+cl",
+                "PyTorch, channels_last, bf16, for information",
+                None,
+            ),
+        ] {
+            rows.push(Row {
+                name: format!("training iteration, {method}, 16-2-64, threads: 2; peer: {peer}"),
+                unit: "ms",
+                ours: Measurement::new(&command, root(), "/milliseconds"),
+                peer: options.torch(task, "16-2-64", 2, variant, "/median_ms"),
+                bar,
+                once: false,
+            });
+        }
+    }
+}
+
+/// What a visitor downloads, the model aside.
+fn sizes(options: &Options, rows: &mut Vec<Row>) {
+    for (part, pointer, bar) in [
+        ("the page", "/page_kb", 350.0),
+        ("the CPU engine", "/cpu_engine_kb", 350.0),
+        (
+            "the CPU engine without relaxed SIMD",
+            "/plain_cpu_engine_kb",
+            350.0,
+        ),
+        ("the GPU engine", "/gpu_engine_kb", 600.0),
+    ] {
+        rows.push(Row {
+            name: format!("size with brotli, {part}"),
+            unit: "kB",
+            ours: page_bench(&["sizes"], pointer),
+            peer: None,
+            bar: Some(bar),
+            once: true,
+        });
+    }
+    for (engine, pointer, backend) in [
+        ("CPU", "/page_and_cpu_engine_mb_quality_9", "wasm"),
+        ("GPU", "/page_and_gpu_engine_mb_quality_9", "webgpu"),
+    ] {
+        let (mode, steps) = if backend == "wasm" {
+            ("flip", 16)
+        } else {
+            ("auto", 2)
+        };
+        rows.push(Row {
+            name: format!(
+                "size with brotli, page and {engine} engine; peer: a page of TensorFlow.js"
+            ),
+            unit: "MB",
+            ours: page_bench(&["sizes"], pointer),
+            peer: options.tfjs(backend, "16-1-1", mode, steps, "/mb_brotli"),
+            bar: None,
+            once: true,
+        });
+    }
+}
+
+/// From nothing to the first picture that moved, in a browser that has nothing.
+fn start(gpu: bool, rows: &mut Vec<Row>) {
+    let mut row = |name: &str, engine: &str, pointer, bar| {
+        rows.push(Row {
+            name: name.into(),
+            unit: "ms",
+            ours: page_bench(&["start", engine], pointer),
+            peer: None,
+            bar: Some(bar),
+            once: false,
+        });
+    };
+    row(
+        "cold page to the first moving picture, CPU engine",
+        "cpu",
+        "/moving_ms",
+        1200.0,
+    );
+    row(
+        "longest task of the page's own thread, 0 if all are below 50",
+        "cpu",
+        "/longest_task_ms",
+        50.0,
+    );
+    if gpu {
+        row(
+            "cold page to the first step, GPU engine",
+            "gpu",
+            "/moving_ms",
+            3000.0,
+        );
+    }
+}
+
+impl Measurement {
+    fn new(command: &[&str], folder: PathBuf, pointer: &'static str) -> Self {
+        Self {
+            command: command.iter().map(|word| word.to_string()).collect(),
+            folder,
+            pointer,
+        }
+    }
+
+    /// What the command printed; nothing where it failed, which is told and costs only its rows.
+    fn run(&self) -> Vec<Value> {
+        let arguments: Vec<&str> = self.command[1..].iter().map(String::as_str).collect();
+        let mut command = program(&self.command[0], &arguments);
+        let printed = output(command.current_dir(&self.folder)).and_then(|text| parse(&text));
+        printed.unwrap_or_else(|error| {
+            eprintln!("xtask: not measured: {error:#}");
+            Vec::new()
+        })
+    }
+}
+
+impl Options {
+    fn tfjs(
+        &self,
+        backend: &str,
+        network: &str,
+        modes: &str,
+        steps: usize,
+        pointer: &'static str,
+    ) -> Option<Measurement> {
+        let folder = self.peers.as_ref()?.join("tfjs");
+        let [backend, network, modes, steps] = [
+            format!("backend={backend}"),
+            format!("cfg={network}"),
+            format!("mode={modes}"),
+            format!("steps={steps}"),
+        ];
+        let command = ["node", "drive.mjs", &network, &backend, &modes, &steps];
+        Some(Measurement::new(&command, folder, pointer))
+    }
+
+    fn torch(
+        &self,
+        task: &str,
+        network: &str,
+        threads: usize,
+        variant: &str,
+        pointer: &'static str,
+    ) -> Option<Measurement> {
+        let folder = self.peers.as_ref()?.join("torch");
+        let python = self.python.to_string_lossy();
+        let threads = threads.to_string();
+        let command = [
+            &python,
+            "bench.py",
+            "--tasks",
+            task,
+            "--configs",
+            network,
+            "--threads",
+            &threads,
+            "--variants",
+            variant,
+            "--budget",
+            "2",
+        ];
+        Some(Measurement::new(&command, folder, pointer))
+    }
+}
+
+impl Row {
+    /// `found` has the numbers of all rounds, ours and the peer's.
+    fn report(&self, found: [Vec<f64>; 2]) -> Value {
+        let [ours, peer] = found.each_ref().map(|numbers| median(numbers));
+        let ratio = ours.zip(peer).map(|(ours, peer)| ours / peer);
+        let judged = if self.peer.is_some() { ratio } else { ours };
+        json!({
+            "name": self.name,
+            "unit": self.unit,
+            "ours": ours,
+            "peer": peer,
+            "ratio": ratio,
+            "bar": self.bar,
+            "met": judged.zip(self.bar).map(|(judged, bar)| judged <= bar),
+            "rounds": { "ours": found[0], "peer": found[1] },
+        })
+    }
+}
+
+fn page_bench(arguments: &[&str], pointer: &'static str) -> Measurement {
+    let command: Vec<&str> = ["node", "bench.mjs"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
+    Measurement::new(&command, root().join("tests/e2e"), pointer)
+}
+
+fn page_step(engine: &str, model: &str, images: usize, steps: usize, workers: &str) -> Measurement {
+    let [images, steps] = [images, steps].map(|number| number.to_string());
+    let arguments = ["step", engine, model, &images, &steps, workers];
+    page_bench(&arguments, "/milliseconds")
+}
+
+fn model(models: &Path, depth: usize, width: usize) -> String {
+    let path = models.join(format!("{depth}-{width}.safetensors"));
+    path.to_string_lossy().into_owned()
+}
+
+/// Writes models with random weights.
+fn write_models(models: &Path) -> Result<()> {
+    fs::create_dir_all(models).with_context(|| format!("cannot make {}", models.display()))?;
+    let build = ["run", "--release", "--locked", "-p", "basin-worker"];
+    for (depth, width) in NETWORKS {
+        let [numbers @ .., size] = [depth, width, 3, 32].map(|number| number.to_string());
+        run(cargo(&build)
+            .args(["--example", "untrained_model", "--"])
+            .arg(model(models, depth, width))
+            .args(numbers)
+            .arg(size))?;
+    }
+    Ok(())
 }
 
 fn model_bytes() -> Result<u64> {
@@ -56,30 +488,101 @@ fn model_bytes() -> Result<u64> {
         .len())
 }
 
-/// The JSON in what a program printed, which may follow lines of another kind.
-fn parse(text: &str) -> Result<Value> {
+/// The JSON values in what a program printed, which may follow lines of another kind.
+fn parse(text: &str) -> Result<Vec<Value>> {
     let start = text.find('{').context("the benchmark printed no JSON")?;
-    serde_json::from_str(&text[start..]).context("the benchmark printed broken JSON")
+    let values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
+    let values: Result<_, _> = values.collect();
+    values.context("the benchmark printed broken JSON")
+}
+
+/// The smallest number at this place of the values that have one.
+fn smallest(values: &[Value], pointer: &str) -> Option<f64> {
+    let numbers = values.iter().filter_map(|v| v.pointer(pointer)?.as_f64());
+    numbers.min_by(f64::total_cmp)
+}
+
+fn median(numbers: &[f64]) -> Option<f64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        Some((sorted.get(middle.checked_sub(1)?)? + sorted[middle]) / 2.0)
+    } else {
+        sorted.get(middle).copied()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_ratio_is_that_of_the_two_times() {
-        let native = json!({ "one_thread": { "bundled": { "milliseconds": 20.0 } } });
-        let browser = json!({ "step_of_16": { "cpu": { "milliseconds": 50.0 } } });
-        let report = report(native.clone(), browser, 7);
-        assert_eq!(report["cpu_browser_to_native_one_thread"], 2.5);
-        assert_eq!(report["model_bytes"], 7);
-        let without = super::report(native, json!({ "step_of_16": { "cpu": null } }), 7);
-        assert!(without["cpu_browser_to_native_one_thread"].is_null());
+    fn row(peer: bool, bar: Option<f64>) -> Row {
+        let measurement = Measurement::new(&["true"], root(), "/a");
+        Row {
+            name: "a row".into(),
+            unit: "ms",
+            peer: peer.then(|| measurement.clone()),
+            ours: measurement,
+            bar,
+            once: false,
+        }
     }
 
     #[test]
-    fn json_is_found_after_other_lines() {
-        assert_eq!(parse("\n> basin-e2e\n{\"a\": 1}\n").unwrap()["a"], 1);
+    fn a_row_with_a_peer_is_judged_by_the_ratio_of_the_medians() {
+        let found = || [vec![9.0, 2.0, 4.0], vec![5.0, 1.0, 50.0]];
+        let report = row(true, Some(1.0)).report(found());
+        assert_eq!(
+            (&report["ours"], &report["peer"]),
+            (&json!(4.0), &json!(5.0))
+        );
+        assert_eq!(
+            (&report["ratio"], &report["met"]),
+            (&json!(0.8), &json!(true))
+        );
+        assert_eq!(row(true, Some(0.7)).report(found())["met"], false);
+        assert!(row(true, None).report(found())["met"].is_null());
+    }
+
+    #[test]
+    fn a_row_without_a_peer_is_judged_by_itself_and_an_unmeasured_one_not_at_all() {
+        let report = row(false, Some(50.0)).report([vec![49.0, 53.0], vec![]]);
+        assert_eq!(
+            (&report["ours"], &report["met"]),
+            (&json!(51.0), &json!(false))
+        );
+        assert!(report["ratio"].is_null());
+        let report = row(true, Some(1.0)).report([vec![3.0], vec![]]);
+        assert!(report["peer"].is_null() && report["ratio"].is_null() && report["met"].is_null());
+        assert!(row(false, Some(1.0)).report([vec![], vec![]])["met"].is_null());
+    }
+
+    #[test]
+    fn json_is_found_after_other_lines_and_the_best_mode_counts() {
+        let text = "\n> basin-e2e\n{\"ms\": 3}\n{\"ms\": 2.5}\n{\"error\": \"no\"}\n";
+        let values = parse(text).unwrap();
+        assert_eq!(smallest(&values, "/ms"), Some(2.5));
+        assert_eq!(smallest(&values, "/absent"), None);
         assert!(parse("nothing").is_err() && parse("{\"a\"").is_err());
+    }
+
+    #[test]
+    fn without_peers_nothing_is_compared_and_without_a_gpu_none_is_used() {
+        let options = |peers: Option<&str>, gpu| Options {
+            peers: peers.map(PathBuf::from),
+            python: "python3".into(),
+            rounds: 3,
+            gpu,
+        };
+        let names = |options: Options| {
+            let rows = rows(&options, Path::new("models"));
+            let compared = rows.iter().filter(|row| row.peer.is_some());
+            (rows.len(), compared.count())
+        };
+        let (all, compared) = names(options(Some("peers"), true));
+        let (alone, own) = names(options(None, true));
+        assert!(all == alone && own < compared, "{own} of {compared}");
+        assert!(names(options(None, false)).0 < all);
     }
 }

@@ -108,15 +108,14 @@ fn lint() -> Result<()> {
         tools::WASM,
         "--all-targets",
     ];
-    let packages = [
-        "-p",
-        "basin-web",
-        "-p",
-        "basin-worker",
-        "--features",
-        "cpu,gpu",
-    ];
-    run(cargo(&wasm).args(packages).args(warnings))
+    let packages = ["-p", "basin-web", "-p", "basin-worker"];
+    for features in ["cpu,gpu", "relaxed-simd"] {
+        run(cargo(&wasm)
+            .args(packages)
+            .args(["--features", features])
+            .args(warnings))?;
+    }
+    Ok(())
 }
 
 fn deny() -> Result<()> {
@@ -147,20 +146,19 @@ fn wasm() -> Result<()> {
     tools::wasm_target()?;
     system::ensure(system::BROWSER)?;
     let runner = tools::wasm_bindgen_test_runner()?;
-    let test = ["test", "--release", "--locked", "--target", tools::WASM];
-    let packages = [
-        "-p",
-        "basin-worker",
-        "--features",
-        "cpu",
-        "--test",
-        "browser",
-    ];
-    run(cargo(&test)
-        .args(packages)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
-        .env("CHROMEDRIVER", system::locate("chromedriver")?)
-        .env("WASM_BINDGEN_TEST_TIMEOUT", "300"))
+    let driver = system::locate("chromedriver")?;
+    // Both builds of the processor's engine, one of them beside that of the GPU.
+    for features in ["cpu,gpu", "relaxed-simd"] {
+        let test = ["test", "--release", "--locked", "--target", tools::WASM];
+        let packages = ["-p", "basin-worker", "--test", "browser"];
+        run(cargo(&test)
+            .args(packages)
+            .args(["--features", features])
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", &runner)
+            .env("CHROMEDRIVER", &driver)
+            .env("WASM_BINDGEN_TEST_TIMEOUT", "300"))?;
+    }
+    Ok(())
 }
 
 fn end_to_end() -> Result<()> {

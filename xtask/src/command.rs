@@ -1,5 +1,6 @@
 //! Running other programs: what runs, how long it took, and what to say when it fails.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,11 +56,13 @@ pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs `command` with its output passed on; fails unless it succeeds.
+/// Runs `command` with its output passed on, all of it to standard error: standard output is for what
+/// a task finds. Fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     eprintln!("  $ {line}");
     let status = command
+        .stdout(io::stderr())
         .status()
         .with_context(|| format!("cannot run `{line}`"))?;
     if !status.success() {

@@ -8,6 +8,7 @@ mod serve;
 mod system;
 mod tools;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -36,8 +37,17 @@ enum Task {
         #[arg(value_enum)]
         parts: Vec<checks::Part>,
     },
-    /// Measure speed and size; JSON on standard output.
+    /// Measure speed, size and memory; JSON on standard output. See docs/performance.md.
     Bench {
+        /// The folder of the peers to compare with: tfjs/, with its packages installed, and torch/bench.py.
+        #[arg(long)]
+        peers: Option<PathBuf>,
+        /// A Python that has PyTorch.
+        #[arg(long, default_value = "python3")]
+        python: PathBuf,
+        /// How often ours and the peers take turns.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+        rounds: u8,
         /// Leave the WebGPU engine out; on a software adapter it takes minutes.
         #[arg(long)]
         no_gpu: bool,
@@ -62,6 +72,17 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Build => page::build(),
         Task::Test { parts } => checks::test(&parts),
-        Task::Bench { no_gpu } => bench::bench(!no_gpu),
+        Task::Bench {
+            peers,
+            python,
+            rounds,
+            no_gpu,
+        } => bench::bench(&bench::Options {
+            // Commands run elsewhere.
+            peers: peers.map(std::path::absolute).transpose()?,
+            python,
+            rounds: rounds.into(),
+            gpu: !no_gpu,
+        }),
     }
 }

@@ -7,7 +7,7 @@ pub mod energy_attack;
 pub mod fgsm;
 pub mod pgd;
 
-pub use budget::Budget;
+pub use budget::{Budget, Norm};
 pub use energy_attack::{GradientAt, energy_attack};
 pub use fgsm::fgsm;
-pub use pgd::{Pgd, pgd};
+pub use pgd::{Pgd, ascend, pgd};

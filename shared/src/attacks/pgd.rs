@@ -16,7 +16,8 @@ pub struct Pgd {
     pub step_size: f32,
 }
 
-/// x_adv ← Π(x_adv + step_size · sign ∇(−log p(y | x_adv))), from a random start in the ball.
+/// x_adv ← Π(x_adv + step_size · sign ∇(−log p(y | x_adv))), from a random start in the ball. In L2
+/// the gradient is divided by its length.
 ///
 /// # Shapes
 /// - `x`: `[batch, channels, height, width]`, `y`: `[batch]`; returns the shape of `x`
@@ -25,14 +26,26 @@ pub fn pgd(
     x: Tensor<4>,
     y: Tensor<1, Int>,
     budget: Budget,
-    pgd: Pgd,
+    settings: Pgd,
     key: Key,
 ) -> Tensor<4> {
-    let energy = Energy::Conditional(y);
-    let mut x_adv = budget.random_start(key, x.clone());
-    for _ in 0..pgd.steps {
-        let (_, ascent) = model.logits_and_gradient(x_adv.clone(), &energy);
-        x_adv = budget.project(x_adv + budget.steepest(ascent) * pgd.step_size, &x);
+    let start = budget.random_start(key, x.clone());
+    ascend(model, start, &x, &Energy::Conditional(y), budget, settings)
+}
+
+/// The same ascent of any energy, from a given start.
+pub fn ascend(
+    model: &impl Classifier,
+    start: Tensor<4>,
+    x: &Tensor<4>,
+    energy: &Energy,
+    budget: Budget,
+    settings: Pgd,
+) -> Tensor<4> {
+    let mut x_adv = start;
+    for _ in 0..settings.steps {
+        let (_, ascent) = model.logits_and_gradient(x_adv.clone(), energy);
+        x_adv = budget.project(x_adv + budget.steepest(ascent) * settings.step_size, x);
     }
     x_adv
 }

@@ -12,8 +12,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::cpu::{self, Sizes};
-use crate::simd::Isa;
+use super::cpu;
+use crate::{
+    cpu::{convolve::Filter, weight_gradient::weight_gradient},
+    simd::Isa,
+};
 
 /// A tensor of Flex with its place in the graph.
 type AutodiffFlexTensor = FloatTensor<Autodiff<Flex>>;
@@ -47,11 +50,12 @@ pub(super) fn conv2d(
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
+    padding: usize,
 ) -> Tensor<4> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
-        Some(bias) => Dispatch::convolve_and_add(x, weight, bias.into_dispatch(), stride),
-        None => Dispatch::convolve(x, weight, stride),
+        Some(bias) => Dispatch::convolve_and_add(x, weight, bias.into_dispatch(), stride, padding),
+        None => Dispatch::convolve(x, weight, stride, padding),
     })
 }
 
@@ -62,6 +66,7 @@ trait Convolve: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         stride: usize,
+        padding: usize,
     ) -> FloatTensor<Self>;
 
     fn convolve_and_add(
@@ -69,12 +74,13 @@ trait Convolve: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stride: usize,
+        padding: usize,
     ) -> FloatTensor<Self>;
 }
 
 impl Convolve for Flex {
-    fn convolve(x: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
-        forward(x, weight, None, stride)
+    fn convolve(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
+        forward(x, weight, None, stride, padding)
     }
 
     fn convolve_and_add(
@@ -82,8 +88,9 @@ impl Convolve for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
         stride: usize,
+        padding: usize,
     ) -> FlexTensor {
-        forward(x, weight, Some(bias), stride)
+        forward(x, weight, Some(bias), stride, padding)
     }
 }
 
@@ -92,8 +99,9 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         stride: usize,
+        padding: usize,
     ) -> FloatTensor<Self> {
-        record::<C, 2>([x, weight], stride)
+        record::<C, 2>([x, weight], stride, padding)
     }
 
     fn convolve_and_add(
@@ -101,8 +109,9 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stride: usize,
+        padding: usize,
     ) -> FloatTensor<Self> {
-        record::<C, 3>([x, weight, bias], stride)
+        record::<C, 3>([x, weight, bias], stride, padding)
     }
 }
 
@@ -112,31 +121,26 @@ fn forward(
     weight: FlexTensor,
     bias: Option<FlexTensor>,
     stride: usize,
+    padding: usize,
 ) -> FlexTensor {
-    let sizes = sizes(&x, &weight, stride);
+    let shapes = Shapes::of(&x, &weight, stride, padding);
     let (x, weight, bias) = (dense(x), dense(weight), bias.map(dense));
     let bias = bias.as_ref().map(numbers);
-    let y = cpu::forward(Isa::best(), &sizes, numbers(&x), numbers(&weight), bias);
-    let Sizes {
-        batch,
-        channels_out,
-        ..
-    } = sizes;
-    tensor(
-        y,
-        [batch, channels_out, sizes.height_out(), sizes.width_out()],
-    )
+    let filter = shapes.filter(numbers(&weight));
+    let y = cpu::forward(Isa::best(), &filter, shapes.size(), numbers(&x), bias);
+    tensor(y, shapes.output())
 }
 
 /// The forward pass of `[x, weight]` or `[x, weight, bias]`, recorded for the backward pass.
 fn record<C: CheckpointStrategy, const N: usize>(
     inputs: [AutodiffFlexTensor; N],
     stride: usize,
+    padding: usize,
 ) -> AutodiffFlexTensor {
     let [x, weight, ..] = &inputs[..] else {
         unreachable!("a convolution has x and a weight");
     };
-    let sizes = sizes(x.primitive(), weight.primitive(), stride);
+    let shapes = Shapes::of(x.primitive(), weight.primitive(), stride, padding);
     // A tensor is kept for the backward pass only if a gradient asks for it: dx needs the weight,
     // dw needs x.
     let keep_weight = is_tracked::<C>(x.node());
@@ -147,14 +151,14 @@ fn record<C: CheckpointStrategy, const N: usize>(
         let (Some(x), Some(weight)) = (inputs.next(), inputs.next()) else {
             unreachable!("a convolution has x and a weight");
         };
-        forward(x, weight, inputs.next(), stride)
+        forward(x, weight, inputs.next(), stride, padding)
     };
     match Gradient.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let kept = Kept {
                 x: keep_x.then(|| prep.checkpoint(x)),
                 weight: keep_weight.then(|| prep.checkpoint(weight)),
-                sizes,
+                shapes,
             };
             prep.finish(kept, run(inputs))
         }
@@ -167,7 +171,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
 struct Kept {
     x: Option<NodeId>,
     weight: Option<NodeId>,
-    sizes: Sizes,
+    shapes: Shapes,
 }
 
 /// The backward pass; its inputs are x and the weight, and the bias where there is one.
@@ -179,16 +183,7 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
 
     fn backward(self, ops: Ops<Kept, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let gradient = dense(grads.consume::<Flex>(&ops.node));
-        let Kept { x, weight, sizes } = ops.state;
-        let Sizes {
-            batch,
-            channels_in,
-            channels_out,
-            height,
-            width,
-            kernel,
-            ..
-        } = sizes;
+        let Kept { x, weight, shapes } = ops.state;
         let isa = Isa::best();
         let mut parents = ops.parents.into_iter();
 
@@ -197,18 +192,21 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
             weight.map(|node| dense(checkpointer.retrieve_node_output::<FlexTensor>(node)));
         let x = x.map(|node| dense(checkpointer.retrieve_node_output::<FlexTensor>(node)));
         if let (Some(parent), Some(weight)) = (parents.next().flatten(), weight) {
-            let dx = cpu::data_gradient(isa, &sizes, numbers(&gradient), numbers(&weight));
-            grads.register::<Flex>(parent.id, tensor(dx, [batch, channels_in, height, width]));
+            let filter = shapes.filter(numbers(&weight));
+            let dx = cpu::data_gradient(isa, &filter, shapes.size(), numbers(&gradient));
+            grads.register::<Flex>(parent.id, tensor(dx, shapes.x));
         }
         if let (Some(parent), Some(x)) = (parents.next().flatten(), x) {
             WEIGHT_GRADIENTS.set(WEIGHT_GRADIENTS.get() + 1);
-            let dw = cpu::weight_gradient(isa, &sizes, numbers(&x), numbers(&gradient));
-            let shape = [channels_out, channels_in, kernel, kernel];
-            grads.register::<Flex>(parent.id, tensor(dw, shape));
+            let filter = shapes.filter(&[]);
+            let (x, gradient) = (numbers(&x), numbers(&gradient));
+            let dw = weight_gradient(isa, &filter, shapes.size(), x, gradient);
+            grads.register::<Flex>(parent.id, tensor(dw, shapes.weight));
         }
         if let Some(parent) = parents.next().flatten() {
-            let db = cpu::bias_gradient(&sizes, numbers(&gradient));
-            grads.register::<Flex>(parent.id, tensor(db, [channels_out]));
+            let [_, channels, rows, columns] = shapes.output();
+            let db = cpu::bias_gradient(numbers(&gradient), channels, rows * columns);
+            grads.register::<Flex>(parent.id, tensor(db, [channels]));
         }
     }
 }
@@ -233,17 +231,46 @@ fn is_tracked<C: CheckpointStrategy>(node: NodeGuard) -> bool {
     )
 }
 
-fn sizes(x: &FlexTensor, weight: &FlexTensor, stride: usize) -> Sizes {
-    let [batch, channels_in, height, width] = x.shape().dims();
-    let [channels_out, _, kernel, _] = weight.shape().dims();
-    Sizes {
-        batch,
-        channels_in,
-        channels_out,
-        height,
-        width,
-        kernel,
-        stride,
+/// The shapes of x and of the weight, the stride and the padding.
+#[derive(Clone, Copy, Debug)]
+struct Shapes {
+    x: [usize; 4],
+    weight: [usize; 4],
+    stride: usize,
+    padding: usize,
+}
+
+impl Shapes {
+    fn of(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: usize) -> Self {
+        Self {
+            x: x.shape().dims(),
+            weight: weight.shape().dims(),
+            stride,
+            padding,
+        }
+    }
+
+    /// Rows and columns of x.
+    fn size(self) -> [usize; 2] {
+        [self.x[2], self.x[3]]
+    }
+
+    /// The shape of y.
+    fn output(self) -> [usize; 4] {
+        let [rows, columns] = self.size().map(|size| size.div_ceil(self.stride));
+        [self.x[0], self.weight[0], rows, columns]
+    }
+
+    fn filter(self, weight: &[f32]) -> Filter<'_> {
+        let [channels_out, channels_in, kernel, _] = self.weight;
+        Filter {
+            channels_in,
+            channels_out,
+            kernel,
+            stride: self.stride,
+            padding: self.padding,
+            weight,
+        }
     }
 }
 

@@ -92,6 +92,7 @@ pub(super) fn activate(
 ) {
     match activation {
         models::Activation::Silu => each(&Silu, y, value, derivative),
+        models::Activation::Relu => each(&LeakyRelu { slope: 0.0 }, y, value, derivative),
         models::Activation::LeakyRelu => each(&LeakyRelu { slope: 0.2 }, y, value, derivative),
     }
 }

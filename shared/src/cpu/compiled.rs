@@ -29,12 +29,14 @@ impl Classifier for Compiled {
     fn logits_and_gradient(&self, x: Tensor<4>, energy: &Energy) -> (Tensor<2>, Tensor<4>) {
         let (device, shape) = (x.device(), x.dims());
         let [batch, ..] = shape;
-        let (kind, classes) = match energy {
-            Energy::Joint(y) => (EnergyKind::Joint, classes(y)),
-            Energy::Marginal => (EnergyKind::Marginal, vec![0; batch]),
-            Energy::Conditional(y) => (EnergyKind::Conditional, classes(y)),
+        let x = numbers(x);
+        let evaluate = |kind, classes: Vec<usize>| self.0.evaluate(&x, &classes, kind);
+        let found = match energy {
+            Energy::Joint(y) => evaluate(EnergyKind::Joint, classes(y)),
+            Energy::Marginal => evaluate(EnergyKind::Marginal, vec![0; batch]),
+            Energy::Conditional(y) => evaluate(EnergyKind::Conditional, classes(y)),
+            Energy::Expected(p) => self.0.evaluate_expected(&x, &numbers(p.clone())),
         };
-        let found = self.0.evaluate(&numbers(x), &classes, kind);
         let logits = TensorData::new(found.logits, [batch, self.0.plan().classes()]);
         let gradient = TensorData::new(found.gradient, shape);
         (
@@ -44,9 +46,9 @@ impl Classifier for Compiled {
     }
 }
 
-fn numbers(x: Tensor<4>) -> Vec<f32> {
-    let data = x.into_data();
-    data.try_to_vec().expect("images are single precision")
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor.into_data();
+    data.try_to_vec().expect("numbers are single precision")
 }
 
 fn classes(y: &Tensor<1, Int>) -> Vec<usize> {

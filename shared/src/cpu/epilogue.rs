@@ -1,29 +1,32 @@
 //! What is done to the sums of a convolution before they are stored.
 
 use super::{activation::activate, image::Layout};
-use crate::{models::Activation, simd::Simd};
+use crate::{models::Activation, plan::Affine, simd::Simd};
 
 /// Most numbers of one call of [`Epilogue::apply`].
 pub(super) const MOST: usize = 256;
 
 /// Where the sums of a convolution go.
-pub(super) struct Epilogue<'a> {
+pub(crate) struct Epilogue<'a> {
     /// Of every buffer below.
-    pub(super) layout: Layout,
+    pub(crate) layout: Layout,
     /// Added first, one number a channel.
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) store: Store,
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Of y, in front of the activation.
+    pub(crate) affine: Option<&'a Affine>,
+    pub(crate) store: Store,
 }
 
 /// The two kinds of [`crate::plan::Operation`].
-pub(super) enum Store {
-    /// Forward: y, with or without what is there, and a(y) and a′(y).
+pub(crate) enum Store {
+    /// Forward: y, with or without what is there; and a(y) and a′(y), or y and 1 where there is no
+    /// activation.
     Forward {
         raw: Option<(*mut f32, bool)>,
         active: Option<(*mut f32, *mut f32)>,
-        activation: Activation,
+        activation: Option<Activation>,
     },
-    /// Backward: the sums, times a′, plus what is there.
+    /// Backward: the sums, times a′, plus what is there. Without both, just the sums.
     Backward {
         derivative: Option<*const f32>,
         output: *mut f32,
@@ -50,9 +53,12 @@ impl Epilogue<'_> {
         if let Some(bias) = self.bias {
             let bias = &bias[channel..channel + width];
             for sums in sums.chunks_exact_mut(width) {
-                for (sum, bias) in sums.iter_mut().zip(bias) {
-                    *sum += bias;
-                }
+                // SAFETY: the caller vouches for the instruction set; both have so many numbers.
+                each::<S>(width, |i| unsafe {
+                    let sum = S::load(sums.as_ptr().add(i));
+                    let sum = S::add(sum, S::load(bias.as_ptr().add(i)));
+                    S::store(sums.as_mut_ptr().add(i), sum);
+                });
             }
         }
         // SAFETY: as the caller vouches.
@@ -85,7 +91,36 @@ impl Epilogue<'_> {
                         let mut derivatives = [0.0; MOST];
                         let (values, derivatives) =
                             (&mut values[..sums.len()], &mut derivatives[..sums.len()]);
-                        activate(activation, sums, values, derivatives);
+                        if let Some(Affine { scale, shift }) = self.affine {
+                            let scale = scale[channel..channel + width].as_ptr();
+                            let shift = shift[channel..channel + width].as_ptr();
+                            for sums in sums.chunks_exact_mut(width) {
+                                each::<S>(width, |i| {
+                                    let y = S::load(sums.as_ptr().add(i));
+                                    let scale = S::load(scale.add(i));
+                                    let z = S::mul_add(y, scale, S::load(shift.add(i)));
+                                    S::store(sums.as_mut_ptr().add(i), z);
+                                });
+                            }
+                        }
+                        match activation {
+                            Some(activation) => activate(activation, sums, values, derivatives),
+                            None => {
+                                values.copy_from_slice(sums);
+                                derivatives.fill(1.0);
+                            }
+                        }
+                        if let Some(Affine { scale, .. }) = self.affine {
+                            let scale = scale[channel..channel + width].as_ptr();
+                            for derivatives in derivatives.chunks_exact_mut(width) {
+                                each::<S>(width, |i| {
+                                    let derivative = S::load(derivatives.as_ptr().add(i));
+                                    let scale = S::load(scale.add(i));
+                                    let derivative = S::mul_add(derivative, scale, S::splat(0.0));
+                                    S::store(derivatives.as_mut_ptr().add(i), derivative);
+                                });
+                            }
+                        }
                         for (n, place) in places.iter().enumerate() {
                             let (from, to) = (n * width, place + channel);
                             each::<S>(width, |i| {

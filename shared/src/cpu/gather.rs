@@ -2,15 +2,12 @@
 //! stride two, for 1×1, and between the images and the first layer.
 
 use super::{
+    convolve::Filter,
     epilogue::{self, Epilogue},
     image::Layout,
-    memory::Aligned,
-    panel::{self, MOST_ROWS, Panel},
+    panel::{self, MOST_ROWS, Packed, Panel, Tiled},
 };
-use crate::{
-    plan::Convolution,
-    simd::{Isa, Simd},
-};
+use crate::simd::{Isa, Simd};
 
 /// Output pixels that meet the same taps: all of a convolution, or of the gradient of one with
 /// stride two those whose row and column are both even, and so on.
@@ -20,14 +17,15 @@ struct Phase {
     first: [usize; 2],
     /// Row and column of each tap in the padded source, seen from a pixel's base.
     taps: Vec<[usize; 2]>,
-    /// For each block of channels out, `[tap][channel in][channel of the block]`.
-    weights: Aligned,
+    /// A row for each tap and channel in.
+    weights: Packed,
 }
 
 /// A convolution, or the gradient of one.
 #[derive(Debug)]
-pub(super) struct Gather {
+pub(crate) struct Gather {
     channels_in: usize,
+    /// In whole vectors.
     channels_out: usize,
     /// From one base in the source to the next.
     source_step: usize,
@@ -38,12 +36,17 @@ pub(super) struct Gather {
 
 impl Gather {
     /// The convolution itself: output pixel (i, j) meets stride · (i, j) and its neighbours.
-    pub(super) fn forward(convolution: &Convolution, isa: Isa) -> Self {
-        let Convolution { kernel, stride, .. } = *convolution;
-        let channels_in = convolution.input.channels;
-        let channels_out = convolution.output.channels;
-        // The border is one pixel wide whatever the kernel.
-        let border = 1 - kernel / 2;
+    pub(super) fn forward(filter: &Filter, isa: Isa) -> Self {
+        let Filter {
+            channels_in,
+            channels_out,
+            kernel,
+            stride,
+            padding,
+            weight,
+        } = *filter;
+        // The border is one pixel wide whatever the padding.
+        let border = 1 - padding;
         let kernel_taps = (0..kernel * kernel).map(|tap| [tap / kernel, tap % kernel]);
         let phase = Phase::new(
             [0, 0],
@@ -52,15 +55,13 @@ impl Gather {
             isa,
             kernel_taps,
             |[a, b]| {
-                let weight = move |i, o| {
-                    convolution.weight[((o * channels_in + i) * kernel + a) * kernel + b]
-                };
+                let weight = move |i, o| weight[((o * channels_in + i) * kernel + a) * kernel + b];
                 ([a + border, b + border], weight)
             },
         );
         Self {
             channels_in,
-            channels_out,
+            channels_out: channels_out.next_multiple_of(isa.lanes()),
             source_step: stride,
             output_step: 1,
             phases: vec![phase],
@@ -69,12 +70,16 @@ impl Gather {
 
     /// The gradient of its input. Row y of it meets row (y + p − a) / stride of the output's
     /// gradient through tap a, with p the padding, where that division leaves no rest.
-    pub(super) fn backward(convolution: &Convolution, isa: Isa) -> Self {
-        let Convolution { kernel, stride, .. } = *convolution;
+    pub(super) fn backward(filter: &Filter, isa: Isa) -> Self {
         // Channels of the gradient's source and result.
-        let channels_in = convolution.output.channels;
-        let channels_out = convolution.input.channels;
-        let padding = kernel / 2;
+        let Filter {
+            channels_in: channels_out,
+            channels_out: channels_in,
+            kernel,
+            stride,
+            padding,
+            weight,
+        } = *filter;
         // The taps of the rows (or columns) that leave `rest` when divided by the stride, and the
         // padded row that each meets.
         let met = |rest: usize| {
@@ -94,9 +99,8 @@ impl Gather {
                     isa,
                     taps,
                     |((a, row), (b, column))| {
-                        let weight = move |i, o| {
-                            convolution.weight[((i * channels_out + o) * kernel + a) * kernel + b]
-                        };
+                        let weight =
+                            move |i, o| weight[((i * channels_out + o) * kernel + a) * kernel + b];
                         ([row, column], weight)
                     },
                 );
@@ -105,7 +109,7 @@ impl Gather {
         }
         Self {
             channels_in,
-            channels_out,
+            channels_out: channels_out.next_multiple_of(isa.lanes()),
             source_step: 1,
             output_step: stride,
             phases,
@@ -126,33 +130,42 @@ impl Gather {
         epilogue: &Epilogue,
     ) {
         assert!(source.len() >= count * layout.len());
-        let vectors = panel::vectors(S::LANES, self.channels_out);
+        let pixels = Pixels {
+            of: self,
+            source,
+            layout,
+            count,
+            epilogue,
+        };
         // SAFETY: as the caller vouches.
-        unsafe {
-            match (S::LANES, vectors) {
-                (16, 4) => self.run_by::<S, 6, 4>(source, layout, count, epilogue),
-                (16, 2) => self.run_by::<S, 8, 2>(source, layout, count, epilogue),
-                (16, _) => self.run_by::<S, 8, 1>(source, layout, count, epilogue),
-                (8, _) => self.run_by::<S, 6, 2>(source, layout, count, epilogue),
-                _ => self.run_by::<S, 4, 2>(source, layout, count, epilogue),
-            }
-        }
+        unsafe { panel::tiled::<S>(self.channels_out, &pixels) };
     }
+}
 
+/// All pixels of some images.
+struct Pixels<'a> {
+    of: &'a Gather,
+    source: &'a [f32],
+    layout: Layout,
+    count: usize,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl Tiled for Pixels<'_> {
     #[inline(always)]
-    unsafe fn run_by<S: Simd, const R: usize, const N: usize>(
-        &self,
-        source: &[f32],
-        layout: Layout,
-        count: usize,
-        epilogue: &Epilogue,
-    ) {
+    unsafe fn run<S: Simd, const R: usize, const N: usize>(&self) {
+        let Self {
+            of,
+            source,
+            layout,
+            count,
+            epilogue,
+        } = *self;
         let width = N * S::LANES;
-        for phase in &self.phases {
-            let size = epilogue.layout.size;
-            let [rows, columns] = phase
-                .first
-                .map(|first| size.saturating_sub(first).div_ceil(self.output_step));
+        for phase in &of.phases {
+            let of_phase = |size: usize, first| size.saturating_sub(first).div_ceil(of.output_step);
+            let rows = of_phase(epilogue.layout.rows, phase.first[0]);
+            let columns = of_phase(epilogue.layout.columns, phase.first[1]);
             let mut taps = [0; 9];
             let taps = &mut taps[..phase.taps.len()];
             for (tap, &[row, column]) in taps.iter_mut().zip(&phase.taps) {
@@ -170,25 +183,24 @@ impl Gather {
                         (n / (rows * columns), n / columns % rows, n % columns);
                     places[r] = epilogue.layout.at(
                         image,
-                        phase.first[0] + row * self.output_step,
-                        phase.first[1] + column * self.output_step,
+                        phase.first[0] + row * of.output_step,
+                        phase.first[1] + column * of.output_step,
                     );
                     let base =
-                        layout.padded_at(image, row * self.source_step, column * self.source_step);
+                        layout.padded_at(image, row * of.source_step, column * of.source_step);
                     // SAFETY: the base is a pixel of the padded source.
                     unsafe { source.as_ptr().add(base) }
                 });
                 let mut sums = [0.0; epilogue::MOST * 2];
-                for block in 0..self.channels_out / width {
+                for channel in (0..of.channels_out).step_by(width) {
                     // SAFETY: the caller vouches for the instruction set; a base and a tap together
                     // are a pixel of the padded source, and the weights are as many.
                     unsafe {
-                        let weights = block * width * self.channels_in * taps.len();
                         S::run(&Panel::<R, N> {
                             rows: from,
                             taps,
-                            channels: self.channels_in,
-                            weights: phase.weights.as_ptr().add(weights),
+                            channels: of.channels_in,
+                            weights: phase.weights.block(0, channel),
                             to: sums.as_mut_ptr(),
                             pitch: width,
                         });
@@ -201,7 +213,7 @@ impl Gather {
                                 &mut sums[done * width..],
                                 width,
                                 &places[done..done + some],
-                                block * width,
+                                channel,
                             );
                             done += some;
                         }
@@ -224,16 +236,19 @@ impl Phase {
         tap: impl Fn(T) -> ([usize; 2], W),
     ) -> Self {
         let (taps, weights): (Vec<_>, Vec<_>) = taps.map(tap).unzip();
-        let weights = panel::pack(
-            taps.len() * channels_in,
-            channels_out,
-            isa.lanes(),
-            |row, o| weights[row / channels_in](row % channels_in, o),
-        );
+        let padded = channels_out.next_multiple_of(isa.lanes());
+        let mut packed = Packed::zeros(1, taps.len() * channels_in, padded, isa);
+        for (tap, weight) in weights.iter().enumerate() {
+            for i in 0..channels_in {
+                for o in 0..channels_out {
+                    packed.row(0, tap * channels_in + i, o)[0] = weight(i, o);
+                }
+            }
+        }
         Self {
             first,
             taps,
-            weights: weights.into(),
+            weights: packed,
         }
     }
 }
@@ -250,15 +265,18 @@ pub(super) struct ToImage {
 
 impl ToImage {
     /// The gradient of the input of the first convolution, through the normalisation before it.
-    pub(super) fn new(convolution: &Convolution, std: &[f32]) -> Self {
-        let channels_in = convolution.output.channels;
-        let channels_out = convolution.input.channels;
-        let mut weights = Vec::with_capacity(convolution.weight.len());
+    pub(super) fn new(filter: &Filter, std: &[f32]) -> Self {
+        let Filter {
+            channels_in: channels_out,
+            channels_out: channels_in,
+            weight,
+            ..
+        } = *filter;
+        let mut weights = Vec::with_capacity(weight.len());
         for (o, std) in std.iter().enumerate() {
             for tap in (0..9).rev() {
                 weights.extend(
-                    (0..channels_in)
-                        .map(|i| convolution.weight[(i * channels_out + o) * 9 + tap] / std),
+                    (0..channels_in).map(|i| weight[(i * channels_out + o) * 9 + tap] / std),
                 );
             }
         }
@@ -276,9 +294,10 @@ impl ToImage {
     /// As for [`Simd`].
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(&self, source: &[f32], layout: Layout, output: &mut [f32]) {
-        let Layout { size, .. } = layout;
-        assert!(source.len() * self.channels_out * size * size >= output.len() * layout.len());
-        for (plane, output) in output.chunks_exact_mut(size * size).enumerate() {
+        let Layout { rows, columns, .. } = layout;
+        let pixels = rows * columns;
+        assert!(source.len() * self.channels_out * pixels >= output.len() * layout.len());
+        for (plane, output) in output.chunks_exact_mut(pixels).enumerate() {
             let (image, channel) = (plane / self.channels_out, plane % self.channels_out);
             let weights = &self.weights[channel * 9 * self.channels_in..];
             for (pixel, output) in output.iter_mut().enumerate() {
@@ -287,8 +306,8 @@ impl ToImage {
                 unsafe {
                     let mut sum = S::splat(0.0);
                     for tap in 0..9 {
-                        let from =
-                            layout.padded_at(image, pixel / size + tap / 3, pixel % size + tap % 3);
+                        let (row, column) = (pixel / columns + tap / 3, pixel % columns + tap % 3);
+                        let from = layout.padded_at(image, row, column);
                         let mut c = 0;
                         while c < self.channels_in {
                             let g = S::load(source.as_ptr().add(from + c));

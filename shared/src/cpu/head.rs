@@ -1,7 +1,10 @@
 //! From the last features to the logits, to the energy, and back.
 
 use super::image::Layout;
-use crate::{model_card::EnergyKind, plan::Head};
+use crate::plan::Head;
+
+/// The gradient of an image's energy with respect to its logits, of the image's number and logits.
+pub(super) type Slopes<'a> = &'a (dyn Fn(usize, &[f32]) -> Vec<f32> + Sync);
 
 /// The last features, activated, and the derivatives of their activation.
 pub(super) struct Features<'a> {
@@ -12,12 +15,12 @@ pub(super) struct Features<'a> {
 }
 
 /// Logits of each image, and the gradient of its energy with respect to the features before their
-/// activation.
+/// activation. The first image has number `first`.
 pub(super) fn run(
     head: &Head,
     features: Features,
-    energy: EnergyKind,
-    classes: &[usize],
+    first: usize,
+    slopes: Slopes,
     logits: &mut [f32],
     output: &mut [f32],
 ) {
@@ -26,12 +29,17 @@ pub(super) fn run(
         value,
         derivative,
     } = features;
-    let Layout { channels, size, .. } = layout;
+    let Layout {
+        channels,
+        rows,
+        columns,
+    } = layout;
+    let pixels = rows * columns;
     let each_pixel =
-        |image| (0..size * size).map(move |pixel| layout.at(image, pixel / size, pixel % size));
-    let share = 1.0 / (size * size) as f32;
+        |image| (0..pixels).map(move |pixel| layout.at(image, pixel / columns, pixel % columns));
+    let share = 1.0 / pixels as f32;
     let logits = logits.chunks_exact_mut(head.bias.len());
-    for (image, (logits, &class)) in logits.zip(classes).enumerate() {
+    for (image, logits) in logits.enumerate() {
         let mut mean = vec![0.0; channels];
         for place in each_pixel(image) {
             for (mean, value) in mean.iter_mut().zip(&value[place..]) {
@@ -45,36 +53,27 @@ pub(super) fn run(
 
         let mut gradient = vec![0.0; channels];
         let rows = head.weight.chunks_exact(channels);
-        for (slope, row) in slopes(energy, logits, class).into_iter().zip(rows) {
+        for (slope, row) in slopes(first + image, logits).into_iter().zip(rows) {
             for (gradient, weight) in gradient.iter_mut().zip(row) {
                 *gradient += slope * share * weight;
             }
         }
         for place in each_pixel(image) {
-            let slopes = gradient.iter().zip(&derivative[place..]);
-            for (output, (gradient, derivative)) in output[place..].iter_mut().zip(slopes) {
+            let pairs = gradient.iter().zip(&derivative[place..]);
+            for (output, (gradient, derivative)) in output[place..].iter_mut().zip(pairs) {
                 *output = gradient * derivative;
             }
         }
     }
 }
 
-/// The gradient of an energy with respect to the logits f:
-/// −e_y for E(x, y), −softmax(f) for E(x), and the difference for E(x, y) − E(x).
-fn slopes(energy: EnergyKind, logits: &[f32], class: usize) -> Vec<f32> {
+/// softmax(f)
+pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let mut slopes: Vec<f32> = logits.iter().map(|f| (f - largest).exp()).collect();
-    let sum: f32 = slopes.iter().sum();
-    let marginal = match energy {
-        EnergyKind::Joint => 0.0,
-        EnergyKind::Marginal => -1.0,
-        EnergyKind::Conditional => 1.0,
-    };
-    for slope in &mut slopes {
-        *slope *= marginal / sum;
+    let mut shares: Vec<f32> = logits.iter().map(|f| (f - largest).exp()).collect();
+    let sum: f32 = shares.iter().sum();
+    for share in &mut shares {
+        *share /= sum;
     }
-    if energy != EnergyKind::Marginal {
-        slopes[class] -= 1.0;
-    }
-    slopes
+    shares
 }

@@ -11,28 +11,32 @@
 pub(crate) mod activation;
 #[cfg(feature = "tensors")]
 mod compiled;
-mod epilogue;
+pub(crate) mod convolve;
+pub(crate) mod epilogue;
 mod gather;
 mod head;
-mod image;
-mod memory;
+pub(crate) mod image;
+pub(crate) mod memory;
 mod panel;
-mod winograd;
+#[cfg(feature = "flex")]
+pub(crate) mod weight_gradient;
+pub(crate) mod winograd;
 
 use std::{ops::Range, sync::Mutex};
 
 use crate::{
     model_card::EnergyKind,
-    plan::{Buffer, Convolution, Operation, Plan},
+    plan::{Buffer, Operation, Plan},
     simd::{self, Isa, Kernel, Simd},
 };
 #[cfg(feature = "tensors")]
 pub use compiled::Compiled;
+use convolve::Convolve;
 use epilogue::{Epilogue, Store};
-use gather::{Gather, ToImage};
+use gather::ToImage;
+use head::Slopes;
 use image::Layout;
 use memory::Aligned;
-use winograd::Winograd;
 
 /// Most images that a thread takes at once.
 const GROUP: usize = 4;
@@ -47,7 +51,7 @@ pub struct Engine {
     isa: Isa,
     layouts: Vec<Layout>,
     /// For each operation of the plan that is a convolution, its packed weights.
-    packed: Vec<Option<Convolve>>,
+    packed: Vec<Option<Weights>>,
     /// Memory of each thread at work.
     workspaces: Mutex<Vec<Workspace>>,
     segments: Vec<Segment>,
@@ -62,11 +66,10 @@ struct Segment {
     images: usize,
 }
 
-/// A convolution in the form that suits it.
+/// An operation's packed weights.
 #[derive(Debug)]
-enum Convolve {
-    Winograd(Winograd),
-    Gather(Gather),
+enum Weights {
+    Convolve(Convolve),
     ToImage(ToImage),
 }
 
@@ -98,15 +101,17 @@ impl Engine {
         let packed = plan.operations.iter().map(|&operation| match operation {
             Operation::Normalize { .. } | Operation::Head { .. } => None,
             Operation::Forward { convolution, .. } => {
-                Some(Convolve::forward(&plan.convolutions[convolution], isa))
+                let filter = (&plan.convolutions[convolution]).into();
+                Some(Weights::Convolve(Convolve::forward(&filter, isa)))
             }
             Operation::Backward { convolution, .. } => {
-                Some(Convolve::backward(&plan.convolutions[convolution], isa))
+                let filter = (&plan.convolutions[convolution]).into();
+                Some(Weights::Convolve(Convolve::backward(&filter, isa)))
             }
             Operation::BackwardToImage { convolution, .. } => {
-                let convolution = &plan.convolutions[convolution];
-                let packed = ToImage::new(convolution, &plan.normalization.std);
-                Some(Convolve::ToImage(packed))
+                let filter = (&plan.convolutions[convolution]).into();
+                let packed = ToImage::new(&filter, &plan.normalization.std);
+                Some(Weights::ToImage(packed))
             }
         });
         let packed: Vec<_> = packed.collect();
@@ -133,12 +138,43 @@ impl Engine {
     /// # Panics
     /// If the sizes do not agree or a class does not exist.
     pub fn evaluate(&self, x: &[f32], classes: &[usize], energy: EnergyKind) -> Evaluation {
+        self.plan.check(x, classes);
+        let slopes = |image: usize, logits: &[f32]| {
+            // −e_y for E(x, y), −softmax(f) for E(x), and the difference for E(x, y) − E(x).
+            let marginal = match energy {
+                EnergyKind::Joint => 0.0,
+                EnergyKind::Marginal => -1.0,
+                EnergyKind::Conditional => 1.0,
+            };
+            let mut slopes = head::softmax(logits);
+            slopes.iter_mut().for_each(|slope| *slope *= marginal);
+            if energy != EnergyKind::Marginal {
+                slopes[classes[image]] -= 1.0;
+            }
+            slopes
+        };
+        self.run(x, classes.len(), &slopes, self.plan.operations.len())
+    }
+
+    /// As [`Engine::evaluate`], for the mean of E(x, y) − E(x) over y with the probabilities given.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels, size, size]`, `probabilities`: `[batch, classes]`
+    ///
+    /// # Panics
+    /// If the sizes do not agree.
+    pub fn evaluate_expected(&self, x: &[f32], probabilities: &[f32]) -> Evaluation {
         let logit_count = self.plan.classes();
-        assert!(
-            classes.iter().all(|&class| class < logit_count),
-            "classes {classes:?} of {logit_count}"
-        );
-        self.run(x, classes, energy, self.plan.operations.len())
+        let slopes = |image: usize, logits: &[f32]| {
+            let mut slopes = head::softmax(logits);
+            let probabilities = &probabilities[image * logit_count..][..logit_count];
+            for (slope, probability) in slopes.iter_mut().zip(probabilities) {
+                *slope -= probability;
+            }
+            slopes
+        };
+        let batch = probabilities.len() / logit_count;
+        self.run(x, batch, &slopes, self.plan.operations.len())
     }
 
     /// Logits alone. Shapes as in [`Engine::evaluate`].
@@ -146,19 +182,12 @@ impl Engine {
         let is_head = |operation: &Operation| matches!(operation, Operation::Head { .. });
         let head = self.plan.operations.iter().position(is_head);
         let head = head.expect("a plan has a head");
-        self.run(x, &vec![0; batch], EnergyKind::Marginal, head + 1)
-            .logits
+        let none = |_: usize, logits: &[f32]| vec![0.0; logits.len()];
+        self.run(x, batch, &none, head + 1).logits
     }
 
     /// Does the first `operations` of the plan.
-    fn run(
-        &self,
-        x: &[f32],
-        classes: &[usize],
-        energy: EnergyKind,
-        operations: usize,
-    ) -> Evaluation {
-        let batch = classes.len();
+    fn run(&self, x: &[f32], batch: usize, slopes: Slopes, operations: usize) -> Evaluation {
         let image = self.plan.image.channels * self.plan.image.size.pow(2);
         assert_eq!(x.len(), batch * image, "numbers of {batch} images");
         let mut evaluation = Evaluation {
@@ -169,8 +198,8 @@ impl Engine {
         let run = Run {
             engine: self,
             x,
-            classes,
-            energy,
+            batch,
+            slopes,
             operations,
             group,
             logits: simd::Output(evaluation.logits.as_mut_ptr()),
@@ -188,7 +217,7 @@ impl Engine {
             return workspace;
         }
         let scratch = self.packed.iter().map(|packed| match packed {
-            Some(Convolve::Winograd(convolution)) => convolution.scratch(),
+            Some(Weights::Convolve(convolve)) => convolve.scratch(),
             _ => 0,
         });
         Workspace {
@@ -202,30 +231,12 @@ impl Engine {
     }
 }
 
-impl Convolve {
-    fn forward(convolution: &Convolution, isa: Isa) -> Self {
-        if convolution.kernel == 3 && convolution.stride == 1 && convolution.input.channels >= 16 {
-            Self::Winograd(Winograd::forward(convolution, isa))
-        } else {
-            Self::Gather(Gather::forward(convolution, isa))
-        }
-    }
-
-    fn backward(convolution: &Convolution, isa: Isa) -> Self {
-        if convolution.kernel == 3 && convolution.stride == 1 {
-            Self::Winograd(Winograd::backward(convolution, isa))
-        } else {
-            Self::Gather(Gather::backward(convolution, isa))
-        }
-    }
-}
-
 /// One batch on its way; part `index` is a group of images.
 struct Run<'a> {
     engine: &'a Engine,
     x: &'a [f32],
-    classes: &'a [usize],
-    energy: EnergyKind,
+    batch: usize,
+    slopes: Slopes<'a>,
     operations: usize,
     group: usize,
     logits: simd::Output,
@@ -238,8 +249,7 @@ impl Kernel for Run<'_> {
         let engine = self.engine;
         let plan = &engine.plan;
         let first = index * self.group;
-        let classes = &self.classes[first..self.classes.len().min(first + self.group)];
-        let count = classes.len();
+        let count = self.group.min(self.batch - first);
         let pixels = plan.image.channels * plan.image.size.pow(2);
         let mut workspace = engine.workspace(self.group);
         // SAFETY: each part has its own images.
@@ -254,8 +264,8 @@ impl Kernel for Run<'_> {
         let mut group = Group {
             engine,
             x: &self.x[first * pixels..][..count * pixels],
-            classes,
-            energy: self.energy,
+            first,
+            slopes: self.slopes,
             logits,
             gradient,
         };
@@ -278,8 +288,9 @@ impl Kernel for Run<'_> {
 struct Group<'a> {
     engine: &'a Engine,
     x: &'a [f32],
-    classes: &'a [usize],
-    energy: EnergyKind,
+    /// The number of the first one.
+    first: usize,
+    slopes: Slopes<'a>,
     logits: &'a mut [f32],
     gradient: &'a mut [f32],
 }
@@ -303,7 +314,10 @@ impl Group<'_> {
             packed,
             ..
         } = self.engine;
-        let convolution = || packed[operation].as_ref().expect("a convolution is packed");
+        let convolve = || match &packed[operation] {
+            Some(Weights::Convolve(convolve)) => convolve,
+            _ => unreachable!("the operation is packed so"),
+        };
         let pixels = plan.image.channels * plan.image.size.pow(2);
         let pixels = images.start * pixels..images.end * pixels;
         let place = |buffer: Buffer| {
@@ -321,20 +335,22 @@ impl Group<'_> {
                 raw,
                 active,
             } => {
+                let convolution = &plan.convolutions[index];
                 let mut start = |buffer: Buffer| buffers[buffer][place(buffer)].as_mut_ptr();
                 let epilogue = Epilogue {
-                    layout: Layout::of(plan.convolutions[index].output),
-                    bias: Some(&plan.convolutions[index].bias),
+                    layout: Layout::of(convolution.output),
+                    bias: Some(&convolution.bias),
+                    affine: convolution.affine.as_ref(),
                     store: Store::Forward {
                         raw: raw.map(|(buffer, add)| (start(buffer), add)),
                         active: active.map(|to| (start(to.value), start(to.derivative))),
-                        activation: plan.activation,
+                        activation: (!convolution.linear).then_some(plan.activation),
                     },
                 };
                 let source = (&buffers[source][place(source)], layouts[source]);
                 // SAFETY: the caller vouches for the instruction set, and a plan never writes the
                 // buffer that it reads.
-                unsafe { convolution().run::<S>(source, images.len(), &epilogue, scratch) };
+                unsafe { convolve().run::<S>(source, images.len(), &epilogue, scratch) };
             }
             Operation::Head { active, output } => {
                 let [value, derivative, gradient] = buffers
@@ -345,11 +361,11 @@ impl Group<'_> {
                     value: &value[place(active.value)],
                     derivative: &derivative[place(active.derivative)],
                 };
-                let classes = &self.classes[images.clone()];
                 let count = plan.classes();
                 let logits = &mut self.logits[images.start * count..images.end * count];
                 let gradient = &mut gradient[place(output)];
-                head::run(&plan.head, features, self.energy, classes, logits, gradient);
+                let first = self.first + images.start;
+                head::run(&plan.head, features, first, self.slopes, logits, gradient);
             }
             Operation::Backward {
                 source,
@@ -361,6 +377,7 @@ impl Group<'_> {
                 let epilogue = Epilogue {
                     layout: layouts[output],
                     bias: None,
+                    affine: None,
                     store: Store::Backward {
                         derivative: derivative.map(|b| buffers[b][place(b)].as_ptr()),
                         output: buffers[output][place(output)].as_mut_ptr(),
@@ -369,10 +386,10 @@ impl Group<'_> {
                 };
                 let source = (&buffers[source][place(source)], layouts[source]);
                 // SAFETY: as above.
-                unsafe { convolution().run::<S>(source, images.len(), &epilogue, scratch) };
+                unsafe { convolve().run::<S>(source, images.len(), &epilogue, scratch) };
             }
             Operation::BackwardToImage { source, .. } => {
-                let Convolve::ToImage(convolution) = convolution() else {
+                let Some(Weights::ToImage(convolution)) = &packed[operation] else {
                     unreachable!("the operation is packed so")
                 };
                 let from = &buffers[source][place(source)];
@@ -384,9 +401,13 @@ impl Group<'_> {
 }
 
 /// Runs of operations whose weights are all heavy, or all not.
-fn segments(packed: &[Option<Convolve>]) -> Vec<Segment> {
+fn segments(packed: &[Option<Weights>]) -> Vec<Segment> {
     let images = packed.iter().map(|packed| match packed {
-        Some(Convolve::Winograd(convolution)) if convolution.weights() > HEAVY => GROUP,
+        Some(Weights::Convolve(Convolve::Winograd(convolution)))
+            if convolution.weights() > HEAVY =>
+        {
+            GROUP
+        }
         _ => 1,
     });
     let mut segments: Vec<Segment> = Vec::new();
@@ -402,37 +423,16 @@ fn segments(packed: &[Option<Convolve>]) -> Vec<Segment> {
     segments
 }
 
-impl Convolve {
-    /// # Safety
-    ///
-    /// As for [`Simd`]; and what the epilogue points to must hold `count` images and not overlap
-    /// `source`.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(
-        &self,
-        (source, layout): (&[f32], Layout),
-        count: usize,
-        epilogue: &Epilogue,
-        scratch: &mut [f32],
-    ) {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            match self {
-                Self::Winograd(it) => it.run::<S>(source, layout, count, epilogue, scratch),
-                Self::Gather(it) => it.run::<S>(source, layout, count, epilogue),
-                Self::ToImage(_) => unreachable!("this one has no epilogue"),
-            }
-        }
-    }
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use crate::{
         Classifier, Energy, Key,
         gradient::value_and_gradient,
-        models::{Activation, Initialization, Normalization, WideResNetConfig},
+        model_card::Architecture,
+        models::{
+            Activation, Initialization, Normalization, PreActResNet18Config, WideResNetConfig,
+        },
         tensors,
     };
     use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -467,16 +467,25 @@ mod tests {
         }
     }
 
-    fn check(config: &WideResNetConfig, batch: usize, kind: EnergyKind) {
+    fn check(architecture: &Architecture, batch: usize, kind: EnergyKind) {
         let device = Device::flex();
         let initialization = Initialization {
             gain: 1.4,
             residual_scale: 0.7,
         };
-        let model = config.init(initialization, Key::new(3), &device);
-        let shape = [batch, config.channels, config.size, config.size];
-        let x = Key::new(4).uniform(shape, &device);
-        let classes = Key::new(5).integers(batch, config.classes);
+        let model = architecture.init(initialization, Key::new(3), &device);
+        // BatchNorm begins as the identity: here it is none.
+        let mut weights = tensors::collect(&model);
+        for (n, (name, array)) in weights.iter_mut().enumerate() {
+            if name.contains("bn") || name.contains("batchnorm") {
+                let draws = Key::new(6).fold_in(n as u64).uniforms(array.values.len());
+                array.values = draws.into_iter().map(|draw| 0.2 + draw).collect();
+            }
+        }
+        let model = tensors::load(model, &weights);
+        let [channels, height, width] = architecture.image();
+        let x = Key::new(4).uniform([batch, channels, height, width], &device);
+        let classes = Key::new(5).integers(batch, architecture.classes());
         let y: Vec<i64> = classes.iter().map(|&y| y as i64).collect();
         let y = Tensor::<1, Int>::from_data(TensorData::new(y, [batch]), &device);
         let energy = match kind {
@@ -489,10 +498,10 @@ mod tests {
         let gradient: Vec<f32> = gradient.into_data().iter().collect();
         let x: Vec<f32> = x.into_data().iter().collect();
 
-        let plan = Plan::wide_resnet(config, &tensors::collect(&model));
+        let plan = architecture.plan(&weights);
         for isa in Isa::available() {
             let engine = Engine::with_isa(plan.clone(), isa);
-            let what = format!("{isa:?} {config:?} batch {batch} {kind:?}");
+            let what = format!("{isa:?} {architecture:?} batch {batch} {kind:?}");
             // Twice: the second time the memory is no longer new.
             for _ in 0..2 {
                 let found = engine.evaluate(&x, &classes, kind);
@@ -513,11 +522,8 @@ mod tests {
             (22, 1, 1, 8, 2),
             (10, 5, 3, 14, 1),
         ] {
-            check(
-                &config(depth, width, channels, size),
-                batch,
-                EnergyKind::Joint,
-            );
+            let config = config(depth, width, channels, size);
+            check(&Architecture::WideResnet(config), batch, EnergyKind::Joint);
         }
     }
 
@@ -533,8 +539,37 @@ mod tests {
                     activation,
                     ..config(10, 1, 1, 12)
                 };
-                check(&config, 3, kind);
+                check(&Architecture::WideResnet(config), 3, kind);
             }
+        }
+    }
+
+    #[test]
+    fn agrees_with_burn_for_every_architecture() {
+        let wide = |size| config(16, 2, 3, size);
+        let relu = |size| WideResNetConfig {
+            activation: Activation::Relu,
+            ..wide(size)
+        };
+        let pre_act = |final_batch_norm| {
+            Architecture::PreActResnet18(PreActResNet18Config {
+                width: 16,
+                final_batch_norm,
+                channels: 3,
+                size: 18,
+                classes: 5,
+                normalization: wide(18).normalization,
+            })
+        };
+        for architecture in [
+            Architecture::StandardWideResnet(wide(13)),
+            Architecture::StandardWideResnet(relu(32)),
+            Architecture::DmWideResnet(wide(20)),
+            Architecture::DmWideResnet(relu(12)),
+            pre_act(false),
+            pre_act(true),
+        ] {
+            check(&architecture, 5, EnergyKind::Conditional);
         }
     }
 

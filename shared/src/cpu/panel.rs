@@ -1,9 +1,10 @@
 //! The inner loop of every convolution: rows of numbers times a matrix, in registers.
 
-use crate::simd::{Loop, Simd};
+use super::memory::Aligned;
+use crate::simd::{Isa, Loop, Simd};
 
 /// How many vectors of output channels are computed at once where there are `channels`.
-pub(super) fn vectors(lanes: usize, channels: usize) -> usize {
+const fn vectors(lanes: usize, channels: usize) -> usize {
     let all = channels / lanes;
     match lanes {
         16 if all.is_multiple_of(4) => 4,
@@ -13,7 +14,7 @@ pub(super) fn vectors(lanes: usize, channels: usize) -> usize {
 }
 
 /// How many rows are computed at once beside so many vectors; together, the sums fit the registers.
-pub(super) const fn rows(lanes: usize, vectors: usize) -> usize {
+const fn rows_beside(lanes: usize, vectors: usize) -> usize {
     match (lanes, vectors) {
         (16, 4) => 6,
         (16, _) => 8,
@@ -22,25 +23,83 @@ pub(super) const fn rows(lanes: usize, vectors: usize) -> usize {
     }
 }
 
-/// Most rows of [`rows`].
-pub(super) const MOST_ROWS: usize = 8;
+/// How many rows are computed at once for so many output channels.
+pub(super) fn rows(isa: Isa, channels: usize) -> usize {
+    rows_beside(isa.lanes(), vectors(isa.lanes(), channels))
+}
 
-/// Packs a matrix for [`Panel`]: `[block of channels out][row of the matrix][channel of the block]`.
-pub(super) fn pack(
-    channels_in: usize,
-    channels_out: usize,
-    lanes: usize,
-    matrix: impl Fn(usize, usize) -> f32,
-) -> Vec<f32> {
-    let width = vectors(lanes, channels_out) * lanes;
-    let mut packed = Vec::with_capacity(channels_in * channels_out);
-    for block in (0..channels_out).step_by(width) {
-        for i in 0..channels_in {
-            packed.extend((block..block + width).map(|o| matrix(i, o)));
+/// Work made of tiles of R rows and N vectors.
+pub(super) trait Tiled {
+    /// # Safety
+    ///
+    /// As for [`Simd`].
+    unsafe fn run<S: Simd, const R: usize, const N: usize>(&self);
+}
+
+/// Runs the work with the tiles that suit so many output channels.
+///
+/// # Safety
+///
+/// As for [`Simd`].
+#[inline(always)]
+pub(super) unsafe fn tiled<S: Simd>(channels: usize, work: &impl Tiled) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match (S::LANES, vectors(S::LANES, channels)) {
+            (16, 4) => work.run::<S, { rows_beside(16, 4) }, 4>(),
+            (16, 2) => work.run::<S, { rows_beside(16, 2) }, 2>(),
+            (16, _) => work.run::<S, { rows_beside(16, 1) }, 1>(),
+            (8, 2) => work.run::<S, { rows_beside(8, 2) }, 2>(),
+            (8, _) => work.run::<S, { rows_beside(8, 1) }, 1>(),
+            (_, 2) => work.run::<S, { rows_beside(4, 2) }, 2>(),
+            (_, _) => work.run::<S, { rows_beside(4, 1) }, 1>(),
         }
     }
-    packed
 }
+
+/// A matrix, or some of one size, in the order of [`Panel`]:
+/// `[block of channels out][row of the matrix][channel of the block]`.
+#[derive(Debug)]
+pub(super) struct Packed {
+    numbers: Aligned,
+    rows: usize,
+    channels: usize,
+    /// Channels of a block.
+    width: usize,
+}
+
+impl Packed {
+    /// `count` matrices of zeros, with so many rows and channels out, a multiple of the lanes.
+    pub(super) fn zeros(count: usize, rows: usize, channels: usize, isa: Isa) -> Self {
+        Self {
+            numbers: Aligned::zeros(count * rows * channels),
+            rows,
+            channels,
+            width: vectors(isa.lanes(), channels) * isa.lanes(),
+        }
+    }
+
+    /// Numbers of all matrices.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// A row's numbers from a channel to the end of its block.
+    pub(super) fn row(&mut self, matrix: usize, row: usize, channel: usize) -> &mut [f32] {
+        let Self { rows, width, .. } = *self;
+        let block = (matrix * self.channels + channel / width * width) * rows;
+        &mut self.numbers[block + row * width..][channel % width..width]
+    }
+
+    /// The start of the block of a matrix that begins with a channel.
+    #[inline(always)]
+    pub(super) fn block(&self, matrix: usize, channel: usize) -> *const f32 {
+        self.numbers[(matrix * self.channels + channel) * self.rows..].as_ptr()
+    }
+}
+
+/// Most rows of [`rows`].
+pub(super) const MOST_ROWS: usize = 8;
 
 /// `to`\[r\]\[o\] = Σ_t Σ_c `rows`\[r\]\[taps\[t\] + c\] · `weights`\[t\]\[c\]\[o\], for R rows and N vectors of o.
 pub(super) struct Panel<'a, const R: usize, const N: usize> {

@@ -15,78 +15,105 @@
 )]
 
 use super::{
+    convolve::Filter,
     epilogue::Epilogue,
     image::{Layout, TILE},
-    memory::Aligned,
-    panel::{self, Product},
+    panel::{self, Packed, Product, Tiled},
 };
-use crate::{
-    plan::Convolution,
-    simd::{Isa, Simd},
-};
+use crate::simd::{Isa, Simd};
 
 /// Rows and columns of the inputs of a tile, and positions of its transform.
 const INPUTS: usize = TILE + 2;
-const POSITIONS: usize = INPUTS * INPUTS;
+pub(crate) const POSITIONS: usize = INPUTS * INPUTS;
 
 /// Numbers of the transformed tiles that are worked on at once: they should stay in the cache next
 /// to the processor's first.
 const BLOCK: usize = 48 * 1024;
 
-/// A convolution, or the gradient of one, with transformed weights.
+/// Tiles that are worked on at once however many channels there are: weights fetched from far away
+/// should be used so often.
+const LEAST_TILES: usize = 16;
+
+/// A convolution, or the gradient of one, with transformed weights. Channels are counted in whole
+/// vectors.
 #[derive(Debug)]
-pub(super) struct Winograd {
+pub(crate) struct Winograd {
     channels_in: usize,
     channels_out: usize,
-    /// G g Gᵀ, for each position as [`panel::pack`] has it.
-    weights: Aligned,
+    /// G g Gᵀ, a matrix for each position.
+    weights: Packed,
     /// Tiles worked on at once.
     tiles: usize,
 }
 
 impl Winograd {
     /// The convolution itself.
-    pub(super) fn forward(convolution: &Convolution, isa: Isa) -> Self {
-        let channels_in = convolution.input.channels;
-        let at = |i, o, a, b| convolution.weight[((o * channels_in + i) * 3 + a) * 3 + b];
-        Self::new(channels_in, convolution.output.channels, isa, at)
+    pub(super) fn forward(filter: &Filter, isa: Isa) -> Self {
+        let Filter {
+            channels_in,
+            channels_out,
+            weight,
+            ..
+        } = *filter;
+        Self::new(
+            [channels_in, channels_out],
+            isa,
+            |i, o| &weight[(o * channels_in + i) * 9..],
+            false,
+        )
     }
 
     /// The gradient of its input: channels change places, and the kernel is turned by 180 degrees.
-    pub(super) fn backward(convolution: &Convolution, isa: Isa) -> Self {
-        let channels_in = convolution.input.channels;
-        let at =
-            |o, i, a, b| convolution.weight[((o * channels_in + i) * 3 + (2 - a)) * 3 + (2 - b)];
-        Self::new(convolution.output.channels, channels_in, isa, at)
-    }
-
-    /// `weight(i, o, a, b)`: from channel i to channel o under row a and column b.
-    fn new(
-        channels_in: usize,
-        channels_out: usize,
-        isa: Isa,
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
-    ) -> Self {
-        let transformed: Vec<[f32; POSITIONS]> = (0..channels_in * channels_out)
-            .map(|pair| {
-                let (i, o) = (pair / channels_out, pair % channels_out);
-                transform_kernel(|a, b| weight(i, o, a, b))
-            })
-            .collect();
-        let weights = (0..POSITIONS)
-            .flat_map(|position| {
-                panel::pack(channels_in, channels_out, isa.lanes(), |i, o| {
-                    transformed[i * channels_out + o][position]
-                })
-            })
-            .collect::<Vec<f32>>();
-        let rows = panel::rows(isa.lanes(), panel::vectors(isa.lanes(), channels_out));
-        let tiles = BLOCK / (POSITIONS * (channels_in + channels_out));
-        Self {
+    pub(super) fn backward(filter: &Filter, isa: Isa) -> Self {
+        let Filter {
             channels_in,
             channels_out,
-            weights: weights.into(),
-            tiles: tiles.next_multiple_of(rows).max(rows),
+            weight,
+            ..
+        } = *filter;
+        Self::new(
+            [channels_out, channels_in],
+            isa,
+            |o, i| &weight[(o * channels_in + i) * 9..],
+            true,
+        )
+    }
+
+    /// `kernel(i, o)` begins with the kernel from channel i to channel o, which may have to be
+    /// turned.
+    fn new<'a>(
+        [channels_in, channels_out]: [usize; 2],
+        isa: Isa,
+        kernel: impl Fn(usize, usize) -> &'a [f32],
+        turned: bool,
+    ) -> Self {
+        let lanes = isa.lanes();
+        let [padded_in, padded_out] =
+            [channels_in, channels_out].map(|channels| channels.next_multiple_of(lanes));
+        let mut weights = Packed::zeros(POSITIONS, padded_in, padded_out, isa);
+        for i in 0..channels_in {
+            for first in (0..channels_out).step_by(lanes) {
+                let count = lanes.min(channels_out - first);
+                let mut kernels = [[0.0; 16]; 9];
+                for n in 0..count {
+                    let kernel = kernel(i, first + n);
+                    for tap in 0..9 {
+                        kernels[if turned { 8 - tap } else { tap }][n] = kernel[tap];
+                    }
+                }
+                let transformed = transform_kernels(&kernels);
+                for (position, numbers) in transformed.iter().enumerate() {
+                    weights.row(position, i, first)[..lanes].copy_from_slice(&numbers[..lanes]);
+                }
+            }
+        }
+        let rows = panel::rows(isa, padded_out);
+        let tiles = BLOCK / (POSITIONS * (padded_in + padded_out));
+        Self {
+            channels_in: padded_in,
+            channels_out: padded_out,
+            weights,
+            tiles: tiles.max(LEAST_TILES).next_multiple_of(rows),
         }
     }
 
@@ -114,8 +141,8 @@ impl Winograd {
         epilogue: &Epilogue,
         scratch: &mut [f32],
     ) {
-        let side = layout.size.div_ceil(TILE);
-        let all = count * side * side;
+        let [down, across] = layout.tiles();
+        let all = count * down * across;
         assert!(source.len() >= count * layout.len() && scratch.len() >= self.scratch());
         let (inputs, products) = scratch.split_at_mut(POSITIONS * self.tiles * self.channels_in);
         let mut first = 0;
@@ -123,8 +150,8 @@ impl Winograd {
             let tiles = self.tiles.min(all - first);
             // Tile n of this block: its image, and its first row and column.
             let tile = |n: usize| {
-                let (image, tile) = ((first + n) / (side * side), (first + n) % (side * side));
-                (image, tile / side * TILE, tile % side * TILE)
+                let (image, tile) = ((first + n) / (down * across), (first + n) % (down * across));
+                (image, tile / across * TILE, tile % across * TILE)
             };
             // SAFETY: the caller vouches for the instruction set; the lengths were checked, and the
             // layout has a border as wide as the last tiles need.
@@ -133,88 +160,21 @@ impl Winograd {
                     let (image, row, column) = tile(n);
                     let from = source.as_ptr().add(layout.padded_at(image, row, column));
                     let to = inputs.as_mut_ptr().add(n * self.channels_in);
-                    self.transform_inputs::<S>(from, layout, to);
+                    transform_inputs::<S>(from, layout, to, self.tiles * self.channels_in);
                 }
-                self.multiply::<S>(tiles, inputs.as_ptr(), products.as_mut_ptr());
+                let products_of = Multiply {
+                    of: self,
+                    tiles,
+                    inputs: inputs.as_ptr(),
+                    products: products.as_mut_ptr(),
+                };
+                panel::tiled::<S>(self.channels_out, &products_of);
                 for n in 0..tiles {
                     let from = products.as_ptr().add(n * self.channels_out);
                     self.transform_outputs::<S>(from, tile(n), epilogue);
                 }
             }
             first += tiles;
-        }
-    }
-
-    /// Bᵀ d B of one tile, to `[position][tile][channel]`.
-    #[inline(always)]
-    unsafe fn transform_inputs<S: Simd>(&self, from: *const f32, layout: Layout, to: *mut f32) {
-        let row = layout.padded * layout.channels;
-        let position = self.tiles * self.channels_in;
-        let mut channel = 0;
-        while channel < self.channels_in {
-            // SAFETY: as the caller vouches.
-            unsafe {
-                let from = from.add(channel);
-                let to = to.add(channel);
-                let mut half = [[S::splat(0.0); INPUTS]; INPUTS];
-                for j in 0..INPUTS {
-                    let column =
-                        std::array::from_fn(|i| S::load(from.add(i * row + j * layout.channels)));
-                    let column = input_transform::<S>(column);
-                    for i in 0..INPUTS {
-                        half[i][j] = column[i];
-                    }
-                }
-                for (i, half) in half.into_iter().enumerate() {
-                    for (j, value) in input_transform::<S>(half).into_iter().enumerate() {
-                        S::store(to.add((i * INPUTS + j) * position), value);
-                    }
-                }
-            }
-            channel += S::LANES;
-        }
-    }
-
-    /// The products of matrices, one for each position.
-    #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, tiles: usize, inputs: *const f32, products: *mut f32) {
-        let vectors = panel::vectors(S::LANES, self.channels_out);
-        // SAFETY: as the caller vouches.
-        unsafe {
-            match (S::LANES, vectors) {
-                (16, 4) => self.multiply_by::<S, 6, 4>(tiles, inputs, products),
-                (16, 2) => self.multiply_by::<S, 8, 2>(tiles, inputs, products),
-                (16, _) => self.multiply_by::<S, 8, 1>(tiles, inputs, products),
-                (8, _) => self.multiply_by::<S, 6, 2>(tiles, inputs, products),
-                _ => self.multiply_by::<S, 4, 2>(tiles, inputs, products),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply_by<S: Simd, const R: usize, const N: usize>(
-        &self,
-        tiles: usize,
-        inputs: *const f32,
-        products: *mut f32,
-    ) {
-        debug_assert_eq!(R, panel::rows(S::LANES, N));
-        let width = N * S::LANES;
-        for position in 0..POSITIONS {
-            for block in 0..self.channels_out / width {
-                // SAFETY: as the caller vouches; the scratch has room for whole rows of tiles.
-                unsafe {
-                    let weights = (position * self.channels_out + block * width) * self.channels_in;
-                    S::run(&Product::<R, N> {
-                        from: inputs.add(position * self.tiles * self.channels_in),
-                        rows: tiles.next_multiple_of(R),
-                        channels: self.channels_in,
-                        weights: self.weights.as_ptr().add(weights),
-                        to: products.add(position * self.tiles * self.channels_out + block * width),
-                        pitch: self.channels_out,
-                    });
-                }
-            }
         }
     }
 
@@ -226,8 +186,8 @@ impl Winograd {
         (image, row, column): (usize, usize, usize),
         epilogue: &Epilogue,
     ) {
-        let Layout { size, .. } = epilogue.layout;
-        let (rows, columns) = ((size - row).min(TILE), (size - column).min(TILE));
+        let Layout { rows, columns, .. } = epilogue.layout;
+        let (rows, columns) = ((rows - row).min(TILE), (columns - column).min(TILE));
         let mut places = [0; TILE * TILE];
         for i in 0..rows {
             for j in 0..columns {
@@ -267,26 +227,182 @@ impl Winograd {
     }
 }
 
-/// G g Gᵀ, in double precision.
-fn transform_kernel(weight: impl Fn(usize, usize) -> f32) -> [f32; POSITIONS] {
-    const G: [[f64; 3]; INPUTS] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-    std::array::from_fn(|position| {
-        let (i, j) = (position / INPUTS, position % INPUTS);
-        let mut sum = 0.0;
-        for a in 0..3 {
-            for b in 0..3 {
-                sum += G[i][a] * f64::from(weight(a, b)) * G[j][b];
+/// The products of matrices, one for each position.
+struct Multiply<'a> {
+    of: &'a Winograd,
+    tiles: usize,
+    inputs: *const f32,
+    products: *mut f32,
+}
+
+impl Tiled for Multiply<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd, const R: usize, const N: usize>(&self) {
+        let Winograd {
+            channels_in,
+            channels_out,
+            ref weights,
+            tiles,
+        } = *self.of;
+        for position in 0..POSITIONS {
+            for channel in (0..channels_out).step_by(N * S::LANES) {
+                // SAFETY: as the caller vouches; the scratch has room for whole rows of tiles.
+                unsafe {
+                    S::run(&Product::<R, N> {
+                        from: self.inputs.add(position * tiles * channels_in),
+                        rows: self.tiles.next_multiple_of(R),
+                        channels: channels_in,
+                        weights: weights.block(position, channel),
+                        to: self.products.add(position * tiles * channels_out + channel),
+                        pitch: channels_out,
+                    });
+                }
             }
         }
-        sum as f32
+    }
+}
+
+/// Bᵀ d B of one tile, to `[position][..][channel]` with so many numbers from one position to the
+/// next.
+///
+/// # Safety
+///
+/// As for [`Simd`]; and the pointers must be valid for the tile and for all positions.
+#[inline(always)]
+pub(super) unsafe fn transform_inputs<S: Simd>(
+    from: *const f32,
+    layout: Layout,
+    to: *mut f32,
+    position: usize,
+) {
+    // SAFETY: as the caller vouches.
+    unsafe { transform::<S, INPUTS>(from, layout, to, position, |d| input_transform::<S>(d)) }
+}
+
+/// A dy Aᵀ of one tile, otherwise as [`transform_inputs`]; `from` is the tile's first number.
+///
+/// # Safety
+///
+/// As for [`transform_inputs`].
+#[inline(always)]
+pub(super) unsafe fn transform_gradients<S: Simd>(
+    from: *const f32,
+    layout: Layout,
+    to: *mut f32,
+    position: usize,
+) {
+    // SAFETY: as the caller vouches.
+    unsafe { transform::<S, TILE>(from, layout, to, position, |d| gradient_transform::<S>(d)) }
+}
+
+/// M d Mᵀ of N×N numbers of each channel, with M as `matrix` multiplies by it.
+///
+/// # Safety
+///
+/// As for [`transform_inputs`].
+#[inline(always)]
+unsafe fn transform<S: Simd, const N: usize>(
+    from: *const f32,
+    layout: Layout,
+    to: *mut f32,
+    position: usize,
+    matrix: impl Fn([S::Vector; N]) -> [S::Vector; INPUTS],
+) {
+    let (channels, pitch) = (layout.channels, layout.pitch());
+    let mut channel = 0;
+    while channel < channels {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let from = from.add(channel);
+            let to = to.add(channel);
+            let mut half = [[S::splat(0.0); N]; INPUTS];
+            for j in 0..N {
+                let column = std::array::from_fn(|i| S::load(from.add(i * pitch + j * channels)));
+                let column = matrix(column);
+                for i in 0..INPUTS {
+                    half[i][j] = column[i];
+                }
+            }
+            for (i, half) in half.into_iter().enumerate() {
+                for (j, value) in matrix(half).into_iter().enumerate() {
+                    S::store(to.add((i * INPUTS + j) * position), value);
+                }
+            }
+        }
+        channel += S::LANES;
+    }
+}
+
+/// ```text
+///      1/4   0     0
+///     -1/6  -1/6  -1/6
+/// G = -1/6   1/6  -1/6
+///      1/24  1/12  1/6
+///      1/24 -1/12  1/6
+///      0     0     1
+/// ```
+const G: [[f32; 3]; INPUTS] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// Numbers of as many channels as any vector has.
+type Lanes = [f32; 16];
+
+/// G g Gᵀ of kernels side by side.
+fn transform_kernels(g: &[Lanes; 9]) -> [Lanes; POSITIONS] {
+    let half: [Lanes; INPUTS * 3] = std::array::from_fn(|n| {
+        let (i, b) = (n / 3, n % 3);
+        sum(G[i], [&g[b], &g[3 + b], &g[6 + b]])
+    });
+    std::array::from_fn(|position| {
+        let (i, j) = (position / INPUTS, position % INPUTS);
+        sum(G[j], [&half[i * 3], &half[i * 3 + 1], &half[i * 3 + 2]])
     })
+}
+
+/// G g Gᵀ of one kernel.
+#[cfg_attr(
+    not(feature = "gpu"),
+    allow(dead_code, reason = "for the GPU's weights")
+)]
+pub(crate) fn transform_kernel(weight: impl Fn(usize, usize) -> f32) -> [f32; POSITIONS] {
+    let g = std::array::from_fn(|tap| {
+        let mut lanes = [0.0; 16];
+        lanes[0] = weight(tap / 3, tap % 3);
+        lanes
+    });
+    transform_kernels(&g).map(|lanes| lanes[0])
+}
+
+/// Gᵀ m G of kernels side by side: from the gradient of the transformed kernels to that of the
+/// kernels themselves.
+pub(super) fn transform_kernels_back(m: &[Lanes; POSITIONS]) -> [Lanes; 9] {
+    let half: [Lanes; 3 * INPUTS] = std::array::from_fn(|n| {
+        let (a, j) = (n / INPUTS, n % INPUTS);
+        let column = std::array::from_fn::<_, INPUTS, _>(|i| &m[i * INPUTS + j]);
+        sum(G.map(|row| row[a]), column)
+    });
+    std::array::from_fn(|tap| {
+        let (a, b) = (tap / 3, tap % 3);
+        let row = std::array::from_fn::<_, INPUTS, _>(|j| &half[a * INPUTS + j]);
+        sum(G.map(|row| row[b]), row)
+    })
+}
+
+/// Σ factors[n] · numbers[n], lane by lane.
+fn sum<const N: usize>(factors: [f32; N], numbers: [&Lanes; N]) -> Lanes {
+    let mut total = [0.0; 16];
+    for (factor, numbers) in factors.into_iter().zip(numbers) {
+        for (total, number) in total.iter_mut().zip(numbers) {
+            *total += factor * number;
+        }
+    }
+    total
 }
 
 /// Bᵀ d, with
@@ -345,6 +461,27 @@ unsafe fn output_transform<S: Simd>(m: [S::Vector; INPUTS]) -> [S::Vector; TILE]
     }
 }
 
+/// A d, with A the transpose of the matrix of [`output_transform`].
+#[inline(always)]
+unsafe fn gradient_transform<S: Simd>(d: [S::Vector; TILE]) -> [S::Vector; INPUTS] {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let times = |factor: f32, a, b| S::mul_add(S::splat(factor), a, b);
+        let p = S::add(d[0], d[2]);
+        let q = S::add(d[1], d[3]);
+        let r = times(4.0, d[2], d[0]);
+        let s = times(4.0, d[3], d[1]); // half of 2 d₁ + 8 d₃
+        [
+            d[0],
+            S::add(p, q),
+            S::sub(p, q),
+            times(2.0, s, r),
+            times(-2.0, s, r),
+            d[3],
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,7 +489,7 @@ mod tests {
         Key,
         cpu::{epilogue::Store, gather::Gather, memory::Aligned},
         models::Activation,
-        plan::Extent,
+        plan::{Convolution, Extent},
         simd::Kernel,
     };
 
@@ -376,10 +513,11 @@ mod tests {
             let epilogue = |output| Epilogue {
                 layout: self.to,
                 bias: None,
+                affine: None,
                 store: Store::Forward {
                     raw: Some((output, false)),
                     active: None,
-                    activation: Activation::LeakyRelu,
+                    activation: Some(Activation::LeakyRelu),
                 },
             };
             let [first, second] = self.outputs.map(epilogue);
@@ -412,22 +550,26 @@ mod tests {
                 output: extent(channels_out),
                 kernel: 3,
                 stride: 1,
+                padding: 1,
+                affine: None,
+                linear: false,
                 weight: weight_key.normals(channels_in * channels_out * 9),
                 bias: bias_key.normals(channels_out),
             };
+            let filter = (&convolution).into();
             for isa in Isa::available() {
                 for backward in [false, true] {
                     let (winograd, gather, from, to) = if backward {
                         (
-                            Winograd::backward(&convolution, isa),
-                            Gather::backward(&convolution, isa),
+                            Winograd::backward(&filter, isa),
+                            Gather::backward(&filter, isa),
                             Layout::of(convolution.output),
                             Layout::of(convolution.input),
                         )
                     } else {
                         (
-                            Winograd::forward(&convolution, isa),
-                            Gather::forward(&convolution, isa),
+                            Winograd::forward(&filter, isa),
+                            Gather::forward(&filter, isa),
                             Layout::of(convolution.input),
                             Layout::of(convolution.output),
                         )

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::outline::Outline;
+
 /// Activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -10,6 +12,8 @@ pub enum Activation {
     LeakyRelu,
     /// SiLU, also called Swish.
     Silu,
+    /// ReLU.
+    Relu,
 }
 
 /// The affine map that a model applies to its input: (x − mean) / std, a channel each.
@@ -22,9 +26,8 @@ pub struct Normalization {
     pub std: Vec<f32>,
 }
 
-/// The Wide-ResNet of JEM (Zagoruyko & Komodakis 2016, as in Grathwohl et al. 2020): no
-/// normalisation layers, biases everywhere, the stride on a block's second convolution, and a 1x1
-/// shortcut of the raw block input.
+/// The numbers of a Wide-ResNet (Zagoruyko & Komodakis 2016), whichever of its layouts
+/// [`crate::model_card::Architecture`] names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WideResNetConfig {
@@ -44,6 +47,25 @@ pub struct WideResNetConfig {
     pub normalization: Normalization,
 }
 
+/// The numbers of a PreActResNet-18 (He et al. 2016, *Identity Mappings*): four groups of two blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreActResNet18Config {
+    /// The groups have 1, 2, 4 and 8 times this many channels; 64 in the papers.
+    pub width: usize,
+    /// Whether BatchNorm and ReLU follow the last block (Rice et al. 2020) or nothing does
+    /// (Fast AT, Wong et al. 2020).
+    pub final_batch_norm: bool,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Height and width of the input.
+    pub size: usize,
+    /// Number of logits.
+    pub classes: usize,
+    /// Of the input, part of the model.
+    pub normalization: Normalization,
+}
+
 /// Scale of the initial weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +77,7 @@ pub struct Initialization {
     pub residual_scale: f32,
 }
 
-/// What is wrong with a [`WideResNetConfig`].
+/// What is wrong with the numbers of an architecture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Depth is not 6n + 4.
@@ -72,6 +94,16 @@ pub enum ConfigError {
         least: usize,
         /// The most it may be.
         most: usize,
+    },
+    /// A number is not a multiple of what the layout needs.
+    #[error("{name} is {found}, expected a multiple of {of} for this architecture")]
+    Multiple {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        found: usize,
+        /// Of what it should be a multiple.
+        of: usize,
     },
     /// The normalisation does not fit the channels.
     #[error("normalization has {mean} means and {std} deviations for {channels} channels")]
@@ -97,64 +129,98 @@ impl WideResNetConfig {
         if self.depth < 10 || self.depth > 100 || !(self.depth - 4).is_multiple_of(6) {
             return Err(ConfigError::Depth(self.depth));
         }
-        for (name, found, least, most) in [
-            ("width", self.width, 1, 20),
-            ("channels", self.channels, 1, 4),
-            ("size", self.size, 8, 256),
-            ("classes", self.classes, 2, 1000),
-        ] {
-            if found < least || found > most {
-                return Err(ConfigError::Range {
-                    name,
-                    found,
-                    least,
-                    most,
-                });
-            }
-        }
-        let Normalization { mean, std } = &self.normalization;
-        if mean.len() != self.channels || std.len() != self.channels {
-            return Err(ConfigError::Normalization {
-                mean: mean.len(),
-                std: std.len(),
-                channels: self.channels,
-            });
-        }
-        let bad_mean = mean.iter().find(|m| !m.is_finite());
-        let bad_std = std.iter().find(|s| !(s.is_finite() && **s > 0.0));
-        match bad_mean.or(bad_std) {
-            Some(value) => Err(ConfigError::NormalizationValue(value.to_string())),
-            None => Ok(()),
-        }
+        check_ranges(&[("width", self.width, 1, 20)])?;
+        check_input(self.channels, self.size, self.classes, &self.normalization)
     }
 
-    /// Name and shape of every parameter, without building the network.
+    /// Name and shape of every tensor in JEM's layout, without building the network.
     pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = Vec::new();
-        let mut convolution = |name: String, input: usize, output: usize, size: usize| {
-            shapes.push((format!("{name}.weight"), vec![output, input, size, size]));
-            shapes.push((format!("{name}.bias"), vec![output]));
-        };
-        convolution("conv1".into(), self.channels, 16, 3);
-        let mut input = 16;
-        for (group, output) in [16, 32, 64]
-            .map(|channels| channels * self.width)
-            .iter()
-            .enumerate()
-        {
-            for block in 0..(self.depth - 4) / 6 {
-                let name = format!("layer{}.{block}", group + 1);
-                convolution(format!("{name}.conv1"), input, *output, 3);
-                convolution(format!("{name}.conv2"), *output, *output, 3);
-                // Only the first block changes width or size.
-                if block == 0 && (group > 0 || input != *output) {
-                    convolution(format!("{name}.shortcut"), input, *output, 1);
-                }
-                input = *output;
-            }
+        Outline::wide_resnet(self).tensor_shapes()
+    }
+
+    /// Channels in and out, and the stride, of each block of the three groups.
+    pub(crate) fn groups(&self) -> [Vec<([usize; 2], usize)>; 3] {
+        let [c1, c2, c3] = [16, 32, 64].map(|channels| channels * self.width);
+        let blocks = (self.depth - 4) / 6;
+        [([16, c1], 1), ([c1, c2], 2), ([c2, c3], 2)].map(|first| group(first, blocks))
+    }
+}
+
+impl PreActResNet18Config {
+    /// Checks all numbers, so that nothing after it meets an absurd one.
+    ///
+    /// # Errors
+    /// The first number that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_ranges(&[("width", self.width, 16, 128)])?;
+        check_multiple("width", self.width, 16)?;
+        check_input(self.channels, self.size, self.classes, &self.normalization)
+    }
+
+    /// Channels in and out, and the stride, of each block of the four groups.
+    pub(crate) fn groups(&self) -> [Vec<([usize; 2], usize)>; 4] {
+        let [c1, c2, c3, c4] = [1, 2, 4, 8].map(|factor| factor * self.width);
+        [([c1, c1], 1), ([c1, c2], 2), ([c2, c3], 2), ([c3, c4], 2)].map(|first| group(first, 2))
+    }
+}
+
+/// A group of blocks, of which only the first changes channels and size.
+fn group(first: ([usize; 2], usize), blocks: usize) -> Vec<([usize; 2], usize)> {
+    let ([_, output], _) = first;
+    let mut group = vec![([output; 2], 1); blocks];
+    group[0] = first;
+    group
+}
+
+/// Name, value, and the least and the most it may be.
+fn check_ranges(numbers: &[(&'static str, usize, usize, usize)]) -> Result<(), ConfigError> {
+    for &(name, found, least, most) in numbers {
+        if found < least || found > most {
+            return Err(ConfigError::Range {
+                name,
+                found,
+                least,
+                most,
+            });
         }
-        shapes.push(("class_output.weight".into(), vec![self.classes, input]));
-        shapes.push(("class_output.bias".into(), vec![self.classes]));
-        shapes
+    }
+    Ok(())
+}
+
+pub(crate) fn check_multiple(
+    name: &'static str,
+    found: usize,
+    of: usize,
+) -> Result<(), ConfigError> {
+    match found.is_multiple_of(of) {
+        true => Ok(()),
+        false => Err(ConfigError::Multiple { name, found, of }),
+    }
+}
+
+/// What every architecture has: images, their normalisation, and classes.
+fn check_input(
+    channels: usize,
+    size: usize,
+    classes: usize,
+    Normalization { mean, std }: &Normalization,
+) -> Result<(), ConfigError> {
+    check_ranges(&[
+        ("channels", channels, 1, 4),
+        ("size", size, 8, 256),
+        ("classes", classes, 2, 1000),
+    ])?;
+    if mean.len() != channels || std.len() != channels {
+        return Err(ConfigError::Normalization {
+            mean: mean.len(),
+            std: std.len(),
+            channels,
+        });
+    }
+    let bad_mean = mean.iter().find(|m| !m.is_finite());
+    let bad_std = std.iter().find(|s| !(s.is_finite() && **s > 0.0));
+    match bad_mean.or(bad_std) {
+        Some(value) => Err(ConfigError::NormalizationValue(value.to_string())),
+        None => Ok(()),
     }
 }

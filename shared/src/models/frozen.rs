@@ -2,16 +2,16 @@
 
 use burn::tensor::Tensor;
 
-use super::WideResNet;
+use super::Network;
 use crate::{classifier::Classifier, cpu::Compiled, energy::Energy};
 
 /// A network in evaluation mode and off the autodiff device, whose weights no longer change.
 #[derive(Debug)]
 pub enum Frozen {
     /// On the processor, compiled.
-    Compiled(Compiled),
+    Compiled(Box<Compiled>),
     /// Elsewhere, as it is.
-    Tensors(WideResNet),
+    Tensors(Box<Network>),
 }
 
 impl Classifier for Frozen {

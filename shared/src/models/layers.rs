@@ -2,12 +2,15 @@
 //! opens there as it is.
 
 use burn::{
-    module::{Module, Param},
-    tensor::{Device, Tensor},
+    module::{Module, Param, RunningState},
+    tensor::{
+        Device, Tensor,
+        module::{batch_norm, batch_norm_train},
+    },
 };
 
 use super::{Activation, Normalization};
-use crate::{activation, convolution::conv2d, key::Key};
+use crate::{activation, convolution::conv2d, key::Key, plan::BATCH_NORM_EPSILON};
 
 impl Activation {
     /// Element-wise, any shape.
@@ -15,6 +18,7 @@ impl Activation {
         match self {
             Self::LeakyRelu => activation::leaky_relu(x, 0.2),
             Self::Silu => activation::silu(x),
+            Self::Relu => activation::leaky_relu(x, 0.0),
         }
     }
 }
@@ -31,15 +35,27 @@ impl Normalization {
     }
 }
 
-/// A square convolution, 3x3 with zero padding 1 or 1x1, with bias.
+/// Which statistics BatchNorm normalises with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The batch's, and the running ones move towards them.
+    Train,
+    /// The running ones, which stay as they are; examples do not interact. Weights may still be
+    /// tracked: that is training with frozen statistics.
+    Evaluate,
+}
+
+/// A square convolution, 3x3 or 1x1; see [`conv2d`].
 #[derive(Module, Debug)]
 pub struct Convolution {
     /// `[out_channels, in_channels, size, size]`.
     pub weight: Param<Tensor<4>>,
     /// `[out_channels]`.
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     stride: usize,
+    #[module(skip)]
+    padding: usize,
 }
 
 impl Convolution {
@@ -56,14 +72,89 @@ impl Convolution {
         let weight = key.normal([out_channels, in_channels, size, size], device) * std;
         Self {
             weight: Param::from_tensor(weight),
-            bias: Param::from_tensor(Tensor::zeros([out_channels], device)),
+            bias: Some(Param::from_tensor(Tensor::zeros([out_channels], device))),
             stride,
+            padding: size / 2,
         }
+    }
+
+    /// The same without a bias.
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
+    }
+
+    /// The same with no zeros in front of the image, and one row and column behind it.
+    pub fn padded_behind(self) -> Self {
+        Self { padding: 0, ..self }
     }
 
     /// `[batch, in, height, width]` -> `[batch, out, ⌈height / stride⌉, ⌈width / stride⌉]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride)
+        let bias = self.bias.as_ref().map(Param::val);
+        conv2d(x, self.weight.val(), bias, self.stride, self.padding)
+    }
+}
+
+/// Batch normalisation (Ioffe & Szegedy 2015), each channel by itself:
+///
+/// ```text
+/// y = weight · (x − mean) / √(var + ε) + bias
+/// ```
+///
+/// with mean and variance of the batch or the running ones, as [`Mode`] says; never inferred from
+/// the device. ε is PyTorch's, 1e-5.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// `[channels]`, unbiased.
+    pub running_var: RunningState<Tensor<1>>,
+    #[module(skip)]
+    momentum: f64,
+}
+
+impl BatchNorm {
+    /// Weight and variance 1, bias and mean 0. `momentum` is the share of a new batch in the running
+    /// statistics.
+    pub fn init(channels: usize, momentum: f64, device: &Device) -> Self {
+        let zeros = || Tensor::<1>::zeros([channels], device);
+        let ones = || Tensor::<1>::ones([channels], device);
+        Self {
+            weight: Param::from_tensor(ones()),
+            bias: Param::from_tensor(zeros()),
+            running_mean: RunningState::new(zeros()),
+            running_var: RunningState::new(ones()),
+            momentum,
+        }
+    }
+
+    /// Any shape `[batch, channels, height, width]`.
+    pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        if mode == Mode::Evaluate {
+            let (mean, var) = (self.running_mean.value(), self.running_var.value());
+            return batch_norm(x, weight, bias, mean, var, BATCH_NORM_EPSILON);
+        }
+        let [batch, _, height, width] = x.dims();
+        let count = (batch * height * width) as f64;
+        let result = batch_norm_train(x, weight, bias, BATCH_NORM_EPSILON);
+        // As PyTorch: normalised with the biased variance, remembered as the unbiased one.
+        let unbiased = result.variance * (count / (count - 1.0).max(1.0));
+        self.remember(&self.running_mean, result.mean);
+        self.remember(&self.running_var, unbiased);
+        result.output
+    }
+
+    fn remember(&self, running: &RunningState<Tensor<1>>, of_batch: Tensor<1>) {
+        let old = running.value();
+        let of_batch = of_batch.detach().to_device(&old.device());
+        running.update(old * (1.0 - self.momentum) + of_batch * self.momentum);
+        // Otherwise the update would wait for the next one.
+        running.value_sync();
     }
 }
 

@@ -8,10 +8,8 @@ use burn::{
 };
 
 use super::Activation;
-use super::{Convolution, Frozen, Initialization, Linear, WideResNetConfig};
+use super::{Convolution, Initialization, Linear, WideResNetConfig};
 use crate::{classifier::Classifier, key::Key};
-#[cfg(feature = "flex")]
-use crate::{cpu::Compiled, plan::Plan, tensors};
 
 impl WideResNetConfig {
     /// Builds the network with random weights.
@@ -104,19 +102,15 @@ pub struct WideResNet {
 }
 
 impl WideResNet {
-    /// Number of logits.
-    pub fn classes(&self) -> usize {
-        self.config.classes
+    /// Its numbers.
+    pub fn config(&self) -> &WideResNetConfig {
+        &self.config
     }
 
-    /// This network with the weights that it has now, as attacks and samplers take it.
-    pub fn frozen(&self) -> Frozen {
-        #[cfg(feature = "flex")]
-        if crate::convolution::runs_on_flex(&self.class_output.weight.val().inner()) {
-            let plan = Plan::wide_resnet(&self.config, &tensors::collect(&self.valid()));
-            return Frozen::Compiled(Compiled::new(plan));
-        }
-        Frozen::Tensors(self.valid())
+    /// The last layer.
+    #[cfg(feature = "flex")]
+    pub(super) fn head(&self) -> &Linear {
+        &self.class_output
     }
 }
 

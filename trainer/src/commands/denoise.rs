@@ -10,16 +10,16 @@ use crate::{checkpoint::write_atomically, cli, metrics, model, picture};
 pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
     let settings = model::settings(&file.card.denoising, &arguments.sampler)?;
-    let config = model::config(&file);
     let clean = if arguments.images.is_empty() {
         let images = model::data(&file, &arguments.data)?;
         let all: Vec<usize> = (0..arguments.count.min(images.test.len())).collect();
         images.test.batch(&all, device).0
     } else {
-        let shape = [config.channels, config.size, config.size];
-        let mut pixels = Vec::new();
+        let shape = file.card.architecture.image();
+        let mut pixels: Vec<f32> = Vec::new();
         for path in &arguments.images {
-            pixels.extend(picture::read_fitted(path, shape)?);
+            let picture = picture::read_fitted(path, shape)?;
+            pixels.extend(picture.into_iter().map(|value| f32::from(value) / 255.0));
         }
         let [channels, height, width] = shape;
         let shape = [arguments.images.len(), channels, height, width];

@@ -48,9 +48,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
         "clean_accuracy",
         model::clean_accuracy(&network, &images.test, device),
     );
-    let budget = Budget {
-        epsilon: arguments.epsilon,
-    };
+    let budget = Budget::linf(arguments.epsilon);
     let attack = Pgd {
         steps: 20,
         step_size: arguments.epsilon / 4.0,
@@ -226,13 +224,14 @@ fn generation(
     add: &mut impl FnMut(&str, f64),
 ) {
     let classes = file.card.class_names.len();
-    let gaussian = file.class_gaussian();
+    let gaussian = Some(file.class_gaussian());
+    let shape = file.card.architecture.image();
     let (mut starts_right, mut right, mut distance) = (0, 0, 0.0);
     for class in 0..classes {
         let [start_key, chain_key] = key.fold_in(class as u64).split();
         let labels = vec![class as u8; count];
         let y = model::labels(&labels, device);
-        let starts = model::start(start, gaussian, &labels, start_key, device);
+        let starts = model::start(start, gaussian, shape, &labels, start_key, device);
         let settings = &file.card.generation;
         let x = model::run_chains(network, settings, y, starts.clone(), chain_key, |_| {});
         if let Some(judge) = judge {

@@ -1,4 +1,4 @@
-//! `basin export`: a run's newest checkpoint to a model file.
+//! `basin export`: a run's newest or best checkpoint to a model file.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Energy, Key, ModelCard, ModelFile,
     gradient::value_and_gradient,
-    model_card::{Architecture, SCHEMA},
-    model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
+    model_card::SCHEMA,
+    model_file::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
     tensors,
     weights::{Array, Weights},
 };
@@ -22,49 +22,58 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
-    let checkpoint = Checkpoint::newest(&arguments.run, |text| eprintln!("{text}"))?;
-    let recipe = Recipe::parse(&checkpoint.recipe, "the checkpoint's recipe", &[])?;
+    let warn = |text| eprintln!("{text}");
+    let checkpoint = if arguments.best {
+        Checkpoint::best(&arguments.run, warn)?
+    } else {
+        Checkpoint::newest(&arguments.run, warn)?
+    };
+    let recipe = Recipe::kept(&checkpoint.recipe)?;
+    let weights = if recipe.ema_decay > 0.0 {
+        checkpoint.ema
+    } else {
+        checkpoint.model
+    };
+    let progress = checkpoint.progress;
+    let metrics = BTreeMap::from([
+        ("training_iterations".into(), progress.iteration as f64),
+        ("training_seconds".into(), progress.seconds),
+        ("training_roll_backs".into(), progress.roll_backs as f64),
+    ]);
+    let text = checkpoint.recipe;
+    write(&recipe, text, weights, metrics, &arguments.file, device)
+}
+
+/// Writes a model file of these weights; `text` is the recipe as the card shows it.
+pub(super) fn write(
+    recipe: &Recipe,
+    text: String,
+    weights: Weights,
+    metrics: BTreeMap<String, f64>,
+    arguments: &cli::ModelFileArgs,
+    device: &Device,
+) -> Result<()> {
     let images = data::load(
-        recipe.data_set,
+        &recipe.data_set,
         arguments.data.data_dir.as_deref(),
         &MultiProgress::new(),
     )?;
-    let classes = recipe.data_set.class_names().len();
+    let classes = recipe.data_set.classes();
     let start = class_statistics(&images.train, classes, arguments.rank, device)?;
     let precision = if arguments.f32 {
         Precision::F32
     } else {
         Precision::F16
     };
-    let weights = if recipe.ema_decay > 0.0 {
-        checkpoint.ema
-    } else {
-        checkpoint.model
-    };
     let card = ModelCard {
         schema: SCHEMA,
         name: recipe.name.clone(),
-        architecture: Architecture::WideResnet(recipe.model_config()),
-        class_names: recipe
-            .data_set
-            .class_names()
-            .iter()
-            .map(|&name| name.into())
-            .collect(),
+        architecture: recipe.architecture(),
+        class_names: images.class_names,
         data_set: recipe.data_set.name().into(),
         method: recipe.method.name().into(),
-        recipe: checkpoint.recipe,
-        metrics: BTreeMap::from([
-            (
-                "training_iterations".into(),
-                checkpoint.progress.iteration as f64,
-            ),
-            ("training_seconds".into(), checkpoint.progress.seconds),
-            (
-                "training_roll_backs".into(),
-                checkpoint.progress.roll_backs as f64,
-            ),
-        ]),
+        recipe: text,
+        metrics,
         generation: recipe.generation.clone(),
         denoising: recipe.denoising.clone(),
         licence: recipe.licence.clone(),
@@ -76,7 +85,7 @@ pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
         Precision::F16 => rounded(weights),
         Precision::F32 => weights,
     };
-    let probe = probe(&recipe, &card, &stored, device);
+    let probe = probe(recipe, &card, &stored, device);
     let bytes = ModelFile::new(card, stored, start, probe)?.write(precision)?;
     ModelFile::read(&bytes).context("the file just made")?;
     write_atomically(&arguments.output, &bytes)?;
@@ -93,13 +102,16 @@ fn rounded(weights: Weights) -> Weights {
     };
     weights
         .into_iter()
-        .map(|(name, weight)| (name, array(weight)))
+        .map(|(name, weight)| match keeps_single_precision(&name) {
+            true => (name, weight),
+            false => (name, array(weight)),
+        })
         .collect()
 }
 
 fn probe(recipe: &Recipe, card: &ModelCard, weights: &Weights, device: &Device) -> Probe {
     let model = recipe
-        .model_config()
+        .architecture()
         .init(recipe.initialization, Key::new(0), device);
     let model = tensors::load(model, weights);
     let x = Tensor::<4>::from_data(probe_images(&card.architecture).to_data(), device);

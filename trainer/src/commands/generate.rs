@@ -21,8 +21,9 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         .flat_map(|&c| std::iter::repeat_n(c, arguments.count))
         .collect();
     let [start_key, chain_key] = Key::new(arguments.seed).split();
-    let gaussian = file.class_gaussian();
-    let x = model::start(settings.start, gaussian, &y, start_key, device);
+    let gaussian = Some(file.class_gaussian());
+    let shape = file.card.architecture.image();
+    let x = model::start(settings.start, gaussian, shape, &y, start_key, device);
     let y = model::labels(&y, device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
     let x = model::run_chains(
@@ -54,7 +55,7 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
 /// Names or numbers as class indices; none means all.
 fn classes(typed: &[String], names: &[String]) -> Result<Vec<u8>> {
     if typed.is_empty() {
-        return Ok((0..names.len() as u8).collect());
+        return Ok((0..names.len()).map(|class| class as u8).collect());
     }
     let index = |text: &String| {
         let named = names

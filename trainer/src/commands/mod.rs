@@ -1,7 +1,11 @@
 //! One command, one file, read from top to bottom.
 
+pub(crate) mod benchmark;
+pub(crate) mod checkpoint;
 pub(crate) mod denoise;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod generate;
+pub(crate) mod import;
+pub(crate) mod report;
 pub(crate) mod train;

@@ -12,30 +12,35 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{Key, attacks::Pgd, models::WideResNet, tensors, weights};
+use basin_shared::{Key, attacks::Pgd, models::Network, samplers::ClassGaussian, tensors, weights};
 use burn::{
     module::Module,
     optim::{
-        AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
-        momentum::MomentumConfig,
+        AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig,
+        decay::WeightDecayConfig, momentum::MomentumConfig,
     },
     tensor::{Bytes, Device, Tensor},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::report;
 use crate::{
     checkpoint::{Checkpoint, Progress, write_atomically},
+    class_statistics::class_statistics,
     cli,
     data::{self, Images},
     ema, gradient_norm,
-    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, State},
+    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Outer, PGD_DROP, State},
     model,
     recipe::{OptimizerRecipe, Recipe},
 };
 
 /// Iterations between two lines where the output is no terminal.
 const LINE_EVERY: usize = 50;
+/// Fall of the accuracy under PGD between checkpoints that is taken for catastrophic overfitting
+/// (Wong et al. 2020, their code).
+const LARGEST_PGD_DROP: f32 = 0.2;
 /// Validation images attacked at each measurement.
 const ATTACKED: usize = 500;
 
@@ -46,7 +51,7 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
         .clone()
         .unwrap_or_else(|| default_run(&arguments.recipe));
     let images = data::load(
-        recipe.data_set,
+        &recipe.data_set,
         arguments.data.data_dir.as_deref(),
         &MultiProgress::new(),
     )?;
@@ -61,7 +66,8 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
     let mut run = if arguments.resume {
         let newest = Checkpoint::newest(&directory, |text| eprintln!("{text}"))?;
         let iteration = newest.progress.iteration;
-        if newest.recipe != recipe.to_toml() {
+        let begun = Recipe::kept(&newest.recipe)?;
+        if begun != recipe {
             if !arguments.change_recipe {
                 bail!(
                     "{}: the run was started with another recipe, kept in its recipe.toml; resume \
@@ -70,8 +76,7 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
                     directory.display()
                 );
             }
-            let begun = Recipe::parse(&newest.recipe, "the run's recipe", &[])?;
-            if begun.model_config() != recipe.model_config()
+            if begun.architecture() != recipe.architecture()
                 || begun.data_set != recipe.data_set
                 || begun.validation != recipe.validation
                 || begun.method.name() != recipe.method.name()
@@ -86,7 +91,7 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
             write_atomically(&kept, recipe.to_toml().as_bytes())?;
         }
         eprintln!("resuming after iteration {iteration}");
-        Run::restore(newest, &recipe, device)?
+        Run::restore(newest, &recipe, &train, device)?
     } else {
         if directory.join("recipe.toml").exists() {
             bail!(
@@ -95,8 +100,8 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
             );
         }
         write_atomically(&directory.join("recipe.toml"), recipe.to_toml().as_bytes())?;
-        let run = Run::init(&recipe, &train, device);
-        run.save(&recipe, &directory)?;
+        let run = Run::init(&recipe, &train, device)?;
+        run.save(&recipe, &directory, 0, None)?;
         run
     };
     let mut log = open_log(&directory.join("metrics.jsonl"), run.progress.iteration)?;
@@ -140,7 +145,7 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
                  learning rate",
                 good.progress.iteration
             ));
-            run = Run::restore(good, &recipe, device)?;
+            run = Run::restore(good, &recipe, &train, device)?;
             run.progress = Progress {
                 rate_scale,
                 roll_backs,
@@ -166,16 +171,20 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
                 recipe.iterations
             );
         }
+        let mut metric = None;
         if done.is_multiple_of(recipe.validate_every) || done == recipe.iterations {
             let measured = validate(&run.ema, &recipe, &validation, done, &directory, device)?;
             print(format!("iteration {done}: {measured}"));
+            let robust = measured["robust_accuracy"].as_f64();
+            metric = robust.or_else(|| measured["clean_accuracy"].as_f64());
             line["validation"] = measured;
         }
         writeln!(log, "{line}")?;
         let stop = interrupted.load(Ordering::Relaxed);
-        if stop || done.is_multiple_of(recipe.checkpoint_every) || done == recipe.iterations {
+        if stop || recipe.checkpoint_due(done) {
             log.flush()?;
-            run.save(&recipe, &directory)?;
+            let epoch = done / batches(&recipe, train.len());
+            run.save(&recipe, &directory, epoch, metric)?;
         }
         if stop {
             bar.abandon();
@@ -183,61 +192,93 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
         }
     }
     bar.finish();
-    eprintln!("done: basin export {}", directory.display());
+    let page = report::write(&directory, None)?;
+    eprintln!(
+        "done: {}; basin export {}",
+        page.display(),
+        directory.display()
+    );
     Ok(())
 }
 
 /// A run in memory.
-struct Run {
+pub(super) struct Run {
     /// On the autodiff device.
-    model: WideResNet,
+    model: Network,
     /// Off it.
-    ema: WideResNet,
+    ema: Network,
     optimizer: ModuleOptimizer,
     state: State,
+    /// Where the method starts chains.
+    gaussian: Option<ClassGaussian>,
     progress: Progress,
 }
 
 impl Run {
-    fn init(recipe: &Recipe, train: &Images, device: &Device) -> Self {
+    pub(super) fn init(recipe: &Recipe, train: &Images, device: &Device) -> Result<Self> {
         let [weight_key, state_key] = Key::new(recipe.seed).split();
         let untracked = recipe
-            .model_config()
+            .architecture()
             .init(recipe.initialization, weight_key, device);
         let numbered = tensors::collect(&untracked);
-        Self {
+        let gaussian = gaussian(recipe, train, device)?;
+        let classes = recipe.data_set.classes();
+        Ok(Self {
             model: on_autodiff(recipe, &numbered, device),
             ema: untracked,
             optimizer: optimizer(&recipe.optimizer),
             state: recipe
                 .method
-                .init(train, recipe.data_set.class_names().len(), state_key),
+                .init(train, classes, gaussian.as_ref(), state_key),
+            gaussian,
             progress: Progress {
                 iteration: 0,
                 rate_scale: 1.0,
                 roll_backs: 0,
                 seconds: 0.0,
             },
-        }
+        })
     }
 
-    fn restore(checkpoint: Checkpoint, recipe: &Recipe, device: &Device) -> Result<Self> {
+    fn restore(
+        checkpoint: Checkpoint,
+        recipe: &Recipe,
+        train: &Images,
+        device: &Device,
+    ) -> Result<Self> {
         let empty = recipe
-            .model_config()
+            .architecture()
             .init(recipe.initialization, Key::new(0), device);
         let optimizer = optimizer(&recipe.optimizer)
             .from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
             .context("the checkpoint's optimiser")?;
+        let gaussian = gaussian(recipe, train, device)?;
+        let state = match checkpoint.state {
+            // Packed without its buffer, or never had one: the method knows.
+            State::Stateless => {
+                let key = Key::new(recipe.seed).fold_in(checkpoint.progress.iteration as u64);
+                let classes = recipe.data_set.classes();
+                recipe.method.init(train, classes, gaussian.as_ref(), key)
+            }
+            state => state,
+        };
         Ok(Self {
             model: on_autodiff(recipe, &checkpoint.model, device),
             ema: tensors::load(empty, &checkpoint.ema),
             optimizer,
-            state: checkpoint.state,
+            state,
+            gaussian,
             progress: checkpoint.progress,
         })
     }
 
-    fn save(&self, recipe: &Recipe, directory: &Path) -> Result<PathBuf> {
+    fn save(
+        &self,
+        recipe: &Recipe,
+        directory: &Path,
+        epoch: usize,
+        metric: Option<f64>,
+    ) -> Result<PathBuf> {
         let optimizer = self
             .optimizer
             .into_bytes()
@@ -250,12 +291,12 @@ impl Run {
             optimizer: optimizer.to_vec(),
             state: self.state.clone(),
         };
-        Ok(checkpoint.write(directory)?)
+        Ok(checkpoint.write(directory, epoch, metric)?)
     }
 
     /// One iteration: batch, loss, backward pass, step. Every draw comes from the seed, the
     /// roll-backs and the iteration, so that a resumed run makes the same ones.
-    fn iterate(
+    pub(super) fn iterate(
         &mut self,
         recipe: &Recipe,
         train: &Images,
@@ -269,21 +310,44 @@ impl Run {
         let labels = indices.iter().map(|&index| train.labels()[index]).collect();
         let batch = Batch { x, y, labels };
 
-        let loss = recipe
-            .method
-            .loss(&self.model, train, batch, &mut self.state, method_key);
-        let gradients = GradientsParams::from_grads(loss.value.backward(), &self.model);
-        let largest = match recipe.optimizer {
-            OptimizerRecipe::Sgd { clip_norm, .. } | OptimizerRecipe::Adam { clip_norm, .. } => {
-                clip_norm
-            }
-        };
-        let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
         let rate = recipe.schedule.rate(iteration, recipe.iterations) * self.progress.rate_scale;
-        self.model = self.optimizer.step(rate, self.model.clone(), gradients);
+        let mut figures = Vec::new();
+        for replay in 0..recipe.method.replays() {
+            let inner = Inner {
+                model: &self.model,
+                train,
+                gaussian: self.gaussian.as_ref(),
+                batch: &batch,
+                progress: iteration as f64 / recipe.iterations as f64,
+                before_checkpoint: recipe.checkpoint_due(iteration + 1),
+                key: method_key.fold_in(replay as u64),
+            };
+            let outer = recipe.method.outer(inner, &mut self.state);
+            figures = self.descend(recipe, &outer, rate);
+        }
         let average = self.ema.clone();
         self.ema = ema::update(average, &self.model, recipe.ema_decay, iteration);
         self.progress.iteration += 1;
+
+        figures
+    }
+
+    /// One step of the optimiser.
+    fn descend(&mut self, recipe: &Recipe, outer: &Outer, rate: f64) -> Vec<(&'static str, f32)> {
+        let loss = outer(&self.model);
+        let mut all = loss.value.backward();
+        if let Some(gradient) = loss.input.and_then(|input| input.grad_remove(&mut all)) {
+            recipe.method.learn(&mut self.state, gradient);
+        }
+        let mut gradients = GradientsParams::from_grads(all, &self.model);
+        if let Some(sam) = recipe.sam {
+            let sharpest = sam.ascend(&self.model, &gradients);
+            let loss = outer(&sharpest);
+            gradients = GradientsParams::from_grads(loss.value.backward(), &sharpest);
+        }
+        let largest = recipe.optimizer.clip_norm();
+        let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
+        self.model = self.optimizer.step(rate, self.model.clone(), gradients);
 
         let host = |tensor: Tensor<1>| tensor.into_scalar::<f32>();
         let mut figures = vec![
@@ -292,25 +356,31 @@ impl Run {
             ("gradient_norm", host(norm)),
             ("learning_rate", rate as f32),
         ];
-        figures.extend(
-            loss.figures
-                .into_iter()
-                .map(|(name, value)| (name, host(value))),
-        );
+        let further = loss.figures.into_iter();
+        figures.extend(further.map(|(name, value)| (name, host(value))));
         figures
     }
 }
 
+/// The class Gaussians of the training images, where the method starts chains there.
+fn gaussian(recipe: &Recipe, train: &Images, device: &Device) -> Result<Option<ClassGaussian>> {
+    let Some(rank) = recipe.method.gaussian_rank() else {
+        return Ok(None);
+    };
+    let classes = recipe.data_set.classes();
+    class_statistics(train, classes, rank, device).map(Some)
+}
+
 /// The model with tracked weights.
-fn on_autodiff(recipe: &Recipe, weights: &weights::Weights, device: &Device) -> WideResNet {
+fn on_autodiff(recipe: &Recipe, weights: &weights::Weights, device: &Device) -> Network {
     let device = device.clone().autodiff();
     let model = recipe
-        .model_config()
+        .architecture()
         .init(recipe.initialization, Key::new(0), &device);
     tensors::load(model, weights)
 }
 
-fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
+pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
     match *recipe {
         OptimizerRecipe::Sgd {
             momentum,
@@ -338,12 +408,29 @@ fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
             .with_epsilon(epsilon)
             .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
             .init(),
+        OptimizerRecipe::AdamW {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            ..
+        } => AdamWConfig::new()
+            .with_beta_1(beta_1)
+            .with_beta_2(beta_2)
+            .with_epsilon(epsilon)
+            .with_weight_decay(weight_decay)
+            .init(),
     }
+}
+
+/// Whole batches of an epoch.
+fn batches(recipe: &Recipe, images: usize) -> usize {
+    (images / recipe.batch_size).max(1)
 }
 
 /// The images of an iteration: each epoch is a permutation, cut into whole batches.
 fn batch_indices(recipe: &Recipe, images: usize, iteration: usize) -> Vec<usize> {
-    let batches = (images / recipe.batch_size).max(1);
+    let batches = batches(recipe, images);
     let (epoch, batch) = (iteration / batches, iteration % batches);
     let order = Key::new(recipe.seed)
         .fold_in(1)
@@ -366,6 +453,11 @@ fn diverged(figures: &[(&'static str, f32)], largest_energy: f32) -> Option<Stri
             Some(format!(
                 "diverged: {name} is {value:.1}, beyond ±{largest_energy}"
             ))
+        } else if name == PGD_DROP && value > LARGEST_PGD_DROP {
+            Some(format!(
+                "catastrophic overfitting: the accuracy under PGD fell by {value:.2} since the last \
+                 checkpoint"
+            ))
         } else {
             None
         }
@@ -374,7 +466,7 @@ fn diverged(figures: &[(&'static str, f32)], largest_energy: f32) -> Option<Stri
 
 /// Accuracies of the averaged model on held-out training images, and a sheet of samples.
 fn validate(
-    ema: &WideResNet,
+    ema: &Network,
     recipe: &Recipe,
     validation: &Images,
     iteration: usize,
@@ -392,8 +484,8 @@ fn validate(
         let robust = model::robust_accuracy(ema, validation, ATTACKED, budget, attack, key, device);
         measured["robust_accuracy"] = json!(robust);
     }
-    let classes = recipe.data_set.class_names().len();
-    let y: Vec<u8> = (0..classes as u8).flat_map(|class| [class; 4]).collect();
+    let classes = recipe.data_set.classes();
+    let y: Vec<u8> = (0..classes).flat_map(|class| [class as u8; 4]).collect();
     let y = model::labels(&y, device);
     let [channels, height, width] = recipe.data_set.shape();
     let key = Key::new(recipe.seed);

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::picture::{EXTENSIONS, PictureError};
+
 /// Why a data set could not be loaded. Offsets are in bytes, of the unpacked data where a file is
 /// packed.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +18,9 @@ pub(crate) enum DataError {
     )]
     Missing {
         /// Name of the data set.
-        data_set: &'static str,
+        data_set: String,
         /// The file that was looked for.
-        file: &'static str,
+        file: String,
         /// The folders searched, in this order.
         looked_in: Vec<PathBuf>,
     },
@@ -118,6 +120,122 @@ pub(crate) enum DataError {
         /// How many classes there are.
         classes: usize,
     },
+    /// A file of another format, or with other contents, than expected.
+    #[error("{path}: offset {offset}: found {found}, expected {expected}")]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// Where it differs.
+        offset: u64,
+        /// What is there.
+        found: String,
+        /// What should be there.
+        expected: String,
+    },
+    /// A MATLAB file lacks a variable.
+    #[error("{path}: found no array {name}; this is not a file of SVHN's cropped digits")]
+    NoArray {
+        /// The file.
+        path: PathBuf,
+        /// Name of the array.
+        name: &'static str,
+    },
+    /// A line of text that says something else.
+    #[error("{path}: line {line}: found `{found}`, expected {expected}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// The line.
+        found: String,
+        /// What it should say.
+        expected: &'static str,
+    },
+    /// A class has no name.
+    #[error("{path}: found no line for class {class}")]
+    NoName {
+        /// The file of names.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// A picture has no label.
+    #[error("{path}: found no line for {picture}")]
+    Annotation {
+        /// The file of labels.
+        path: PathBuf,
+        /// The picture.
+        picture: PathBuf,
+    },
+    /// More or fewer classes than the data set has.
+    #[error("{path}: found {found} classes, expected {expected}")]
+    Classes {
+        /// The file or folder that lists them.
+        path: PathBuf,
+        /// How many it lists.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// A picture has another size.
+    #[error(
+        "{path}: found a picture of {} x {}, expected {} x {}",
+        found[0], found[1], expected[0], expected[1]
+    )]
+    PictureSize {
+        /// The file.
+        path: PathBuf,
+        /// Its height and width.
+        found: [u32; 2],
+        /// Height and width of the data set's.
+        expected: [u32; 2],
+    },
+    /// Something else lies among pictures.
+    #[error(
+        "{path}: found something other than a picture (the name ends in none of {}); take it out \
+         of the folder",
+        EXTENSIONS.join(", ")
+    )]
+    NoPicture {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A class has too few pictures.
+    #[error("{path}: found {found} pictures, expected at least {least}")]
+    FewPictures {
+        /// The folder of the class.
+        path: PathBuf,
+        /// How many are in it.
+        found: usize,
+        /// How many there must be.
+        least: usize,
+    },
+    /// The classes of training and test set differ.
+    #[error("class {class} is in only one of {train} and {test}; they must hold the same classes")]
+    ClassFolder {
+        /// The folder of the training set.
+        train: PathBuf,
+        /// The folder of the test set.
+        test: PathBuf,
+        /// A class that one of them lacks.
+        class: String,
+    },
+    /// There is a test set alone.
+    #[error("{test}: found no folder `train` beside it; put the classes to train on there")]
+    NoTrain {
+        /// The folder of the test set.
+        test: PathBuf,
+    },
+    /// A name that is no text.
+    #[error("{path}: the name is not valid Unicode; give the file another")]
+    FileName {
+        /// The file.
+        path: PathBuf,
+    },
     /// Images and labels are not as many.
     #[error(
         "{images} has {image_count} images, {labels} has {label_count} labels; they are not of the \
@@ -181,6 +299,16 @@ pub(crate) enum DataError {
         /// Of the bytes received.
         found: String,
         /// Of the official file.
+        expected: String,
+    },
+    /// A number of a recipe is out of range.
+    #[error("{name} is {found}, expected {expected}")]
+    Setting {
+        /// Its name in the recipe.
+        name: &'static str,
+        /// The number.
+        found: String,
+        /// The range.
         expected: String,
     },
     /// Reflection needs as many pixels as it pads.

@@ -1,17 +1,20 @@
-//! Fashion-MNIST in its official idx files, packed with gzip or not.
+//! Fashion-MNIST (Xiao et al. 2017).
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek};
-use std::path::{Path, PathBuf};
-
-use flate2::read::GzDecoder;
-
+use super::Official;
 use super::download::Archive;
-use super::{DataError, DataSet, Images, Splits, find};
+use super::idx::{self, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS};
 
-pub(super) const SHAPE: [usize; 3] = [1, 28, 28];
+pub(super) static SET: Official = Official {
+    name: "fashion-mnist",
+    folder: "fashion-mnist",
+    unpacked: None,
+    shape: idx::SHAPE,
+    classes: CLASS_NAMES.len(),
+    archives: ARCHIVES,
+    load: |set, folders| idx::load(set, &CLASS_NAMES, folders),
+};
 
-pub(super) const CLASS_NAMES: [&str; 10] = [
+const CLASS_NAMES: [&str; 10] = [
     "T-shirt/top",
     "Trouser",
     "Pullover",
@@ -24,14 +27,9 @@ pub(super) const CLASS_NAMES: [&str; 10] = [
     "Ankle boot",
 ];
 
-const TRAIN_IMAGES: &str = "train-images-idx3-ubyte.gz";
-const TRAIN_LABELS: &str = "train-labels-idx1-ubyte.gz";
-const TEST_IMAGES: &str = "t10k-images-idx3-ubyte.gz";
-const TEST_LABELS: &str = "t10k-labels-idx1-ubyte.gz";
-
 /// The addresses that the authors' README gives; that host speaks plain HTTP only, so the checksum
 /// is what vouches for the bytes.
-pub(super) const ARCHIVES: &[Archive<'static>] = &[
+const ARCHIVES: &[Archive<'static>] = &[
     Archive {
         url: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz",
         name: TRAIN_IMAGES,
@@ -57,195 +55,3 @@ pub(super) const ARCHIVES: &[Archive<'static>] = &[
         sha256: "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     },
 ];
-
-const TRAIN_COUNT: u32 = 60_000;
-const TEST_COUNT: u32 = 10_000;
-
-const IMAGES_MAGIC: u32 = 0x0803;
-const LABELS_MAGIC: u32 = 0x0801;
-
-pub(super) fn load(data_dir: &Path) -> Result<Splits, DataError> {
-    let folders = [
-        data_dir.to_path_buf(),
-        data_dir.join(DataSet::FashionMnist.name()),
-    ];
-    Ok(Splits {
-        train: read_split(&folders, TRAIN_IMAGES, TRAIN_LABELS, TRAIN_COUNT)?,
-        test: read_split(&folders, TEST_IMAGES, TEST_LABELS, TEST_COUNT)?,
-    })
-}
-
-fn read_split(
-    folders: &[PathBuf],
-    images: &'static str,
-    labels: &'static str,
-    most: u32,
-) -> Result<Images, DataError> {
-    let locate = |file: &'static str| {
-        find(folders, &[file, file.trim_end_matches(".gz")]).ok_or_else(|| DataError::Missing {
-            data_set: DataSet::FashionMnist.name(),
-            file,
-            looked_in: folders.to_vec(),
-        })
-    };
-    let (images, labels) = (locate(images)?, locate(labels)?);
-    let mut image_file = Idx::open(&images)?;
-    let mut label_file = Idx::open(&labels)?;
-
-    image_file.magic("images", IMAGES_MAGIC)?;
-    let image_count = image_file.count(most)?;
-    let found = [image_file.number()?, image_file.number()?];
-    let expected = [SHAPE[1] as u32, SHAPE[2] as u32];
-    if found != expected {
-        return Err(DataError::ImageSize {
-            path: images,
-            found,
-            expected,
-        });
-    }
-    let pixels = image_file.rest(image_count * SHAPE.iter().product::<usize>())?;
-
-    label_file.magic("labels", LABELS_MAGIC)?;
-    let label_count = label_file.count(most)?;
-    let header = label_file.offset;
-    let classes = CLASS_NAMES.len();
-    let values = label_file.rest(label_count)?;
-    if let Some(at) = values
-        .iter()
-        .position(|&label| usize::from(label) >= classes)
-    {
-        let offset = header + at as u64;
-        return Err(DataError::Label {
-            path: labels,
-            offset,
-            found: values[at],
-            classes,
-        });
-    }
-    if image_count != label_count {
-        return Err(DataError::Pairing {
-            images,
-            image_count,
-            labels,
-            label_count,
-        });
-    }
-    Ok(Images::new(pixels, values, SHAPE))
-}
-
-/// An idx file being read: big-endian numbers, then bytes.
-struct Idx<'a> {
-    path: &'a Path,
-    reader: Box<dyn Read>,
-    offset: u64,
-    /// What the header read so far calls for, at least.
-    expected: u64,
-}
-
-impl<'a> Idx<'a> {
-    fn open(path: &'a Path) -> Result<Self, DataError> {
-        let io = |action| {
-            move |source| DataError::Io {
-                path: path.to_path_buf(),
-                action,
-                source,
-            }
-        };
-        let mut file = File::open(path).map_err(io("open"))?;
-        // A browser may unpack a download and keep its name, so the bytes say what it is.
-        let mut start = [0; 2];
-        let packed = match file.read_exact(&mut start) {
-            Ok(()) => start == [0x1f, 0x8b],
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
-            Err(error) => return Err(io("read")(error)),
-        };
-        file.rewind().map_err(io("read"))?;
-        let file = BufReader::new(file);
-        let reader: Box<dyn Read> = if packed {
-            Box::new(GzDecoder::new(file))
-        } else {
-            Box::new(file)
-        };
-        Ok(Self {
-            path,
-            reader,
-            offset: 0,
-            expected: 0,
-        })
-    }
-
-    fn magic(&mut self, kind: &'static str, expected: u32) -> Result<(), DataError> {
-        self.expected = if expected == IMAGES_MAGIC { 16 } else { 8 };
-        let found = self.number()?;
-        if found != expected {
-            return Err(DataError::Magic {
-                path: self.path.into(),
-                kind,
-                found,
-                expected,
-            });
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, most: u32) -> Result<usize, DataError> {
-        let found = self.number()?;
-        if found == 0 || found > most {
-            return Err(DataError::Count {
-                path: self.path.into(),
-                found,
-                most,
-            });
-        }
-        Ok(found as usize)
-    }
-
-    fn number(&mut self) -> Result<u32, DataError> {
-        let bytes = self.read(4)?;
-        Ok(u32::from_be_bytes(
-            bytes.try_into().expect("four bytes were read"),
-        ))
-    }
-
-    /// The last `count` bytes; the file must end with them.
-    fn rest(mut self, count: usize) -> Result<Vec<u8>, DataError> {
-        self.expected = self.offset + count as u64;
-        let bytes = self.read(count)?;
-        match self.reader.read(&mut [0]) {
-            Ok(0) => Ok(bytes),
-            Ok(_) => Err(DataError::Trailing {
-                path: self.path.into(),
-                expected: self.expected,
-            }),
-            Err(source) => Err(self.unpacking(source)),
-        }
-    }
-
-    /// Memory grows with what is there, not with what is asked for.
-    fn read(&mut self, count: usize) -> Result<Vec<u8>, DataError> {
-        let mut bytes = Vec::new();
-        let result = self
-            .reader
-            .by_ref()
-            .take(count as u64)
-            .read_to_end(&mut bytes);
-        self.offset += bytes.len() as u64;
-        match result {
-            Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(self.unpacking(error)),
-            _ if bytes.len() == count => Ok(bytes),
-            _ => Err(DataError::Truncated {
-                path: self.path.into(),
-                offset: self.offset,
-                expected: self.expected,
-            }),
-        }
-    }
-
-    fn unpacking(&self, source: std::io::Error) -> DataError {
-        DataError::Io {
-            path: self.path.into(),
-            action: "unpack",
-            source,
-        }
-    }
-}

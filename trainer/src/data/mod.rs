@@ -1,10 +1,17 @@
 //! Data sets: official files on disk, or downloaded, to images and labels in memory, to batches.
 
 mod augment;
-mod cifar10;
+mod cifar;
 mod download;
 mod error;
 mod fashion_mnist;
+mod folder;
+mod idx;
+mod mat;
+mod mnist;
+mod pictures;
+mod svhn;
+mod tiny_imagenet;
 
 use std::path::{Path, PathBuf};
 
@@ -15,40 +22,103 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use augment::Augmentation;
 pub(crate) use error::DataError;
+pub(crate) use folder::Folder;
 
-/// A data set that can be trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+use download::Archive;
+
+/// A data set that can be trained on, as recipes write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum DataSet {
+    /// MNIST (LeCun et al. 1998): 60,000 + 10,000 grey digits of 28 x 28.
+    #[serde(rename = "mnist")]
+    Mnist,
     /// Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey images of 28 x 28.
     #[serde(rename = "fashion-mnist")]
     FashionMnist,
     /// CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32.
     #[serde(rename = "cifar-10")]
     Cifar10,
+    /// CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32, the fine labels.
+    #[serde(rename = "cifar-100")]
+    Cifar100,
+    /// SVHN (Netzer et al. 2011): 73,257 + 26,032 cropped colour digits of 32 x 32.
+    #[serde(rename = "svhn")]
+    Svhn,
+    /// SVHN with its 531,131 additional training digits.
+    #[serde(rename = "svhn-extra")]
+    SvhnExtra,
+    /// Tiny-ImageNet (Le and Yang 2015): 100,000 + 10,000 colour images of 64 x 64.
+    #[serde(rename = "tiny-imagenet")]
+    TinyImagenet,
+    /// One's own pictures.
+    #[serde(rename = "folder")]
+    Folder(Folder),
+}
+
+/// A data set that its authors offer.
+struct Official {
+    /// The name as recipes write it.
+    name: &'static str,
+    /// The folder in `--data-dir` that may hold the files.
+    folder: &'static str,
+    /// The folder that the archive unpacks to.
+    unpacked: Option<&'static str>,
+    /// Channels, height and width of an image.
+    shape: [usize; 3],
+    classes: usize,
+    archives: &'static [Archive<'static>],
+    /// Reads the files, which lie in one of the folders.
+    load: fn(&Self, &[PathBuf]) -> Result<Splits, DataError>,
+}
+
+enum Source<'a> {
+    Official(&'static Official),
+    Folder(&'a Folder),
 }
 
 impl DataSet {
-    /// The name as recipes write it; also its folder's name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::FashionMnist => "fashion-mnist",
-            Self::Cifar10 => "cifar-10",
+    fn source(&self) -> Source<'_> {
+        Source::Official(match self {
+            Self::Mnist => &mnist::SET,
+            Self::FashionMnist => &fashion_mnist::SET,
+            Self::Cifar10 => &cifar::CIFAR_10,
+            Self::Cifar100 => &cifar::CIFAR_100,
+            Self::Svhn => &svhn::SVHN,
+            Self::SvhnExtra => &svhn::SVHN_EXTRA,
+            Self::TinyImagenet => &tiny_imagenet::SET,
+            Self::Folder(folder) => return Source::Folder(folder),
+        })
+    }
+
+    /// The name, for the model card.
+    pub(crate) fn name(&self) -> &str {
+        match self.source() {
+            Source::Official(set) => set.name,
+            Source::Folder(folder) => folder.name(),
         }
     }
 
-    /// The classes in the order of their labels.
-    pub(crate) fn class_names(self) -> &'static [&'static str] {
-        match self {
-            Self::FashionMnist => &fashion_mnist::CLASS_NAMES,
-            Self::Cifar10 => &cifar10::CLASS_NAMES,
+    /// How many classes there are.
+    pub(crate) fn classes(&self) -> usize {
+        match self.source() {
+            Source::Official(set) => set.classes,
+            Source::Folder(folder) => folder.classes,
         }
     }
 
     /// Channels, height and width of an image.
-    pub(crate) fn shape(self) -> [usize; 3] {
-        match self {
-            Self::FashionMnist => fashion_mnist::SHAPE,
-            Self::Cifar10 => cifar10::SHAPE,
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        match self.source() {
+            Source::Official(set) => set.shape,
+            Source::Folder(folder) => folder.shape(),
+        }
+    }
+
+    /// Whether its numbers are in range.
+    pub(crate) fn check(&self) -> Result<(), DataError> {
+        match self.source() {
+            Source::Official(_) => Ok(()),
+            Source::Folder(folder) => folder.check(),
         }
     }
 }
@@ -180,37 +250,50 @@ pub(crate) struct Splits {
     pub train: Images,
     /// Images to measure on.
     pub test: Images,
+    /// The classes in the order of their labels.
+    pub class_names: Vec<String>,
 }
 
 /// Loads a data set from `data_dir`, or else from the platform's cache folder, where the official
 /// files are downloaded if they are not there already.
 ///
-/// In `data_dir` the official files lie directly, in a folder named as the data set, or in the
-/// folder that the official archive unpacks to; they may be packed or not. They may hold fewer
+/// In `data_dir` the official files lie in a folder named as the data set, or directly, there or in
+/// the folder that the official archive unpacks to; they may be packed or not. They may hold fewer
 /// images than the complete set.
 pub(crate) fn load(
-    data_set: DataSet,
+    data_set: &DataSet,
     data_dir: Option<&Path>,
     progress: &MultiProgress,
 ) -> Result<Splits, DataError> {
-    if let Some(data_dir) = data_dir {
-        return match data_set {
-            DataSet::FashionMnist => fashion_mnist::load(data_dir),
-            DataSet::Cifar10 => cifar10::load(data_dir),
-        };
-    }
-    let archives = match data_set {
-        DataSet::FashionMnist => fashion_mnist::ARCHIVES,
-        DataSet::Cifar10 => cifar10::ARCHIVES,
+    let set = match data_set.source() {
+        Source::Official(set) => set,
+        Source::Folder(folder) => return folder.load(data_dir),
     };
-    let cache = dirs::cache_dir()
-        .ok_or(DataError::NoCacheDir)?
-        .join("basin")
-        .join(data_set.name());
-    for archive in archives {
-        download::fetch(archive, &cache, progress)?;
+    let data_dir = match data_dir {
+        Some(data_dir) => data_dir.to_path_buf(),
+        None => {
+            let cache = dirs::cache_dir().ok_or(DataError::NoCacheDir)?;
+            let cache = cache.join("basin").join(set.folder);
+            for archive in set.archives {
+                download::fetch(archive, &cache, progress)?;
+            }
+            cache
+        }
+    };
+    let mut folders = Vec::new();
+    for folder in [data_dir.join(set.folder), data_dir] {
+        folders.extend(set.unpacked.map(|unpacked| folder.join(unpacked)));
+        folders.push(folder);
     }
-    load(data_set, Some(&cache), progress)
+    (set.load)(set, &folders)
+}
+
+fn missing(set: &Official, file: &str, looked_in: &[PathBuf]) -> DataError {
+    DataError::Missing {
+        data_set: set.name.into(),
+        file: file.into(),
+        looked_in: looked_in.into(),
+    }
 }
 
 /// The first of `names` that lies in one of the folders, searched folder by folder.
@@ -235,27 +318,41 @@ mod tests {
             .unwrap()
     }
 
+    const OFFICIAL: [DataSet; 7] = [
+        DataSet::Mnist,
+        DataSet::FashionMnist,
+        DataSet::Cifar10,
+        DataSet::Cifar100,
+        DataSet::Svhn,
+        DataSet::SvhnExtra,
+        DataSet::TinyImagenet,
+    ];
+
     fn load_from(data_set: DataSet, data_dir: &Path) -> Result<Splits, DataError> {
-        load(data_set, Some(data_dir), &MultiProgress::new())
+        load(&data_set, Some(data_dir), &MultiProgress::new())
     }
 
     #[test]
     fn real_files_load_class_balanced() {
         for (data_set, train, test) in [
+            (DataSet::Mnist, 100, 50),
             (DataSet::FashionMnist, 500, 200),
             (DataSet::Cifar10, 100, 50),
+            (DataSet::Cifar100, 100, 100),
         ] {
-            let splits = load_from(data_set, &data_dir()).unwrap();
+            let splits = load_from(data_set.clone(), &data_dir()).unwrap();
+            let classes = data_set.classes();
+            assert_eq!(splits.class_names.len(), classes);
             for (images, count) in [(&splits.train, train), (&splits.test, test)] {
                 assert_eq!(images.len(), count, "{data_set:?}");
                 assert_eq!(images.shape(), data_set.shape());
-                for class in 0..10 {
+                for class in 0..classes {
                     let of_class = images
                         .labels()
                         .iter()
-                        .filter(|&&label| label == class)
+                        .filter(|&&label| usize::from(label) == class)
                         .count();
-                    assert_eq!(of_class, count / 10, "{data_set:?}, class {class}");
+                    assert_eq!(of_class, count / classes, "{data_set:?}, class {class}");
                 }
             }
         }
@@ -265,6 +362,11 @@ mod tests {
     #[test]
     fn pixels_are_those_of_the_files() {
         let sum = |pixels: &[u8]| pixels.iter().map(|&value| u32::from(value)).sum::<u32>();
+        let mnist = load_from(DataSet::Mnist, &data_dir()).unwrap();
+        assert_eq!(
+            (mnist.train.labels()[0], sum(mnist.train.pixels(0))),
+            (5, 27_525)
+        );
         let fashion = load_from(DataSet::FashionMnist, &data_dir()).unwrap();
         assert_eq!(
             (fashion.train.labels()[0], sum(fashion.train.pixels(0))),
@@ -279,15 +381,27 @@ mod tests {
             [0, 1, 2].map(|channel| plane(first, channel)),
             [144_594, 107_622, 65_574]
         );
+        let cifar = load_from(DataSet::Cifar100, &data_dir()).unwrap();
+        for (images, label, planes) in [
+            (&cifar.train, 49, [180_271, 179_923, 199_011]),
+            (&cifar.test, 71, [62_764, 76_010, 85_738]),
+        ] {
+            let first = images.pixels(0);
+            assert_eq!(images.labels()[0], label);
+            assert_eq!([0, 1, 2].map(|channel| plane(first, channel)), planes);
+        }
+        assert_eq!(cifar.class_names[49], "mountain");
     }
 
     #[test]
     fn folders_are_found_at_any_level() {
         for (data_set, inner) in [
+            (DataSet::Mnist, "mnist"),
             (DataSet::FashionMnist, "fashion-mnist"),
             (DataSet::Cifar10, "cifar-10"),
+            (DataSet::Cifar100, "cifar-100"),
         ] {
-            let outer = load_from(data_set, &data_dir()).unwrap();
+            let outer = load_from(data_set.clone(), &data_dir()).unwrap();
             assert_eq!(load_from(data_set, &data_dir().join(inner)).unwrap(), outer);
         }
         let cifar = data_dir().join("cifar-10/cifar-10-batches-bin");
@@ -300,11 +414,19 @@ mod tests {
     #[test]
     fn a_folder_without_the_files_is_named_with_what_to_do() {
         let empty = tempfile::tempdir().unwrap();
-        for (data_set, file) in [
-            (DataSet::FashionMnist, "train-images-idx3-ubyte.gz"),
-            (DataSet::Cifar10, "data_batch_1.bin"),
-        ] {
-            let message = load_from(data_set, empty.path()).unwrap_err().to_string();
+        let files = [
+            "train-images-idx3-ubyte.gz",
+            "train-images-idx3-ubyte.gz",
+            "data_batch_1.bin",
+            "train.bin",
+            "train_32x32.mat",
+            "extra_32x32.mat",
+            "tiny-imagenet-200.zip",
+        ];
+        for (data_set, file) in OFFICIAL.into_iter().zip(files) {
+            let message = load_from(data_set.clone(), empty.path())
+                .unwrap_err()
+                .to_string();
             for part in [
                 data_set.name(),
                 file,
@@ -317,14 +439,43 @@ mod tests {
     }
 
     #[test]
-    fn names_in_recipes_are_the_names_on_disk() {
-        for data_set in [DataSet::FashionMnist, DataSet::Cifar10] {
+    fn recipes_name_official_sets_and_describe_folders() {
+        for data_set in OFFICIAL {
             let written = serde_json::to_string(&data_set).unwrap();
             assert_eq!(written, format!("{:?}", data_set.name()));
             assert_eq!(serde_json::from_str::<DataSet>(&written).unwrap(), data_set);
-            assert_eq!(data_set.class_names().len(), 10);
         }
-        assert!(serde_json::from_str::<DataSet>("\"imagenet\"").is_err());
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Recipe {
+            data_set: DataSet,
+        }
+        let text = "[data_set.folder]\npath = \"a/birds\"\nclasses = 3\nsize = 48\nchannels = 3\n";
+        let recipe: Recipe = toml::from_str(text).unwrap();
+        assert_eq!(recipe.data_set.name(), "birds");
+        assert_eq!(recipe.data_set.classes(), 3);
+        assert_eq!(recipe.data_set.shape(), [3, 48, 48]);
+        assert_eq!(toml::to_string(&recipe).unwrap(), text);
+        for bad in ["data_set = \"imagenet\"", &text.replace("size = 48\n", "")] {
+            assert!(toml::from_str::<Recipe>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_official_file_has_a_checksum_of_the_right_form() {
+        for data_set in OFFICIAL {
+            let Source::Official(set) = data_set.source() else {
+                unreachable!("{data_set:?}")
+            };
+            for archive in set.archives {
+                assert!(archive.url.ends_with(archive.name), "{}", archive.url);
+                let digits = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+                assert!(
+                    archive.sha256.len() == 64 && archive.sha256.chars().all(digits),
+                    "{}",
+                    archive.name
+                );
+            }
+        }
     }
 
     #[test]
@@ -346,6 +497,10 @@ mod tests {
             crop_padding: 0,
             padding: augment::Padding::Zero,
             flip: false,
+            cutout: augment::Cutout {
+                size: 0,
+                fill: vec![0.0],
+            },
         };
         let (plain, _) = images.batch(&[3, 5, 8], &Device::flex());
         let (x, y) =
@@ -381,82 +536,83 @@ mod tests {
         const IMAGES: &str = "train-images-idx3-ubyte";
         const LABELS: &str = "t10k-labels-idx1-ubyte";
         const BATCH: &str = "cifar-10-batches-bin/data_batch_3.bin";
-        let fashion = DataSet::FashionMnist;
-        let cifar = DataSet::Cifar10;
+        const FINE: &str = "cifar-100-binary/train.bin";
+        let fashion = || DataSet::FashionMnist;
+        let cifar = || DataSet::Cifar10;
         let cases = [
             Case {
                 name: "magic of labels in a file of images",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes[3] = 1,
                 message: &["offset 0", "0x00000801", "0x00000803", "images"],
             },
             Case {
                 name: "magic of images in a file of labels",
-                data_set: fashion,
+                data_set: fashion(),
                 file: LABELS,
                 damage: |bytes| bytes[3] = 3,
                 message: &["offset 0", "0x00000803", "0x00000801", "labels"],
             },
             Case {
                 name: "another image size",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes[11] = 32,
                 message: &["offset 8", "32 x 28", "28 x 28"],
             },
             Case {
                 name: "a count of four thousand million",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes[4..8].fill(0xff),
                 message: &["offset 4", "4294967295", "1 to 60000"],
             },
             Case {
                 name: "no image",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes[4..8].fill(0),
                 message: &["offset 4", "count of 0", "1 to 60000"],
             },
             Case {
                 name: "header cut short",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes.truncate(10),
                 message: &["offset 10", "expected 16 bytes"],
             },
             Case {
                 name: "images cut short",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes.truncate(5_000),
                 message: &["offset 5000", "expected 392016 bytes"],
             },
             Case {
                 name: "labels cut short",
-                data_set: fashion,
+                data_set: fashion(),
                 file: LABELS,
                 damage: |bytes| bytes.truncate(100),
                 message: &["offset 100", "expected 208 bytes"],
             },
             Case {
                 name: "a byte too many",
-                data_set: fashion,
+                data_set: fashion(),
                 file: IMAGES,
                 damage: |bytes| bytes.push(0),
                 message: &["after offset 392016"],
             },
             Case {
                 name: "a label out of range",
-                data_set: fashion,
+                data_set: fashion(),
                 file: LABELS,
                 damage: |bytes| bytes[8 + 17] = 10,
                 message: &["offset 25", "label 10", "0 to 9"],
             },
             Case {
                 name: "more labels than images",
-                data_set: fashion,
+                data_set: fashion(),
                 file: LABELS,
                 damage: |bytes| {
                     bytes[7] += 1;
@@ -466,36 +622,82 @@ mod tests {
             },
             Case {
                 name: "a record cut short",
-                data_set: cifar,
+                data_set: cifar(),
                 file: BATCH,
                 damage: |bytes| bytes.truncate(2 * 3073 + 5),
                 message: &["6151 bytes", "3073 bytes", "last 5 bytes from offset 6146"],
             },
             Case {
                 name: "no record",
-                data_set: cifar,
+                data_set: cifar(),
                 file: BATCH,
                 damage: |bytes| bytes.clear(),
                 message: &["found 0 bytes", "1 to 10000 whole records"],
             },
             Case {
                 name: "more records than a file has",
-                data_set: cifar,
+                data_set: cifar(),
                 file: BATCH,
                 damage: |bytes| bytes.resize(10_001 * 3073, 0),
                 message: &["found 30730001 bytes", "1 to 10000 whole records"],
             },
             Case {
                 name: "a label out of range in a record",
-                data_set: cifar,
+                data_set: cifar(),
                 file: BATCH,
                 damage: |bytes| bytes[3 * 3073] = 255,
                 message: &["offset 9219", "label 255", "0 to 9"],
             },
+            Case {
+                name: "labels of another data set",
+                data_set: DataSet::Mnist,
+                file: LABELS,
+                damage: |bytes| bytes[8] = 26,
+                message: &["offset 8", "label 26", "0 to 9"],
+            },
+            Case {
+                name: "images of another data set",
+                data_set: DataSet::Mnist,
+                file: IMAGES,
+                damage: |bytes| bytes[15] = 14,
+                message: &["offset 8", "28 x 14", "28 x 28"],
+            },
+            Case {
+                name: "a superclass out of range",
+                data_set: DataSet::Cifar100,
+                file: FINE,
+                damage: |bytes| bytes[2 * 3074] = 20,
+                message: &["offset 6148", "label 20", "0 to 19"],
+            },
+            Case {
+                name: "a fine label out of range",
+                data_set: DataSet::Cifar100,
+                file: FINE,
+                damage: |bytes| bytes[2 * 3074 + 1] = 100,
+                message: &["offset 6149", "label 100", "0 to 99"],
+            },
+            Case {
+                name: "records of CIFAR-10",
+                data_set: DataSet::Cifar100,
+                file: FINE,
+                damage: |bytes| bytes.truncate(100 * 3073),
+                message: &[
+                    "307300 bytes",
+                    "3074 bytes",
+                    "last 2974 bytes from offset 304326",
+                ],
+            },
+            Case {
+                name: "more test images than there are",
+                data_set: DataSet::Cifar100,
+                file: "cifar-100-binary/test.bin",
+                damage: |bytes| bytes.resize(10_001 * 3074, 0),
+                message: &["1 to 10000 whole records"],
+            },
         ];
         for case in cases {
             let folder = tempfile::tempdir().unwrap();
-            unpack(case.data_set, folder.path());
+            unpack(&case.data_set, folder.path());
             let path = folder.path().join(case.file);
             let mut bytes = fs::read(&path).unwrap();
             (case.damage)(&mut bytes);
@@ -515,10 +717,13 @@ mod tests {
     }
 
     /// The unpacked files of the small subset, directly in `folder`.
-    fn unpack(data_set: DataSet, folder: &Path) {
-        let source = data_dir().join(data_set.name());
-        match data_set {
-            DataSet::FashionMnist => {
+    fn unpack(data_set: &DataSet, folder: &Path) {
+        let Source::Official(set) = data_set.source() else {
+            unreachable!("{data_set:?}")
+        };
+        let source = data_dir().join(set.folder);
+        match set.unpacked {
+            None => {
                 for file in fs::read_dir(source).unwrap() {
                     let path = file.unwrap().path();
                     let mut unpacked = Vec::new();
@@ -527,12 +732,11 @@ mod tests {
                     fs::write(folder.join(path.file_stem().unwrap()), unpacked).unwrap();
                 }
             }
-            DataSet::Cifar10 => {
-                let batches = "cifar-10-batches-bin";
-                fs::create_dir(folder.join(batches)).unwrap();
-                for file in fs::read_dir(source.join(batches)).unwrap() {
+            Some(unpacked) => {
+                fs::create_dir(folder.join(unpacked)).unwrap();
+                for file in fs::read_dir(source.join(unpacked)).unwrap() {
                     let file = file.unwrap();
-                    fs::copy(file.path(), folder.join(batches).join(file.file_name())).unwrap();
+                    fs::copy(file.path(), folder.join(unpacked).join(file.file_name())).unwrap();
                 }
             }
         }
@@ -541,7 +745,7 @@ mod tests {
     #[test]
     fn packed_and_unpacked_files_are_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        unpack(DataSet::FashionMnist, folder.path());
+        unpack(&DataSet::FashionMnist, folder.path());
         let unpacked = load_from(DataSet::FashionMnist, folder.path()).unwrap();
         assert_eq!(
             unpacked,
@@ -559,7 +763,7 @@ mod tests {
         wrong_sum[crc] ^= 1;
         for (bytes, expected) in [(cut, "expected 392016 bytes"), (wrong_sum, "cannot unpack")] {
             let folder = tempfile::tempdir().unwrap();
-            unpack(DataSet::FashionMnist, folder.path());
+            unpack(&DataSet::FashionMnist, folder.path());
             fs::remove_file(folder.path().join(NAME.trim_end_matches(".gz"))).unwrap();
             fs::write(folder.path().join(NAME), bytes).unwrap();
             let error = load_from(DataSet::FashionMnist, folder.path())
@@ -571,39 +775,44 @@ mod tests {
 
     #[test]
     fn the_official_archive_is_read_without_unpacking() {
-        let folder = tempfile::tempdir().unwrap();
-        let pack = |path: &Path, omit: &str| {
-            let file = fs::File::create(path).unwrap();
-            let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-            let mut archive = tar::Builder::new(gzip);
-            for entry in fs::read_dir(data_dir().join("cifar-10/cifar-10-batches-bin")).unwrap() {
-                let entry = entry.unwrap();
-                if entry.file_name() != omit {
-                    let name = Path::new("cifar-10-batches-bin").join(entry.file_name());
-                    archive.append_path_with_name(entry.path(), name).unwrap();
+        for (data_set, last) in [
+            (DataSet::Cifar10, "test_batch.bin"),
+            (DataSet::Cifar100, "test.bin"),
+        ] {
+            let Source::Official(set) = data_set.source() else {
+                unreachable!("{data_set:?}")
+            };
+            let (unpacked, name) = (set.unpacked.unwrap(), set.archives[0].name);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            let pack = |omit: &str| {
+                let file = fs::File::create(&path).unwrap();
+                let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+                let mut archive = tar::Builder::new(gzip);
+                for entry in fs::read_dir(data_dir().join(set.folder).join(unpacked)).unwrap() {
+                    let entry = entry.unwrap();
+                    if entry.file_name() != omit {
+                        let name = Path::new(unpacked).join(entry.file_name());
+                        archive.append_path_with_name(entry.path(), name).unwrap();
+                    }
                 }
-            }
-            archive.into_inner().unwrap().finish().unwrap();
-        };
-        let path = folder.path().join("cifar-10-binary.tar.gz");
-        pack(&path, "");
-        let packed = load_from(DataSet::Cifar10, folder.path()).unwrap();
-        assert_eq!(packed, load_from(DataSet::Cifar10, &data_dir()).unwrap());
+                archive.into_inner().unwrap().finish().unwrap();
+            };
+            let load = || load_from(data_set.clone(), folder.path());
+            pack("");
+            assert_eq!(
+                load().unwrap(),
+                load_from(data_set.clone(), &data_dir()).unwrap()
+            );
 
-        pack(&path, "test_batch.bin");
-        let error = load_from(DataSet::Cifar10, folder.path())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("test_batch.bin") && error.contains("tar.gz"),
-            "{error}"
-        );
+            pack(last);
+            let error = load().unwrap_err().to_string();
+            assert!(error.contains(last) && error.contains(name), "{error}");
 
-        let bytes = fs::read(&path).unwrap();
-        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let error = load_from(DataSet::Cifar10, folder.path())
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("cifar-10-binary.tar.gz"), "{error}");
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            let error = load().unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! Adversarial training with PGD (Madry et al. 2018), "SAT" and "AT" in later papers.
 
 use basin_shared::{
-    Key,
     attacks::{Budget, Pgd, pgd},
-    models::WideResNet,
+    models::Network,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, cross_entropy};
+use super::{Inner, Loss, cross_entropy};
 
 /// Settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,18 +20,11 @@ pub(crate) struct At {
 
 impl At {
     /// Mean of E(x_adv, y) − E(x_adv); the attack sees the model in evaluation mode.
-    pub(super) fn loss(&self, model: &WideResNet, batch: Batch, key: Key) -> Loss {
-        let budget = Budget {
-            epsilon: self.epsilon,
-        };
-        let x_adv = pgd(
-            &model.frozen(),
-            batch.x,
-            batch.y.clone(),
-            budget,
-            self.attack,
-            key,
-        );
-        cross_entropy(model, x_adv, batch.y)
+    pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
+        let (x, y) = inner.labelled();
+        let model = inner.model.frozen();
+        let budget = Budget::linf(self.epsilon);
+        let x_adv = pgd(&model, x, y.clone(), budget, self.attack, inner.key);
+        move |model| cross_entropy(model, x_adv.clone(), y.clone())
     }
 }

@@ -5,13 +5,14 @@ use basin_shared::{
     attacks::{Budget, GradientAt, energy_attack},
     energy,
     model_card::EnergyKind,
-    models::WideResNet,
+    models::Network,
     samplers::{Chain, Sgld},
 };
 use burn::tensor::{Int, Tensor, TensorData};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Loss, accuracy, logits};
+use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, accuracy, logits};
 use crate::{data::Images, replay_buffer::ReplayBuffer};
 
 /// Settings. The paper's algorithm has weights 1, 0 and 1, no penalty, x_adv as data, unconditional chains
@@ -135,44 +136,75 @@ impl Jeat {
     }
 
     /// One iteration of Algorithm 1: attack, sample, and the loss on both.
-    pub(super) fn loss(
+    pub(super) fn outer(
         &self,
-        model: &WideResNet,
-        train: &Images,
-        batch: Batch,
-        buffer: &mut ReplayBuffer,
-        key: Key,
-    ) -> Loss {
+        inner: Inner,
+        state: &mut State,
+    ) -> impl Fn(&Network) -> Loss + use<> {
+        let Inner {
+            model,
+            train,
+            batch,
+            key,
+            ..
+        } = inner;
         let [attack_key, sample_key, noise_key] = key.split();
         let frozen = model.frozen();
-        let budget = Budget {
-            epsilon: self.epsilon,
-        };
-        let (x, y) = (batch.x.clone(), batch.y.clone());
+        let budget = Budget::linf(self.epsilon);
+        let (x, y) = inner.labelled();
         let energy = self.attack_energy.of(y.clone());
-        let x_adv = energy_attack(&frozen, x, &energy, budget, self.gradient_at, attack_key);
-        let chains = self.sample(&frozen, train, &batch, buffer, model.classes(), sample_key);
-        let device = batch.x.device();
-        let distances = |d: Vec<f32>, slope: &Slope| {
-            Tensor::<1>::from_floats(d.as_slice(), &device) * slope.per_distance
+        let x_adv = energy_attack(
+            &frozen,
+            x.clone(),
+            &energy,
+            budget,
+            self.gradient_at,
+            attack_key,
+        );
+        let buffer = state.replay();
+        let chains = self.sample(&frozen, train, batch, buffer, model.classes(), sample_key);
+        let with_clean = self.weight_conditional_clean > 0.0 || self.data == DataTerm::Clean;
+        let clean = with_clean.then(|| {
+            let noise = noise_key.normal(x.dims(), &x.device());
+            (x + noise * self.clean_noise_std).clamp(0.0, 1.0)
+        });
+        let examples = Examples {
+            x_adv,
+            y,
+            chains,
+            clean,
+        };
+        let settings = self.clone();
+        move |model| settings.loss(model, &examples)
+    }
+
+    /// The loss on the examples of the inner problem.
+    fn loss(&self, model: &Network, examples: &Examples) -> Loss {
+        let Examples {
+            x_adv,
+            y,
+            chains,
+            clean,
+        } = examples;
+        let distances = |d: &[f32], slope: &Slope| {
+            Tensor::<1>::from_floats(d, &x_adv.device()) * slope.per_distance
         };
 
-        // One pass for all images: examples do not interact.
+        // One pass for all images. Examples do not interact, but through the statistics of BatchNorm
+        // where the network has it: they are then of all these images.
         let [count, ..] = x_adv.dims();
         let [samples, ..] = chains.end.dims();
         let restarts = chains.start_distances.len();
-        let mut images = vec![x_adv, chains.end];
-        images.extend(chains.start.filter(|_| self.slope.is_some()));
-        let with_clean = self.weight_conditional_clean > 0.0 || self.data == DataTerm::Clean;
-        if with_clean {
-            let noise = noise_key.normal(batch.x.dims(), &batch.x.device());
-            images.push((batch.x + noise * self.clean_noise_std).clamp(0.0, 1.0));
-        }
+        let mut images = vec![x_adv.clone(), chains.end.clone()];
+        images.extend(chains.start.clone());
+        images.extend(clean.clone());
         let f = logits(model, Tensor::cat(images, 0)); // [all images, classes]
         let [all, _] = f.dims();
         let f_adv = f.clone().narrow(0, 0, count);
         let f_sample = f.clone().narrow(0, count, samples);
-        let f_clean = with_clean.then(|| f.clone().narrow(0, all - count, count));
+        let f_clean = clean
+            .as_ref()
+            .map(|_| f.clone().narrow(0, all - count, count));
         let f_data = match (self.data, &f_clean) {
             (DataTerm::Clean, Some(f_clean)) => f_clean.clone(),
             _ => f_adv.clone(),
@@ -185,13 +217,13 @@ impl Jeat {
         match &self.slope {
             None => penalty = penalty + energy_sample.clone().powf_scalar(2.0).mean(),
             Some(slope) => {
-                let off = energy_sample.clone() - distances(chains.end_distances, slope);
+                let off = energy_sample.clone() - distances(&chains.end_distances, slope);
                 penalty = penalty + off.powf_scalar(2.0).mean();
                 if restarts > 0 {
                     // The data's energy where its term and its penalty balance.
                     let level = -self.weight_marginal / (2.0 * self.energy_penalty);
                     let energy_start = energy::marginal(f.narrow(0, count + samples, restarts));
-                    let off = energy_start - distances(chains.start_distances, slope) - level;
+                    let off = energy_start - distances(&chains.start_distances, slope) - level;
                     // Each as much as an end of a chain.
                     let share = restarts as f32 / samples as f32;
                     penalty = penalty + off.powf_scalar(2.0).mean() * share;
@@ -207,12 +239,13 @@ impl Jeat {
         }
         Loss {
             value,
-            accuracy: accuracy(f_adv, y),
+            accuracy: accuracy(f_adv, y.clone()),
             figures: vec![
                 ("cross_entropy", conditional.inner()),
                 (ENERGY_DATA, energy_data.inner().mean()),
                 (ENERGY_SAMPLE, energy_sample.inner().mean()),
             ],
+            input: None,
         }
     }
 
@@ -249,19 +282,24 @@ impl Jeat {
             labels[i] = fresh_labels[i];
         }
         let size = fresh.len() / count;
+        // Without a slope nobody asks how far from the data the starts are.
+        let measured: Vec<usize> = match self.slope {
+            Some(_) => restarted,
+            None => Vec::new(),
+        };
         let start_distance = |&i: &usize| {
             let (start, original) = (&fresh[i * size..][..size], &originals[i * size..][..size]);
             let own = squared_distance(start, original.iter().copied()).sqrt();
             self.distance(train, start, labels[i]).min(own)
         };
-        let start_distances = restarted.iter().map(start_distance).collect();
+        let start_distances = measured.par_iter().map(start_distance).collect();
         let fresh = Tensor::<4>::from_data(TensorData::new(fresh, start.dims()), &device);
         let mask = Tensor::<1, burn::tensor::Bool>::from_data(reinit.as_slice(), &device);
         let mask = mask.reshape([count, 1, 1, 1]).expand(start.dims());
         start = start.mask_where(mask, fresh);
-        let restarts: Vec<i64> = restarted.iter().map(|&i| i as i64).collect();
-        let restarts = (!restarts.is_empty()).then(|| {
-            let places = Tensor::<1, Int>::from_data(restarts.as_slice(), &device);
+        let measured: Vec<i64> = measured.iter().map(|&i| i as i64).collect();
+        let restarts = (!measured.is_empty()).then(|| {
+            let places = Tensor::<1, Int>::from_data(measured.as_slice(), &device);
             start.clone().select(0, places)
         });
 
@@ -277,7 +315,7 @@ impl Jeat {
             .x;
         buffer.put(&places, x_sample.clone(), &labels);
         let ends: Vec<f32> = x_sample.to_data().iter().collect();
-        let ends = ends.chunks_exact(size).zip(&labels);
+        let ends = ends.par_chunks_exact(size).zip(&labels);
         Chains {
             start: restarts,
             start_distances,
@@ -301,9 +339,18 @@ impl Jeat {
     }
 }
 
+/// What the inner problem has found.
+struct Examples {
+    x_adv: Tensor<4>,
+    y: Tensor<1, Int>,
+    chains: Chains,
+    /// The clean images with their noise, where the loss asks for them.
+    clean: Option<Tensor<4>>,
+}
+
 /// Where chains came from and where they got to, with the distances of [`Slope`].
 struct Chains {
-    /// The starts of restarted chains.
+    /// The starts of restarted chains, where there is a slope.
     start: Option<Tensor<4>>,
     start_distances: Vec<f32>,
     /// x̃_K
@@ -321,9 +368,13 @@ fn squared_distance(a: &[f32], b: impl Iterator<Item = f32>) -> f32 {
 }
 
 #[cfg(test)]
+pub(super) use tests::literal_loss;
+
+#[cfg(test)]
 mod tests {
     use basin_shared::{
-        models::{Activation, Initialization, Normalization, WideResNet, WideResNetConfig},
+        model_card::Architecture,
+        models::{Activation, Initialization, Normalization, WideResNetConfig},
         samplers::GradientScaling,
     };
     use burn::tensor::Device;
@@ -372,8 +423,8 @@ mod tests {
         )
     }
 
-    fn model(device: &Device) -> WideResNet {
-        let config = WideResNetConfig {
+    fn model(device: &Device) -> Network {
+        let architecture = Architecture::WideResnet(WideResNetConfig {
             depth: 10,
             width: 1,
             channels: 1,
@@ -384,8 +435,8 @@ mod tests {
                 mean: vec![0.5],
                 std: vec![0.5],
             },
-        };
-        config.init(
+        });
+        architecture.init(
             Initialization {
                 gain: 1.4,
                 residual_scale: 0.5,
@@ -405,6 +456,42 @@ mod tests {
         }
     }
 
+    /// On given examples, for the comparison with PyTorch.
+    pub(in crate::methods) fn literal_loss(
+        model: &Network,
+        x_adv: Tensor<4>,
+        y: Tensor<1, Int>,
+        sample: Tensor<4>,
+    ) -> Loss {
+        let chains = Chains {
+            start: None,
+            start_distances: Vec::new(),
+            end: sample,
+            end_distances: Vec::new(),
+        };
+        let examples = Examples {
+            x_adv,
+            y,
+            chains,
+            clean: None,
+        };
+        literal().loss(model, &examples)
+    }
+
+    /// Of the batch under key 3.
+    fn loss(jeat: &Jeat, model: &Network, train: &Images, buffer: &ReplayBuffer) -> Loss {
+        let inner = Inner {
+            model,
+            train,
+            gaussian: None,
+            batch: &batch(&Device::flex()),
+            progress: 0.0,
+            before_checkpoint: false,
+            key: Key::new(3),
+        };
+        jeat.outer(inner, &mut State::Replay(buffer.clone()))(model)
+    }
+
     /// E(x_adv) cancels: the two terms of Algorithm 1 together are E(x_adv, y) − E(x̃).
     #[test]
     fn the_papers_loss_is_joint_minus_sampled_energy() {
@@ -412,18 +499,12 @@ mod tests {
         let model = model(&device.clone().autodiff());
         let jeat = literal();
         let buffer = jeat.init(&images(), 3, Key::new(2));
-        let loss = jeat.loss(
-            &model,
-            &images(),
-            batch(&device),
-            &mut buffer.clone(),
-            Key::new(3),
-        );
+        let loss = loss(&jeat, &model, &images(), &buffer);
 
         let frozen = model.frozen();
         let [attack_key, sample_key, _] = Key::new(3).split();
         let Batch { x, y, .. } = batch(&device);
-        let budget = Budget { epsilon: 0.1 };
+        let budget = Budget::linf(0.1);
         let x_adv = energy_attack(
             &frozen,
             x,
@@ -472,13 +553,7 @@ mod tests {
         let buffer = jeat.init(&images(), 3, Key::new(2));
         let images = images();
         // A key under which some chains restart and some do not.
-        let loss = jeat.loss(
-            &model,
-            &images,
-            batch(&device),
-            &mut buffer.clone(),
-            Key::new(3),
-        );
+        let loss = loss(&jeat, &model, &images, &buffer);
 
         let frozen = model.frozen();
         let [_, sample_key, _] = Key::new(3).split();

@@ -1,29 +1,85 @@
 //! Training methods: one a file, named as its paper names itself.
 //!
-//! Each has settings (part of the recipe), a state where it needs one, and a loss. It composes the
-//! attacks, energies and samplers of `shared`, owns no optimiser and prints nothing.
+//! Training is a problem within a problem. The *inner* one looks for examples with the model as it is:
+//! attacks, chains. The *outer* one lowers a loss on those examples. So a method has settings (part of
+//! the recipe), a state where it needs one, and a function that solves the inner problem and returns
+//! the loss as a function of the model: an optimiser such as SAM asks for it twice. A method composes
+//! the attacks, energies and samplers of `shared`, owns no optimiser and prints nothing.
 
 mod at;
+mod dat;
+mod fast;
+mod free;
+#[cfg(test)]
+mod golden;
+mod igebm;
 mod jeat;
+mod jem;
+mod jem_plus_plus;
+mod mail_trades;
+mod mart;
+mod negatives;
+mod noise;
 mod prejeat;
+mod sada_jem;
 mod standard;
+mod trades;
+mod weat;
 
-use basin_shared::{Classifier, Key, attacks::Budget, energy, models::WideResNet};
+use basin_shared::{
+    Classifier, Key,
+    attacks::Budget,
+    energy,
+    models::{Mode, Network},
+    samplers::{ClassGaussian, Start},
+    weights::Array,
+};
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use jeat::Jeat;
-
 use crate::{data::Images, replay_buffer::ReplayBuffer};
+#[cfg(test)]
+pub(crate) use dat::Ascents;
+use weat::CrossEntropyOf;
 
 /// A method and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
+#[serde(tag = "name")]
 pub(crate) enum Method {
+    #[serde(rename = "standard")]
     Standard(standard::Standard),
+    #[serde(rename = "noise")]
+    Noise(noise::Noise),
+    #[serde(rename = "at")]
     At(at::At),
+    #[serde(rename = "free")]
+    Free(free::Free),
+    #[serde(rename = "fast")]
+    Fast(fast::Fast),
+    #[serde(rename = "trades")]
+    Trades(trades::Trades),
+    #[serde(rename = "mart")]
+    Mart(mart::Mart),
+    #[serde(rename = "mail-trades")]
+    MailTrades(mail_trades::MailTrades),
+    #[serde(rename = "weat-nat")]
+    WeatNat(weat::Weat),
+    #[serde(rename = "weat-adv")]
+    WeatAdv(weat::Weat),
+    #[serde(rename = "igebm")]
+    Igebm(igebm::Igebm),
+    #[serde(rename = "jem")]
+    Jem(jem::Jem),
+    #[serde(rename = "jem++")]
+    JemPlusPlus(jem_plus_plus::JemPlusPlus),
+    #[serde(rename = "sada-jem")]
+    SadaJem(sada_jem::SadaJem),
+    #[serde(rename = "prejeat")]
     Prejeat(prejeat::Prejeat),
-    Jeat(Jeat),
+    #[serde(rename = "jeat")]
+    Jeat(jeat::Jeat),
+    #[serde(rename = "dat")]
+    Dat(dat::Dat),
 }
 
 /// A training batch, off the autodiff device.
@@ -36,6 +92,25 @@ pub(crate) struct Batch {
     pub labels: Vec<u8>,
 }
 
+/// What the inner problem is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Inner<'a> {
+    /// On the autodiff device.
+    pub model: &'a Network,
+    pub train: &'a Images,
+    /// Those of `train`, where the method starts chains there.
+    pub gaussian: Option<&'a ClassGaussian>,
+    pub batch: &'a Batch,
+    /// Share of the run that is done.
+    pub progress: f64,
+    /// Whether a checkpoint follows this iteration.
+    pub before_checkpoint: bool,
+    pub key: Key,
+}
+
+/// The outer problem: the loss, with the examples fixed.
+pub(crate) type Outer = Box<dyn Fn(&Network) -> Loss>;
+
 /// What a method keeps from one iteration to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum State {
@@ -43,6 +118,12 @@ pub(crate) enum State {
     Stateless,
     /// Persistent chains.
     Replay(ReplayBuffer),
+    /// δ of free adversarial training, `[batch, channels, height, width]`.
+    Perturbation(Array),
+    /// Accuracy under PGD-5 at the last checkpoint of fast adversarial training.
+    Robust(f32),
+    /// DAT's ascents.
+    Ascents(dat::Ascents),
 }
 
 /// The loss of a batch and what an observer wants to know of it.
@@ -54,73 +135,222 @@ pub(crate) struct Loss {
     pub accuracy: Tensor<1>,
     /// Further figures by name, `[1]` each, untracked.
     pub figures: Vec<(&'static str, Tensor<1>)>,
+    /// The images that the loss is of, tracked, where the method asks for their gradient.
+    pub input: Option<Tensor<4>>,
 }
 
 /// Name of the mean energy of real images among a loss's figures.
 pub(crate) const ENERGY_DATA: &str = "energy_data";
 /// Name of the mean energy of sampled images.
 pub(crate) const ENERGY_SAMPLE: &str = "energy_sample";
+/// Name of the fall of accuracy under PGD since the last checkpoint.
+pub(crate) const PGD_DROP: &str = "pgd_drop";
 
 impl Method {
+    /// The name as recipes write it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Standard(_) => "standard",
+            Self::Noise(_) => "noise",
             Self::At(_) => "at",
+            Self::Free(_) => "free",
+            Self::Fast(_) => "fast",
+            Self::Trades(_) => "trades",
+            Self::Mart(_) => "mart",
+            Self::MailTrades(_) => "mail-trades",
+            Self::WeatNat(_) => "weat-nat",
+            Self::WeatAdv(_) => "weat-adv",
+            Self::Igebm(_) => "igebm",
+            Self::Jem(_) => "jem",
+            Self::JemPlusPlus(_) => "jem++",
+            Self::SadaJem(_) => "sada-jem",
             Self::Prejeat(_) => "prejeat",
             Self::Jeat(_) => "jeat",
+            Self::Dat(_) => "dat",
         }
     }
 
-    /// The radius that the method defends, if it defends one.
+    /// The ball that the method defends, if it defends one.
     pub(crate) fn budget(&self) -> Option<Budget> {
+        let epsilon = match self {
+            Self::Standard(_)
+            | Self::Noise(_)
+            | Self::Igebm(_)
+            | Self::Jem(_)
+            | Self::JemPlusPlus(_)
+            | Self::SadaJem(_) => return None,
+            Self::Dat(dat) => return Some(dat.budget),
+            Self::At(at) => at.epsilon,
+            Self::Free(free) => free.epsilon,
+            Self::Fast(fast) => fast.epsilon,
+            Self::Trades(trades) => trades.attack.epsilon,
+            Self::Mart(mart) => mart.epsilon,
+            Self::MailTrades(mail) => mail.attack.epsilon,
+            Self::WeatNat(weat) | Self::WeatAdv(weat) => weat.attack.epsilon,
+            Self::Prejeat(prejeat) => prejeat.epsilon,
+            Self::Jeat(jeat) => jeat.epsilon,
+        };
+        Some(Budget::linf(epsilon))
+    }
+
+    /// How many directions of the class Gaussians the method needs, if it starts chains there.
+    pub(crate) fn gaussian_rank(&self) -> Option<usize> {
+        let (start, rank) = match self {
+            Self::Dat(dat) => (dat.start, dat.gaussian_rank),
+            other => {
+                let negatives = other.negatives()?;
+                (negatives.start, negatives.gaussian_rank)
+            }
+        };
+        (start == Start::ClassGaussian).then_some(rank)
+    }
+
+    fn negatives(&self) -> Option<&negatives::Negatives> {
         match self {
-            Self::Standard(_) => None,
-            Self::At(at) => Some(Budget {
-                epsilon: at.epsilon,
-            }),
-            Self::Prejeat(prejeat) => Some(Budget {
-                epsilon: prejeat.epsilon,
-            }),
-            Self::Jeat(jeat) => Some(Budget {
-                epsilon: jeat.epsilon,
-            }),
+            Self::Igebm(igebm) => Some(&igebm.negatives),
+            Self::Jem(jem) => Some(&jem.negatives),
+            Self::JemPlusPlus(jem) => Some(&jem.negatives),
+            Self::SadaJem(jem) => Some(&jem.negatives),
+            _ => None,
+        }
+    }
+
+    /// Steps of the optimiser for each batch.
+    pub(crate) fn replays(&self) -> usize {
+        match self {
+            Self::Free(free) => free.replays,
+            _ => 1,
         }
     }
 
     /// The state before the first iteration.
-    pub(crate) fn init(&self, train: &Images, classes: usize, key: Key) -> State {
+    pub(crate) fn init(
+        &self,
+        train: &Images,
+        classes: usize,
+        gaussian: Option<&ClassGaussian>,
+        key: Key,
+    ) -> State {
         match self {
             Self::Jeat(jeat) => State::Replay(jeat.init(train, classes, key)),
-            Self::Standard(_) | Self::At(_) | Self::Prejeat(_) => State::Stateless,
+            Self::Dat(_) => State::Ascents(dat::Ascents::default()),
+            other => match other.negatives() {
+                Some(negatives) => State::Replay(negatives.init(train, classes, gaussian, key)),
+                None => State::Stateless,
+            },
         }
     }
 
-    /// The loss of a batch of `train` under `model`, which is on the autodiff device.
-    pub(crate) fn loss(
-        &self,
-        model: &WideResNet,
-        train: &Images,
-        batch: Batch,
-        state: &mut State,
-        key: Key,
-    ) -> Loss {
-        match (self, state) {
-            (Self::Standard(standard), _) => standard.loss(model, batch),
-            (Self::At(at), _) => at.loss(model, batch, key),
-            (Self::Prejeat(prejeat), _) => prejeat.loss(model, batch, key),
-            (Self::Jeat(jeat), State::Replay(buffer)) => {
-                jeat.loss(model, train, batch, buffer, key)
-            }
-            (Self::Jeat(_), State::Stateless) => unreachable!("JEAT starts with a buffer"),
+    /// Solves the inner problem and returns the outer one.
+    pub(crate) fn outer(&self, inner: Inner, state: &mut State) -> Outer {
+        match self {
+            Self::Standard(standard) => Box::new(standard.outer(inner)),
+            Self::Noise(noise) => Box::new(noise.outer(inner)),
+            Self::At(at) => Box::new(at.outer(inner)),
+            Self::Free(free) => Box::new(free.outer(inner, state)),
+            Self::Fast(fast) => Box::new(fast.outer(inner, state)),
+            Self::Trades(trades) => Box::new(trades.outer(inner)),
+            Self::Mart(mart) => Box::new(mart.outer(inner)),
+            Self::MailTrades(mail) => Box::new(mail.outer(inner)),
+            Self::WeatNat(weat) => Box::new(weat.outer(CrossEntropyOf::Natural, inner)),
+            Self::WeatAdv(weat) => Box::new(weat.outer(CrossEntropyOf::Adversarial, inner)),
+            Self::Igebm(igebm) => Box::new(igebm.outer(inner, state)),
+            Self::Jem(jem) => Box::new(jem.outer(inner, state)),
+            Self::JemPlusPlus(jem) => Box::new(jem.outer(inner, state)),
+            Self::SadaJem(jem) => Box::new(jem.outer(inner, state)),
+            Self::Prejeat(prejeat) => Box::new(prejeat.outer(inner)),
+            Self::Jeat(jeat) => Box::new(jeat.outer(inner, state)),
+            Self::Dat(dat) => Box::new(dat.outer(inner, state)),
+        }
+    }
+
+    /// Lets the method learn the gradient of the loss with respect to its input.
+    pub(crate) fn learn(&self, state: &mut State, gradient: Tensor<4>) {
+        if let Self::Free(free) = self {
+            free.ascend(state, gradient);
         }
     }
 }
 
-/// The logits of a training pass. x is tracked along with the weights: its gradient costs next to
+impl Inner<'_> {
+    /// The batch's images and classes.
+    fn labelled(&self) -> (Tensor<4>, Tensor<1, Int>) {
+        (self.batch.x.clone(), self.batch.y.clone())
+    }
+
+    /// As many other training images as the batch has, drawn at random, without augmentation.
+    fn others(&self) -> Tensor<4> {
+        let count = self.batch.labels.len();
+        let indices = self.key.fold_in(3).integers(count, self.train.len());
+        self.train.batch(&indices, &self.batch.x.device()).0
+    }
+}
+
+impl State {
+    /// The replay buffer.
+    ///
+    /// # Panics
+    /// If the method has none.
+    fn replay(&mut self) -> &mut ReplayBuffer {
+        match self {
+            Self::Replay(buffer) => buffer,
+            _ => unreachable!("the method starts with a buffer"),
+        }
+    }
+
+    /// Named arrays, for a checkpoint.
+    pub(crate) fn to_arrays(&self) -> Vec<(&'static str, Array)> {
+        let numbers = |values: Vec<f32>| Array {
+            shape: vec![values.len()],
+            values,
+        };
+        match self {
+            Self::Stateless => Vec::new(),
+            Self::Replay(buffer) => {
+                let [images, labels] = buffer.to_arrays();
+                vec![("buffer.images", images), ("buffer.labels", labels)]
+            }
+            Self::Perturbation(delta) => vec![("perturbation", delta.clone())],
+            Self::Robust(accuracy) => vec![("robust", numbers(vec![*accuracy]))],
+            Self::Ascents(ascents) => {
+                let counts = [ascents.steps as f32, ascents.auc_sum, ascents.images as f32];
+                vec![("ascents", numbers(counts.to_vec()))]
+            }
+        }
+    }
+
+    /// The inverse of [`State::to_arrays`]; `take` removes an array by its name. None where shapes do
+    /// not fit.
+    pub(crate) fn from_arrays(mut take: impl FnMut(&str) -> Option<Array>) -> Option<Self> {
+        if let Some(images) = take("buffer.images") {
+            let labels = take("buffer.labels")?;
+            return ReplayBuffer::from_arrays([images, labels]).map(Self::Replay);
+        }
+        if let Some(array) = take("perturbation") {
+            return (array.shape.len() == 4).then_some(Self::Perturbation(array));
+        }
+        if let Some(array) = take("robust") {
+            return array.values.first().copied().map(Self::Robust);
+        }
+        if let Some(array) = take("ascents") {
+            let &[steps, auc_sum, images] = array.values.as_slice() else {
+                return None;
+            };
+            return Some(Self::Ascents(dat::Ascents {
+                steps: steps as usize,
+                auc_sum,
+                images: images as usize,
+            }));
+        }
+        Some(Self::Stateless)
+    }
+}
+
+/// The logits of a training pass, with the batch's statistics. x is tracked along with the weights: its gradient costs next to
 /// nothing (the stem has few input channels), and without it some GPUs give NaN weight gradients
 /// (tracel-ai/burn#5162).
-fn logits(model: &WideResNet, x: Tensor<4>) -> Tensor<2> {
-    model.logits(x.autodiff().require_grad())
+fn logits(model: &Network, x: Tensor<4>) -> Tensor<2> {
+    model.forward(x.autodiff().require_grad(), Mode::Train)
 }
 
 /// Share of rightly classified examples, `[1]`.
@@ -134,12 +364,70 @@ pub(crate) fn accuracy(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
         .mean()
 }
 
+/// The same of a model in evaluation mode.
+fn accuracy_of(model: &impl Classifier, x: Tensor<4>, y: Tensor<1, Int>) -> Tensor<1> {
+    let classes = model.logits(x).argmax(1).squeeze_dim::<1>(1);
+    classes.equal(y).float().mean()
+}
+
 /// The mean cross-entropy on `x`, with its accuracy and energy as figures.
-fn cross_entropy(model: &WideResNet, x: Tensor<4>, y: Tensor<1, Int>) -> Loss {
-    let logits = logits(model, x);
+fn cross_entropy(model: &Network, x: Tensor<4>, y: Tensor<1, Int>) -> Loss {
+    let x = x.autodiff().require_grad();
+    let logits = model.forward(x.clone(), Mode::Train);
     Loss {
         value: energy::conditional(logits.clone(), y.clone()).mean(),
         figures: vec![(ENERGY_DATA, energy::marginal(logits.clone().inner()).mean())],
         accuracy: accuracy(logits, y),
+        input: Some(x),
     }
+}
+
+/// A batch and its adversarial examples.
+struct Attacked {
+    x: Tensor<4>,
+    x_adv: Tensor<4>,
+    y: Tensor<1, Int>,
+}
+
+/// The logits of both.
+struct Logits {
+    f: Tensor<2>,
+    f_adv: Tensor<2>,
+}
+
+impl Attacked {
+    /// From one pass each: with BatchNorm, one pass for both would mix their statistics.
+    fn logits(&self, model: &Network) -> Logits {
+        Logits {
+            f: logits(model, self.x.clone()),
+            f_adv: logits(model, self.x_adv.clone()),
+        }
+    }
+
+    /// A loss of both; its accuracy is that under attack.
+    fn loss(&self, Logits { f, f_adv }: Logits, value: Tensor<1>) -> Loss {
+        Loss {
+            value,
+            accuracy: accuracy(f_adv, self.y.clone()),
+            figures: vec![
+                ("clean_accuracy", accuracy(f.clone(), self.y.clone())),
+                (ENERGY_DATA, energy::marginal(f.inner()).mean()),
+            ],
+            input: None,
+        }
+    }
+}
+
+/// p_y of each example. `p`: `[batch, classes]`; returns `[batch]`
+fn of_class(p: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
+    p.gather(1, y.unsqueeze_dim(1)).squeeze_dim::<1>(1)
+}
+
+/// max_{k≠y} p_k of each example. `p`: probabilities, `[batch, classes]`; returns `[batch]`
+fn best_wrong(p: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
+    let [_, classes] = p.dims();
+    let right = y.one_hot::<2>(classes).float();
+    // No probability is as low as that of the class itself then.
+    let wrong = (p.clone().inner() - right * 2.0).argmax(1);
+    p.gather(1, wrong).squeeze_dim::<1>(1)
 }

@@ -1,13 +1,13 @@
 //! PreJEAT (Zhu et al. 2021, arXiv version, appendix): cross-entropy on energy-attack examples.
 
 use basin_shared::{
-    Energy, Key,
+    Energy,
     attacks::{Budget, GradientAt, energy_attack},
-    models::WideResNet,
+    models::Network,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, cross_entropy};
+use super::{Inner, Loss, cross_entropy};
 
 /// Settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,37 +21,37 @@ pub(crate) struct Prejeat {
 
 impl Prejeat {
     /// Mean of E(x_adv, y) − E(x_adv).
-    pub(super) fn loss(&self, model: &WideResNet, batch: Batch, key: Key) -> Loss {
-        let budget = Budget {
-            epsilon: self.epsilon,
-        };
+    pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
+        let (x, y) = inner.labelled();
         let x_adv = energy_attack(
-            &model.frozen(),
-            batch.x,
-            &Energy::Joint(batch.y.clone()),
-            budget,
+            &inner.model.frozen(),
+            x,
+            &Energy::Joint(y.clone()),
+            Budget::linf(self.epsilon),
             self.gradient_at,
-            key,
+            inner.key,
         );
-        cross_entropy(model, x_adv, batch.y)
+        move |model| cross_entropy(model, x_adv.clone(), y.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use basin_shared::{
-        Classifier,
+        Classifier, Key,
+        model_card::Architecture,
         models::{Activation, Initialization, Normalization, WideResNetConfig},
     };
     use burn::tensor::Device;
 
     use super::*;
+    use crate::{data::Images, methods::Batch};
 
     /// −log softmax of the attacked images' logits, by hand.
     #[test]
     fn the_loss_is_the_cross_entropy_of_the_attacked_images() {
         let device = Device::flex();
-        let config = WideResNetConfig {
+        let architecture = Architecture::WideResnet(WideResNetConfig {
             depth: 10,
             width: 1,
             channels: 1,
@@ -62,12 +62,12 @@ mod tests {
                 mean: vec![0.5],
                 std: vec![0.5],
             },
-        };
+        });
         let initialization = Initialization {
             gain: 1.4,
             residual_scale: 0.5,
         };
-        let model = config.init(initialization, Key::new(1), &device.clone().autodiff());
+        let model = architecture.init(initialization, Key::new(1), &device.clone().autodiff());
         let x = Key::new(2).uniform([4, 1, 8, 8], &device);
         let labels = vec![0, 2, 1, 2];
         let y = crate::model::labels(&labels, &device);
@@ -80,10 +80,19 @@ mod tests {
             y: y.clone(),
             labels: labels.clone(),
         };
-        let found: f32 = prejeat.loss(&model, batch, Key::new(3)).value.into_scalar();
+        let inner = Inner {
+            model: &model,
+            train: &Images::new(vec![0; 64], vec![0], [1, 8, 8]),
+            gaussian: None,
+            batch: &batch,
+            progress: 0.0,
+            before_checkpoint: false,
+            key: Key::new(3),
+        };
+        let found: f32 = prejeat.outer(inner)(&model).value.into_scalar();
 
         let frozen = model.frozen();
-        let budget = Budget { epsilon: 0.1 };
+        let budget = Budget::linf(0.1);
         let x_adv = energy_attack(
             &frozen,
             x,

@@ -1,9 +1,9 @@
 //! Standard training: cross-entropy on clean images.
 
-use basin_shared::models::WideResNet;
+use basin_shared::models::Network;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, cross_entropy};
+use super::{Inner, Loss, cross_entropy};
 
 /// Settings: none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,7 +12,8 @@ pub(crate) struct Standard {}
 
 impl Standard {
     /// Mean of E(x, y) − E(x).
-    pub(super) fn loss(&self, model: &WideResNet, batch: Batch) -> Loss {
-        cross_entropy(model, batch.x, batch.y)
+    pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
+        let (x, y) = inner.labelled();
+        move |model| cross_entropy(model, x.clone(), y.clone())
     }
 }

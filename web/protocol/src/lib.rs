@@ -1,4 +1,4 @@
-//! What the page and its workers say to each other.
+//! What the page and its workers say to each other, and a worker to its partners.
 //!
 //! A message is a [`Request`] or a [`Reply`] as JSON, with one array of bytes or numbers beside it
 //! where the variant says so. The page asks and the worker answers, one step at a time: a chain
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// From the page to a worker.
+/// From the page to a worker, or from a worker to a partner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
@@ -23,14 +23,25 @@ pub enum Request {
         /// The chain.
         plan: Plan,
     },
-    /// Show the images as they are, then take a step. Answered by [`Reply::Frame`].
+    /// Show the images as they are, then take a step; where steps are fast, take some more before.
+    /// Answered by [`Reply::Frame`].
     Advance {
         /// Which chain; another than the last begun is not answered.
         chain: u32,
+        /// Most steps to take.
+        most: u64,
+    },
+    /// Only evaluate the images beside this message, a share of another worker's.
+    /// Answered by [`Reply::Evaluated`].
+    Evaluate {
+        /// The class of each image.
+        classes: Vec<usize>,
+        /// The energy whose gradient is wanted.
+        energy: EnergyKind,
     },
 }
 
-/// From a worker to the page.
+/// From a worker to whom it answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
@@ -43,6 +54,13 @@ pub enum Reply {
     },
     /// The program is here and being compiled.
     Compiling,
+    /// The GPU compiles its kernels.
+    Kernels {
+        /// Those that are compiled.
+        compiled: usize,
+        /// All of them.
+        total: usize,
+    },
     /// The engine runs and waits for a model.
     Ready,
     /// The model is in use. Beside it: the class means, `[classes, channels, size, size]`.
@@ -57,16 +75,21 @@ pub enum Reply {
         /// The loader's own words.
         message: String,
     },
-    /// Beside it: the images, `[batch, channels, size, size]`, then their logits,
-    /// `[batch, classes]`.
+    /// Beside it: the images, `[batch, channels, size, size]`, then the logits before each of the
+    /// steps taken, `[steps, batch, classes]`; the last are those of the images.
     Frame {
         /// Which chain.
         chain: u32,
         /// Steps that led to these images.
         step: u64,
-        /// What the step after them took.
+        /// What one of the steps took.
         milliseconds: f64,
+        /// How many workers shared it.
+        workers: usize,
     },
+    /// Beside it: the logits, `[batch, classes]`, then the gradient of each image's energy,
+    /// `[batch, channels, size, size]`.
+    Evaluated,
     /// The engine stopped and must be started again.
     Crashed {
         /// Why, as far as is known.

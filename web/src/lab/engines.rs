@@ -54,6 +54,7 @@ impl Lab {
             engine.kind = kind;
             engine.reason = reason;
             engine.self_test = None;
+            engine.workers = 1;
         });
         self.progress.set(Progress::Fetching {
             what: "engine",
@@ -104,6 +105,10 @@ impl Lab {
                 self.progress.set(Progress::Compiling);
                 self.expect_answer();
             }
+            Reply::Kernels { compiled, total } => {
+                self.progress.set(Progress::Kernels { compiled, total });
+                self.expect_answer();
+            }
             Reply::Ready => {
                 self.bench.update_value(|bench| bench.ready = true);
                 let arriving = self.bench.with_value(|bench| bench.fetching.is_some());
@@ -151,10 +156,16 @@ impl Lab {
                 chain,
                 step,
                 milliseconds,
+                workers,
             } => {
+                if self.engine.with_untracked(|engine| engine.workers) != workers {
+                    self.engine.update(|engine| engine.workers = workers);
+                }
                 self.show(chain, step, milliseconds, numbers);
             }
             Reply::Crashed { message } => self.crashed(&message),
+            // Said among workers only.
+            Reply::Evaluated => {}
         }
     }
 

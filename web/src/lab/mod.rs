@@ -48,6 +48,8 @@ pub struct EngineState {
     pub adapter: Option<Result<Adapter, String>>,
     pub self_test: Option<SelfTest>,
     pub crashes: u32,
+    /// How many workers shared the last step.
+    pub workers: usize,
 }
 
 /// How far the load is.
@@ -59,6 +61,10 @@ pub enum Progress {
         total: Option<u64>,
     },
     Compiling,
+    Kernels {
+        compiled: usize,
+        total: usize,
+    },
     Reading,
     Ready {
         seconds: f64,
@@ -126,6 +132,7 @@ impl Lab {
             adapter: None,
             self_test: None,
             crashes: 0,
+            workers: 1,
         };
         let progress = Progress::Fetching {
             what: "engine",

@@ -1,21 +1,23 @@
 //! A model, a chain, and what the page may ask of them.
 
-use basin_protocol::{EnergyKind, Origin, Plan, Reply, Request, SelfTest};
+use basin_protocol::{Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
-    Key, ModelFile,
-    model_card::{self, Architecture},
+    Key, ModelFile, model_card,
     model_file::probe_images,
-    samplers::{ClassGaussian, Sgld},
+    samplers::{ClassGaussian, Dynamics, MOST_STEPS},
 };
 
 use crate::{
-    engine::{Engine, Network},
+    engine::{Chain, Engine, Network},
     model,
 };
 
 /// Parts of a chain's key: what is drawn once for its start, and what is drawn at each step.
 const START: u64 = 0;
 const STEPS: u64 = 1;
+
+/// Steps are taken together for about as long as a screen shows a picture.
+const FRAME_MILLISECONDS: f64 = 16.0;
 
 /// What lies beside a message; nothing, where its variant says nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,16 +47,9 @@ struct Loaded {
 
 struct Running {
     id: u32,
-    key: Key,
-    sampler: Sgld,
-    energy: model_card::EnergyKind,
-    classes: Vec<usize>,
-    /// The images, `[batch, channels, size, size]`.
-    x: Vec<f32>,
-    /// Their velocities.
-    velocity: Vec<f32>,
-    /// Steps taken.
-    step: u64,
+    chain: Chain,
+    /// How many steps fit into a frame; one at first.
+    steps: u64,
 }
 
 impl Bench {
@@ -74,9 +69,19 @@ impl Bench {
             Request::Load => Some(self.load(&beside.bytes).await),
             Request::Begin { chain, plan } => {
                 let refused = |message| (Reply::Refused { message }, Vec::new());
-                self.begin(chain, plan, beside.numbers).err().map(refused)
+                let begun = self.begin(chain, plan, beside.numbers).await;
+                begun.err().map(refused)
             }
-            Request::Advance { chain } => self.advance(chain).await,
+            Request::Advance { chain, most } => self.advance(chain, most).await,
+            Request::Evaluate { classes, energy } => {
+                let loaded = self.loaded.as_ref()?;
+                let energy = model::energy(energy);
+                let network = &loaded.network;
+                let evaluation = network.evaluate(&beside.numbers, &classes, energy).await;
+                let mut numbers = evaluation.logits;
+                numbers.extend(evaluation.gradient);
+                Some((Reply::Evaluated, numbers))
+            }
         }
     }
 
@@ -92,27 +97,31 @@ impl Bench {
                 );
             }
         };
-        let network = self.engine.network(&file).await;
-        let self_test = self_test(&file, &network).await;
+        let mut network = self.engine.network(&file, bytes).await;
+        let mut test = self_test(&file, &network).await;
+        if !test.passed() && self.engine.refine().await {
+            network = self.engine.network(&file, bytes).await;
+            test = self_test(&file, &network).await;
+        }
         let means = file.class_gaussian().mean.values.clone();
-        let Architecture::WideResnet(config) = &file.card.architecture;
+        let architecture = &file.card.architecture;
         self.loaded = Some(Loaded {
             network,
             class_gaussian: file.class_gaussian().clone(),
-            image: config.channels * config.size * config.size,
-            classes: config.classes,
+            image: architecture.image().iter().product(),
+            classes: architecture.classes(),
         });
         self.running = None;
         (
             Reply::Loaded {
                 model: Box::new(model::describe(&file, bytes.len())),
-                self_test,
+                self_test: test,
             },
             means,
         )
     }
 
-    fn begin(&mut self, id: u32, plan: Plan, numbers: Vec<f32>) -> Result<(), String> {
+    async fn begin(&mut self, id: u32, plan: Plan, numbers: Vec<f32>) -> Result<(), String> {
         let Some(loaded) = &self.loaded else {
             return Err("there is no model yet".into());
         };
@@ -151,52 +160,44 @@ impl Bench {
             }
             Origin::Resume { step } => (given()?, step),
         };
-        self.running = Some(Running {
-            id,
+        let dynamics = Dynamics {
             key: key.fold_in(STEPS),
             sampler: model::sampler(sampler),
-            energy: match energy {
-                EnergyKind::Joint => model_card::EnergyKind::Joint,
-                EnergyKind::Marginal => model_card::EnergyKind::Marginal,
-                EnergyKind::Conditional => model_card::EnergyKind::Conditional,
-            },
+            energy: model::energy(energy),
             classes,
             velocity: vec![0.0; x.len()],
             x,
             step,
+        };
+        // What ran before makes room first.
+        self.running = None;
+        let chain = loaded.network.chain(dynamics).await?;
+        self.running = Some(Running {
+            id,
+            chain,
+            steps: 1,
         });
         Ok(())
     }
 
-    async fn advance(&mut self, id: u32) -> Option<(Reply, Vec<f32>)> {
-        let loaded = self.loaded.as_ref()?;
+    async fn advance(&mut self, id: u32, most: u64) -> Option<(Reply, Vec<f32>)> {
         let running = self.running.as_mut().filter(|running| running.id == id)?;
+        let steps = running.steps.min(most).max(1);
         let begun = (self.clock)();
-        let Running {
-            classes, energy, x, ..
-        } = running;
-        let evaluation = loaded.network.evaluate(x, classes, *energy).await;
-        let mut numbers = x.clone();
-        numbers.extend(evaluation.logits);
-        let step = running.step;
-        running.sampler.walk(
-            running.key,
-            step,
-            running.classes.len(),
-            &mut running.x,
-            &mut running.velocity,
-            &evaluation.gradient,
-        );
-        running.step += 1;
-        let milliseconds = (self.clock)() - begun;
-        Some((
-            Reply::Frame {
-                chain: id,
-                step,
-                milliseconds,
-            },
-            numbers,
-        ))
+        let (frame, workers) = running.chain.advance(steps as usize).await;
+        let milliseconds = ((self.clock)() - begun) / steps as f64;
+        // No more than twice as many: the first steps are no measure.
+        let fit = (FRAME_MILLISECONDS / milliseconds) as u64;
+        running.steps = fit.clamp(1, (2 * steps).min(MOST_STEPS as u64));
+        let reply = Reply::Frame {
+            chain: id,
+            step: frame.step,
+            milliseconds,
+            workers,
+        };
+        let mut numbers = frame.x;
+        numbers.extend(frame.logits);
+        Some((reply, numbers))
     }
 }
 
@@ -232,10 +233,10 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
-    use basin_protocol::{Gradient, Sampler};
+    use basin_protocol::{EnergyKind, Gradient, Sampler};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -285,7 +286,7 @@ mod tests {
 
     /// The frame of each of the first `count` requests to advance.
     fn frames(bench: &mut Bench, chain: u32, count: usize) -> Vec<(u64, Vec<f32>)> {
-        let frame = |_| match ask(bench, Request::Advance { chain }, &[]) {
+        let frame = |_| match ask(bench, Request::Advance { chain, most: 1 }, &[]) {
             Some((Reply::Frame { step, .. }, numbers)) => (step, numbers),
             other => panic!("{other:?}"),
         };
@@ -331,6 +332,35 @@ mod tests {
             &first[3].1[..128],
         );
         assert_eq!(frames(&mut bench, 3, 2), first[3..]);
+    }
+
+    #[test]
+    fn fast_steps_are_taken_together_and_the_chain_is_the_same() {
+        // By this clock no step takes any time.
+        let mut bench = loaded();
+        let begin = |bench: &mut Bench, chain| {
+            let plan = plan(Origin::Noise);
+            assert_eq!(ask(bench, Request::Begin { chain, plan }, &[]), None);
+        };
+        begin(&mut bench, 1);
+        let singly = frames(&mut bench, 1, 40);
+        begin(&mut bench, 2);
+        let mut taken = Vec::new();
+        for most in [100, 100, 100, 3, 100, 100] {
+            let answer = ask(&mut bench, Request::Advance { chain: 2, most }, &[]);
+            let Some((Reply::Frame { step, .. }, numbers)) = answer else {
+                panic!("{answer:?}")
+            };
+            let (x, logits) = numbers.split_at(2 * 64);
+            let last = taken.iter().sum::<usize>() + logits.len() / 6;
+            let expected = &singly[last - logits.len() / 6..last];
+            assert_eq!(step as usize, last - 1);
+            assert_eq!(x, &expected.last().unwrap().1[..2 * 64]);
+            let expected = expected.iter().flat_map(|(_, numbers)| &numbers[2 * 64..]);
+            assert!(logits.iter().eq(expected));
+            taken.push(logits.len() / 6);
+        }
+        assert_eq!(taken, [1, 2, 4, 3, 6, 12]);
     }
 
     #[test]
@@ -400,6 +430,9 @@ mod tests {
             &[],
         );
         frames(&mut bench, 2, 1);
-        assert_eq!(ask(&mut bench, Request::Advance { chain: 1 }, &[]), None);
+        assert_eq!(
+            ask(&mut bench, Request::Advance { chain: 1, most: 1 }, &[]),
+            None
+        );
     }
 }

@@ -80,7 +80,8 @@ fn received(event: &MessageEvent) -> (Request, Beside) {
     (request, beside)
 }
 
-fn send(reply: &Reply, numbers: &[f32]) {
+/// Tells the page something.
+pub fn send(reply: &Reply, numbers: &[f32]) {
     let json = serde_json::to_string(reply).expect("a reply is plain data");
     let numbers = Float32Array::from(numbers);
     let message = Array::of2(&json.into(), &numbers);
@@ -88,7 +89,8 @@ fn send(reply: &Reply, numbers: &[f32]) {
     let _ = scope().post_message_with_transfer(&message, &Array::of1(&numbers.buffer()));
 }
 
-fn scope() -> DedicatedWorkerGlobalScope {
+/// Where this program runs.
+pub(crate) fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 

@@ -1,12 +1,23 @@
 //! What computes: Basin's engine on the processor, or its engine on a GPU.
 
+#[cfg(feature = "cpu")]
+use std::rc::Rc;
+
+#[cfg(feature = "cpu")]
+use basin_shared::cpu;
 #[cfg(feature = "gpu")]
-use basin_shared::gpu::{self, Gpu};
-use basin_shared::{ModelFile, cpu, cpu::Evaluation, model_card::EnergyKind};
+use basin_shared::gpu::{self, Gpu, Precision};
+use basin_shared::{
+    ModelFile,
+    cpu::Evaluation,
+    model_card::EnergyKind,
+    samplers::{Dynamics, Frame},
+};
 
 /// Where networks run.
 pub enum Engine {
     /// The processor.
+    #[cfg(feature = "cpu")]
     Cpu,
     /// A GPU.
     #[cfg(feature = "gpu")]
@@ -16,23 +27,73 @@ pub enum Engine {
 /// A network on an engine.
 pub enum Network {
     /// Compiled for the processor.
-    Cpu(Box<cpu::Engine>),
+    #[cfg(feature = "cpu")]
+    Cpu(Rc<Cpu>),
     /// Compiled for a GPU.
     #[cfg(feature = "gpu")]
     Gpu(Box<gpu::Engine>),
 }
 
+/// A network on the processor.
+#[cfg(feature = "cpu")]
+pub struct Cpu {
+    engine: cpu::Engine,
+    /// Workers to share a step with.
+    #[cfg(target_arch = "wasm32")]
+    pool: crate::pool::Pool,
+}
+
+/// A chain on an engine.
+pub enum Chain {
+    /// On the processor.
+    #[cfg(feature = "cpu")]
+    Cpu(Rc<Cpu>, Dynamics),
+    /// On a GPU.
+    #[cfg(feature = "gpu")]
+    Gpu(Box<gpu::Chain>),
+}
+
 impl Engine {
-    /// The network of a file.
+    /// The network of a file, and of the bytes that it was read from.
     ///
     /// # Panics
-    /// If the GPU refuses the kernels: the page then goes on with another engine.
-    pub async fn network(&self, file: &ModelFile) -> Network {
+    /// If the GPU refuses the weights: the page then goes on with another engine.
+    #[allow(
+        unused_variables,
+        reason = "the bytes are for partners, and not every engine has them"
+    )]
+    pub async fn network(&self, file: &ModelFile, bytes: &[u8]) -> Network {
         match self {
-            Self::Cpu => Network::Cpu(Box::new(cpu::Engine::new(file.plan()))),
+            #[cfg(feature = "cpu")]
+            Self::Cpu => Network::Cpu(Rc::new(Cpu {
+                engine: cpu::Engine::new(file.plan()),
+                #[cfg(target_arch = "wasm32")]
+                pool: crate::pool::Pool::new(bytes),
+            })),
             #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => match gpu::Engine::new(gpu.clone(), file.plan()).await {
                 Ok(engine) => Network::Gpu(Box::new(engine)),
+                Err(error) => panic!("{error}"),
+            },
+        }
+    }
+
+    /// Turns to single precision. Whether there was another before.
+    ///
+    /// # Panics
+    /// If the GPU refuses the kernels.
+    pub async fn refine(&mut self) -> bool {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu => false,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) if gpu.precision() == Precision::Single => false,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => match gpu.in_single_precision().await {
+                Ok(single) => {
+                    *gpu = single;
+                    true
+                }
                 Err(error) => panic!("{error}"),
             },
         }
@@ -50,10 +111,56 @@ impl Network {
     /// If the GPU is lost.
     pub async fn evaluate(&self, x: &[f32], classes: &[usize], energy: EnergyKind) -> Evaluation {
         match self {
-            Self::Cpu(engine) => engine.evaluate(x, classes, energy),
+            #[cfg(feature = "cpu")]
+            Self::Cpu(network) => network.engine.evaluate(x, classes, energy),
             #[cfg(feature = "gpu")]
             Self::Gpu(engine) => match engine.evaluate(x, classes, energy).await {
                 Ok(evaluation) => evaluation,
+                Err(error) => panic!("{error}"),
+            },
+        }
+    }
+
+    /// A chain of this network; the error says what the engine cannot hold.
+    pub async fn chain(&self, dynamics: Dynamics) -> Result<Chain, String> {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu(network) => Ok(Chain::Cpu(network.clone(), dynamics)),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine) => match engine.chain(dynamics).await {
+                Ok(chain) => Ok(Chain::Gpu(Box::new(chain))),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+}
+
+impl Chain {
+    /// Takes some steps, [`basin_shared::samplers::MOST_STEPS`] at most, and shows what led to the
+    /// last of them; and how many workers computed it, this one included.
+    ///
+    /// # Panics
+    /// If the GPU is lost.
+    pub async fn advance(&mut self, steps: usize) -> (Frame, usize) {
+        match self {
+            #[cfg(all(feature = "cpu", target_arch = "wasm32"))]
+            Self::Cpu(network, dynamics) => {
+                let Cpu { engine, pool } = &**network;
+                let (mut frame, mut most) = (dynamics.frame(), 1);
+                for _ in 0..steps {
+                    let Dynamics { x, classes, .. } = &*dynamics;
+                    let shared = pool.evaluate(engine, x, classes, dynamics.energy);
+                    let (evaluation, workers) = shared.await;
+                    dynamics.step(evaluation, &mut frame);
+                    most = most.max(workers);
+                }
+                (frame, most)
+            }
+            #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+            Self::Cpu(network, dynamics) => (dynamics.advance(&network.engine, steps), 1),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(chain) => match chain.advance(steps).await {
+                Ok(frame) => (frame, 1),
                 Err(error) => panic!("{error}"),
             },
         }

@@ -6,3 +6,5 @@ pub mod bench;
 pub mod edge;
 pub mod engine;
 mod model;
+#[cfg(all(feature = "cpu", target_arch = "wasm32"))]
+pub mod pool;

@@ -3,23 +3,20 @@
 use basin_protocol::{EnergyKind, Gradient, Model, Recommended, Sampler};
 use basin_shared::{
     ModelFile,
-    model_card::{self, Architecture, SamplerSettings},
+    model_card::{self, SamplerSettings},
     samplers::{GradientScaling, Sgld, Start},
 };
 
 /// What the page shows of a file of `file_length` bytes.
 pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
     let card = file.card.clone();
-    let Architecture::WideResnet(config) = card.architecture;
-    let shapes = config.parameter_shapes().into_iter();
+    let [channels, size, _] = card.architecture.image();
     Model {
         name: card.name,
-        architecture: format!("Wide-ResNet {}-{}", config.depth, config.width),
-        parameters: shapes
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum(),
-        channels: config.channels,
-        size: config.size,
+        architecture: card.architecture.title(),
+        parameters: card.architecture.parameter_count(),
+        channels,
+        size,
         class_names: card.class_names,
         data_set: card.data_set,
         method: card.method,
@@ -49,11 +46,7 @@ fn recommended(settings: SamplerSettings) -> Recommended {
         GradientScaling::Normalize => Gradient::Normalize,
     };
     Recommended {
-        energy: match settings.energy {
-            model_card::EnergyKind::Joint => EnergyKind::Joint,
-            model_card::EnergyKind::Marginal => EnergyKind::Marginal,
-            model_card::EnergyKind::Conditional => EnergyKind::Conditional,
-        },
+        energy: energy_said(settings.energy),
         steps: settings.steps as u32,
         from_class: settings.start == Start::ClassGaussian,
         sampler: Sampler {
@@ -63,6 +56,24 @@ fn recommended(settings: SamplerSettings) -> Recommended {
             gradient,
             clamp,
         },
+    }
+}
+
+/// The energy that the page asks for.
+pub(crate) fn energy(energy: EnergyKind) -> model_card::EnergyKind {
+    match energy {
+        EnergyKind::Joint => model_card::EnergyKind::Joint,
+        EnergyKind::Marginal => model_card::EnergyKind::Marginal,
+        EnergyKind::Conditional => model_card::EnergyKind::Conditional,
+    }
+}
+
+/// The same in the words of the protocol.
+pub(crate) fn energy_said(energy: model_card::EnergyKind) -> EnergyKind {
+    match energy {
+        model_card::EnergyKind::Joint => EnergyKind::Joint,
+        model_card::EnergyKind::Marginal => EnergyKind::Marginal,
+        model_card::EnergyKind::Conditional => EnergyKind::Conditional,
     }
 }
 

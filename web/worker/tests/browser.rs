@@ -1,9 +1,19 @@
-//! The engine on the processor inside a browser's worker: `cargo xtask test wasm`. What needs no
-//! browser runs natively too, where it must give the same numbers.
+//! Both engines inside a browser's worker: `cargo xtask test wasm`. What needs no browser runs natively
+//! too, where it must give the same numbers. The flags that give a browser without a GPU its software
+//! WebGPU are in `webdriver.json`.
 
 #![allow(missing_docs)]
 
-use basin_shared::Key;
+mod scalar;
+
+use basin_shared::{
+    Key,
+    cpu::{Engine, Evaluation},
+    model_card::EnergyKind,
+    models::{Activation, Normalization, WideResNetConfig},
+    plan::{Active, Convolution, Extent, Head, Operation, Plan},
+    weights::{Array, Weights},
+};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -23,6 +33,307 @@ fn draws_have_the_same_bits_on_every_platform() {
     assert_eq!(hash(&Key::new(20).uniforms(10_000)), 0xe8b0_53d0_97a0_e206);
 }
 
+/// Largest difference of an engine from the definition, as a share of the largest number. Single
+/// precision in any order of summation stays within 1e-5 here, Winograd's transforms lose a digit.
+const TOLERANCE: f64 = 1e-4;
+
+const CLASSES: usize = 5;
+
+fn normalization(channels: usize) -> Normalization {
+    Normalization {
+        mean: vec![0.4, 0.5, 0.6][..channels].to_vec(),
+        std: vec![0.2, 0.3, 0.5][..channels].to_vec(),
+    }
+}
+
+/// Weights with which a layer of so many inputs keeps the scale of its input.
+fn weights(key: u64, count: usize, inputs: usize) -> Vec<f32> {
+    let scale = 1.2 / (inputs as f32).sqrt();
+    let normals = Key::new(key).normals(count).into_iter();
+    normals.map(|normal| normal * scale).collect()
+}
+
+fn convolution(
+    key: u64,
+    input: Extent,
+    channels: usize,
+    kernel: usize,
+    stride: usize,
+) -> Convolution {
+    let inputs = input.channels * kernel * kernel;
+    Convolution {
+        input,
+        output: Extent {
+            channels,
+            size: input.size.div_ceil(stride),
+        },
+        kernel,
+        stride,
+        padding: kernel / 2,
+        weight: weights(key, channels * inputs, inputs),
+        bias: weights(key + 1, channels, 4),
+        affine: None,
+        linear: false,
+    }
+}
+
+/// Images of few channels, a 3×3 convolution to `channels_in`, the convolution in question, the head,
+/// and back. Where `add`, the last gradient is added to what lies there: the first layer's output.
+struct Small {
+    image: Extent,
+    channels_in: usize,
+    channels_out: usize,
+    kernel: usize,
+    stride: usize,
+    add: bool,
+}
+
+impl Small {
+    fn plan(&self) -> Plan {
+        let stem = convolution(1, self.image, self.channels_in, 3, 1);
+        let inner = stem.output;
+        let second = convolution(3, inner, self.channels_out, self.kernel, self.stride);
+        let end = second.output;
+        let active = |value| Active {
+            value,
+            derivative: value + 1,
+        };
+        Plan {
+            image: self.image,
+            normalization: normalization(self.image.channels),
+            activation: Activation::Silu,
+            buffers: vec![self.image, inner, inner, inner, end, end, end],
+            convolutions: vec![stem, second],
+            head: Head {
+                weight: weights(5, CLASSES * end.channels, 4),
+                bias: weights(6, CLASSES, 4),
+            },
+            operations: vec![
+                Operation::Normalize { output: 0 },
+                Operation::Forward {
+                    convolution: 0,
+                    source: 0,
+                    raw: Some((1, false)),
+                    active: Some(active(2)),
+                },
+                Operation::Forward {
+                    convolution: 1,
+                    source: 2,
+                    raw: None,
+                    active: Some(active(4)),
+                },
+                Operation::Head {
+                    active: active(4),
+                    output: 6,
+                },
+                Operation::Backward {
+                    convolution: 1,
+                    source: 6,
+                    derivative: Some(3),
+                    output: 1,
+                    add: self.add,
+                },
+                Operation::BackwardToImage {
+                    convolution: 0,
+                    source: 1,
+                },
+            ],
+        }
+    }
+}
+
+fn assert_close(found: &[f32], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    for (i, (&a, b)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (f64::from(a) - b).abs() <= TOLERANCE * scale,
+            "{what}: number {i} is {a}, expected {b}, where numbers reach {scale}"
+        );
+    }
+}
+
+/// Images and their intended classes.
+fn batch_of(plan: &Plan, batch: usize) -> (Vec<f32>, Vec<usize>) {
+    let numbers = plan.image.channels * plan.image.size * plan.image.size;
+    let x = Key::new(7).uniforms(batch * numbers);
+    (x, Key::new(8).integers(batch, CLASSES))
+}
+
+/// Compares what an engine has computed with the definition.
+fn compare(
+    plan: &Plan,
+    x: &[f32],
+    classes: &[usize],
+    energy: EnergyKind,
+    found: &Evaluation,
+    what: &str,
+) {
+    let numbers = x.len() / classes.len();
+    for (image, x) in x.chunks_exact(numbers).enumerate() {
+        let (logits, gradient) = scalar::evaluate(plan, x, classes[image], energy);
+        let what = format!("{what}, image {image} of {}", classes.len());
+        let found_logits = &found.logits[image * CLASSES..][..CLASSES];
+        assert_close(found_logits, &logits, &format!("logits, {what}"));
+        let found_gradient = &found.gradient[image * numbers..][..numbers];
+        assert_close(found_gradient, &gradient, &format!("gradient, {what}"));
+    }
+}
+
+fn check(plan: &Plan, batch: usize, energy: EnergyKind, what: &str) {
+    let (x, classes) = batch_of(plan, batch);
+    let engine = Engine::new(plan.clone());
+    // Twice: the second time the memory is no longer new.
+    for _ in 0..2 {
+        let found = engine.evaluate(&x, &classes, energy);
+        compare(plan, &x, &classes, energy, &found, what);
+    }
+}
+
+/// Channels of the image, in and out; size; kernel; stride; batch.
+const SHAPES: [(usize, usize, usize, usize, usize, usize, usize); 14] = [
+    (1, 16, 16, 1, 3, 1, 1),
+    (2, 16, 48, 2, 3, 1, 3),
+    (3, 16, 16, 3, 3, 2, 2),
+    (1, 32, 16, 5, 3, 1, 16),
+    (3, 16, 32, 7, 1, 1, 5),
+    (3, 48, 16, 9, 1, 2, 4),
+    (2, 16, 64, 11, 3, 2, 3),
+    (3, 80, 96, 13, 3, 1, 2),
+    (1, 16, 16, 28, 3, 1, 5),
+    (1, 32, 32, 14, 3, 2, 7),
+    (3, 128, 144, 8, 3, 1, 5),
+    (3, 160, 320, 4, 3, 2, 2),
+    (1, 320, 640, 3, 1, 2, 5),
+    (3, 640, 640, 4, 3, 1, 2),
+];
+
+/// Plans of every shape, with their batch and a description.
+fn shapes() -> impl Iterator<Item = (Plan, usize, String)> {
+    SHAPES.into_iter().flat_map(|shape| {
+        let (image, channels_in, channels_out, size, kernel, stride, batch) = shape;
+        [false, true].map(|add| {
+            let small = Small {
+                image: Extent {
+                    channels: image,
+                    size,
+                },
+                channels_in,
+                channels_out,
+                kernel,
+                stride,
+                add,
+            };
+            let what = format!(
+                "{image} to {channels_in} to {channels_out} channels, {size} pixels, {kernel}x{kernel}, \
+                 stride {stride}, add {add}"
+            );
+            (small.plan(), batch, what)
+        })
+    })
+}
+
+#[test]
+fn kernels_compute_what_the_definition_says() {
+    for (plan, batch, what) in shapes() {
+        check(&plan, batch, EnergyKind::Joint, &what);
+    }
+}
+
+#[cfg(all(feature = "gpu", target_arch = "wasm32"))]
+#[test]
+async fn kernels_of_the_gpu_compute_what_the_definition_says() {
+    use basin_shared::gpu::{self, Gpu, Precision};
+    let gpu = Gpu::new(Precision::Single, |_, _| ()).await;
+    let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
+    for (plan, batch, what) in shapes() {
+        let engine = gpu::Engine::new(gpu.clone(), plan.clone()).await.unwrap();
+        let (x, classes) = batch_of(&plan, batch);
+        let found = engine.evaluate(&x, &classes, EnergyKind::Joint).await;
+        compare(
+            &plan,
+            &x,
+            &classes,
+            EnergyKind::Joint,
+            &found.unwrap(),
+            &what,
+        );
+    }
+}
+
+#[test]
+fn networks_compute_what_the_definition_says() {
+    for (depth, width, channels, size, batch, activation, energy) in [
+        (10, 1, 1, 9, 16, Activation::Silu, EnergyKind::Joint),
+        (10, 2, 3, 11, 3, Activation::Silu, EnergyKind::Marginal),
+        (16, 1, 2, 8, 2, Activation::Silu, EnergyKind::Conditional),
+        (
+            10,
+            1,
+            3,
+            6,
+            5,
+            Activation::LeakyRelu,
+            EnergyKind::Conditional,
+        ),
+    ] {
+        let config = WideResNetConfig {
+            depth,
+            width,
+            channels,
+            size,
+            classes: CLASSES,
+            activation,
+            normalization: normalization(channels),
+        };
+        let shapes = config.parameter_shapes().into_iter().enumerate();
+        let weights: Weights = shapes
+            .map(|(i, (name, shape))| {
+                let inputs = shape.iter().skip(1).product::<usize>().max(4);
+                let values = weights(i as u64, shape.iter().product(), inputs);
+                (name, Array { shape, values })
+            })
+            .collect();
+        let what = format!("{depth}-{width}, {channels} channels, {size} pixels, {energy:?}");
+        check(&Plan::wide_resnet(&config, &weights), batch, energy, &what);
+    }
+}
+
+#[test]
+fn an_image_is_the_same_alone_as_in_company() {
+    let small = Small {
+        image: Extent {
+            channels: 3,
+            size: 10,
+        },
+        // Heavy enough that images of a batch take turns at the weights.
+        channels_in: 64,
+        channels_out: 128,
+        kernel: 3,
+        stride: 1,
+        add: false,
+    };
+    let (batch, numbers) = (11, 300);
+    let engine = Engine::new(small.plan());
+    let x = Key::new(1).uniforms(batch * numbers);
+    let classes = Key::new(2).integers(batch, CLASSES);
+    let all = engine.evaluate(&x, &classes, EnergyKind::Joint);
+    // As workers share a batch.
+    for workers in 2..=batch {
+        let mut logits = Vec::new();
+        let mut gradient = Vec::new();
+        for i in 0..workers {
+            let share = i * batch / workers..(i + 1) * batch / workers;
+            let x = &x[share.start * numbers..share.end * numbers];
+            let part = engine.evaluate(x, &classes[share], EnergyKind::Joint);
+            logits.extend(part.logits);
+            gradient.extend(part.gradient);
+        }
+        assert_eq!(logits, all.logits, "logits of {workers} workers");
+        assert_eq!(gradient, all.gradient, "gradient of {workers} workers");
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 mod worker {
     use basin_protocol::{EnergyKind, Gradient, Origin, Plan, Reply, Request, Sampler};
@@ -35,11 +346,16 @@ mod worker {
     wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
+    /// Of that model, and numbers of its images.
     const CLASSES: usize = 3;
     const VALUES: usize = 64;
 
     async fn loaded() -> Bench {
-        let mut bench = Bench::new(Engine::Cpu, || 0.0);
+        loaded_on(Engine::Cpu).await
+    }
+
+    async fn loaded_on(engine: Engine) -> Bench {
+        let mut bench = Bench::new(engine, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()
@@ -62,7 +378,7 @@ mod worker {
         let mut frames = Vec::new();
         for _ in 0..count {
             let answer = bench
-                .answer(Request::Advance { chain: 1 }, Beside::default())
+                .answer(Request::Advance { chain: 1, most: 1 }, Beside::default())
                 .await;
             let Some((Reply::Frame { .. }, numbers)) = answer else {
                 panic!("{answer:?}")
@@ -115,5 +431,34 @@ mod worker {
         let first = frames(&mut bench, plan(vec![0, 1], 7), 4).await;
         assert_eq!(frames(&mut bench, plan(vec![0, 1], 7), 4).await, first);
         assert_ne!(frames(&mut bench, plan(vec![0, 1], 8), 4).await, first);
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_chain_goes_on_where_no_partner_can_be_started() {
+        // The server of these tests has no partner.js.
+        let mut bench = loaded().await;
+        let all = frames(&mut bench, plan(vec![0, 1], 7), 30).await;
+        let again = frames(&mut bench, plan(vec![0, 1], 7), 3).await;
+        assert_eq!(all[..3], again);
+        assert_eq!(all.len(), 30);
+    }
+
+    #[cfg(feature = "gpu")]
+    #[wasm_bindgen_test]
+    async fn a_chain_on_the_gpu_is_the_processors() {
+        use basin_shared::gpu::{Gpu, Precision};
+        let gpu = Gpu::new(Precision::Half, |_, _| ()).await;
+        let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
+        let mut on_gpu = loaded_on(Engine::Gpu(gpu)).await;
+        let mut on_cpu = loaded().await;
+        let steps = 21;
+        let found = frames(&mut on_gpu, plan(vec![0, 2], 3), steps).await;
+        let expected = frames(&mut on_cpu, plan(vec![0, 2], 3), steps).await;
+        for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found.len(), expected.len());
+            for (a, b) in found.iter().zip(expected) {
+                assert!((a - b).abs() < 1e-3, "step {step}: {a}, expected {b}");
+            }
+        }
     }
 }

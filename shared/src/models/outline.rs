@@ -1,0 +1,265 @@
+//! The architectures as data, for whoever builds no tensors: names and shapes of what a file holds,
+//! and the plan of an engine.
+
+use super::{Activation, Normalization, PreActResNet18Config, WideResNetConfig};
+use crate::plan::Extent;
+
+/// A network of pre-activation blocks (He et al. 2016): a convolution, the blocks, and a linear layer
+/// of the mean over all pixels.
+#[derive(Debug)]
+pub(crate) struct Outline {
+    pub(crate) image: Extent,
+    pub(crate) normalization: Normalization,
+    pub(crate) activation: Activation,
+    pub(crate) stem: Convolution,
+    pub(crate) blocks: Vec<Block>,
+    /// BatchNorm after the last block.
+    pub(crate) last_norm: Option<String>,
+    /// Whether the activation follows the last block.
+    pub(crate) last_activation: bool,
+    pub(crate) head: String,
+    pub(crate) classes: usize,
+}
+
+/// A convolution, 3×3 or 1×1.
+#[derive(Debug)]
+pub(crate) struct Convolution {
+    pub(crate) name: String,
+    /// In and out.
+    pub(crate) channels: [usize; 2],
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    /// Zeros in front of the first row and column.
+    pub(crate) padding: usize,
+    pub(crate) bias: bool,
+}
+
+/// x ↦ conv2(a(norm2(conv1(a(norm1(x)))))) + shortcut
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// BatchNorm in front of the two activations.
+    pub(crate) norms: Option<[String; 2]>,
+    pub(crate) convolutions: [Convolution; 2],
+    /// The identity without one.
+    pub(crate) shortcut: Option<Convolution>,
+    /// Whether the shortcut reads a(norm1(x)) rather than x.
+    pub(crate) shortcut_of_active: bool,
+}
+
+impl Convolution {
+    fn new(name: String, channels: [usize; 2], kernel: usize, stride: usize) -> Self {
+        Self {
+            name,
+            channels,
+            kernel,
+            stride,
+            padding: kernel / 2,
+            bias: false,
+        }
+    }
+
+    fn with_bias(self) -> Self {
+        Self { bias: true, ..self }
+    }
+}
+
+impl Outline {
+    /// [`crate::model_card::Architecture::WideResnet`]
+    pub(crate) fn wide_resnet(config: &WideResNetConfig) -> Self {
+        let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
+            let name = format!("layer{}.{block}", group + 1);
+            let [_, output] = channels;
+            let conv1 = Convolution::new(format!("{name}.conv1"), channels, 3, 1);
+            let conv2 = Convolution::new(format!("{name}.conv2"), [output; 2], 3, stride);
+            Block {
+                norms: None,
+                convolutions: [conv1, conv2].map(Convolution::with_bias),
+                shortcut: changes(channels, stride).then(|| {
+                    let name = format!("{name}.shortcut");
+                    Convolution::new(name, channels, 1, stride).with_bias()
+                }),
+                shortcut_of_active: false,
+            }
+        };
+        let stem = Convolution::new("conv1".into(), [config.channels, 16], 3, 1);
+        Self {
+            stem: stem.with_bias(),
+            blocks: numbered(&config.groups(), block),
+            last_norm: None,
+            head: "class_output".into(),
+            ..Self::of_wide_resnet(config)
+        }
+    }
+
+    /// [`crate::model_card::Architecture::StandardWideResnet`]
+    pub(crate) fn standard_wide_resnet(config: &WideResNetConfig) -> Self {
+        let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
+            let name = format!("block{}.layer.{block}", group + 1);
+            let [_, output] = channels;
+            Block {
+                norms: Some([1, 2].map(|n| format!("{name}.bn{n}"))),
+                convolutions: [
+                    Convolution::new(format!("{name}.conv1"), channels, 3, stride),
+                    Convolution::new(format!("{name}.conv2"), [output; 2], 3, 1),
+                ],
+                shortcut: changes(channels, stride)
+                    .then(|| Convolution::new(format!("{name}.convShortcut"), channels, 1, stride)),
+                shortcut_of_active: true,
+            }
+        };
+        Self {
+            blocks: numbered(&config.groups(), block),
+            ..Self::of_wide_resnet(config)
+        }
+    }
+
+    /// [`crate::model_card::Architecture::DmWideResnet`]
+    pub(crate) fn dm_wide_resnet(config: &WideResNetConfig) -> Self {
+        let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
+            let name = format!("layer.{group}.block.{block}");
+            let [_, output] = channels;
+            let conv_0 = Convolution {
+                // One zero on either side, or one behind.
+                padding: 2 - stride,
+                ..Convolution::new(format!("{name}.conv_0"), channels, 3, stride)
+            };
+            Block {
+                norms: Some([0, 1].map(|n| format!("{name}.batchnorm_{n}"))),
+                convolutions: [
+                    conv_0,
+                    Convolution::new(format!("{name}.conv_1"), [output; 2], 3, 1),
+                ],
+                shortcut: changes(channels, stride)
+                    .then(|| Convolution::new(format!("{name}.shortcut"), channels, 1, stride)),
+                shortcut_of_active: true,
+            }
+        };
+        Self {
+            stem: Convolution::new("init_conv".into(), [config.channels, 16], 3, 1),
+            blocks: numbered(&config.groups(), block),
+            last_norm: Some("batchnorm".into()),
+            head: "logits".into(),
+            ..Self::of_wide_resnet(config)
+        }
+    }
+
+    /// [`crate::model_card::Architecture::PreActResnet18`]
+    pub(crate) fn pre_act_resnet_18(config: &PreActResNet18Config) -> Self {
+        let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
+            let name = format!("layer{}.{block}", group + 1);
+            let [_, output] = channels;
+            Block {
+                norms: Some([1, 2].map(|n| format!("{name}.bn{n}"))),
+                convolutions: [
+                    Convolution::new(format!("{name}.conv1"), channels, 3, stride),
+                    Convolution::new(format!("{name}.conv2"), [output; 2], 3, 1),
+                ],
+                shortcut: changes(channels, stride)
+                    .then(|| Convolution::new(format!("{name}.shortcut.0"), channels, 1, stride)),
+                shortcut_of_active: false,
+            }
+        };
+        Self {
+            image: Extent {
+                channels: config.channels,
+                size: config.size,
+            },
+            normalization: config.normalization.clone(),
+            activation: Activation::Relu,
+            stem: Convolution::new("conv1".into(), [config.channels, config.width], 3, 1),
+            blocks: numbered(&config.groups(), block),
+            last_norm: config.final_batch_norm.then(|| "bn".into()),
+            last_activation: config.final_batch_norm,
+            head: "linear".into(),
+            classes: config.classes,
+        }
+    }
+
+    /// What Wide-ResNets share, with the standard one's names and no blocks yet.
+    fn of_wide_resnet(config: &WideResNetConfig) -> Self {
+        Self {
+            image: Extent {
+                channels: config.channels,
+                size: config.size,
+            },
+            normalization: config.normalization.clone(),
+            activation: config.activation,
+            stem: Convolution::new("conv1".into(), [config.channels, 16], 3, 1),
+            blocks: Vec::new(),
+            last_norm: Some("bn1".into()),
+            last_activation: true,
+            head: "fc".into(),
+            classes: config.classes,
+        }
+    }
+
+    /// Channels of the last block's output.
+    pub(crate) fn features(&self) -> usize {
+        self.blocks
+            .last()
+            .unwrap_or_else(|| unreachable!("a network has blocks"))
+            .convolutions[1]
+            .channels[1]
+    }
+
+    /// Name and shape of every tensor of a file, running statistics included.
+    pub(crate) fn tensor_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = Vec::new();
+        let convolution = |shapes: &mut Vec<_>, convolution: &Convolution| {
+            let Convolution {
+                name,
+                channels: [input, output],
+                kernel,
+                ..
+            } = convolution;
+            let weight = vec![*output, *input, *kernel, *kernel];
+            shapes.push((format!("{name}.weight"), weight));
+            if convolution.bias {
+                shapes.push((format!("{name}.bias"), vec![*output]));
+            }
+        };
+        let norm = |shapes: &mut Vec<_>, name: &str, channels: usize| {
+            for of in ["weight", "bias", "running_mean", "running_var"] {
+                shapes.push((format!("{name}.{of}"), vec![channels]));
+            }
+        };
+        convolution(&mut shapes, &self.stem);
+        for block in &self.blocks {
+            for (n, each) in block.convolutions.iter().enumerate() {
+                if let Some(norms) = &block.norms {
+                    norm(&mut shapes, &norms[n], each.channels[0]);
+                }
+                convolution(&mut shapes, each);
+            }
+            if let Some(shortcut) = &block.shortcut {
+                convolution(&mut shapes, shortcut);
+            }
+        }
+        let (head, features) = (&self.head, self.features());
+        if let Some(last) = &self.last_norm {
+            norm(&mut shapes, last, features);
+        }
+        shapes.push((format!("{head}.weight"), vec![self.classes, features]));
+        shapes.push((format!("{head}.bias"), vec![self.classes]));
+        shapes
+    }
+}
+
+/// Whether a block's shortcut cannot be the identity.
+fn changes([input, output]: [usize; 2], stride: usize) -> bool {
+    input != output || stride != 1
+}
+
+/// `block` of the group's number, the block's in it, channels in and out, and stride.
+fn numbered(
+    groups: &[Vec<([usize; 2], usize)>],
+    block: impl Fn(usize, usize, [usize; 2], usize) -> Block,
+) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for (group, of_group) in groups.iter().enumerate() {
+        for (n, &(channels, stride)) in of_group.iter().enumerate() {
+            blocks.push(block(group, n, channels, stride));
+        }
+    }
+    blocks
+}

@@ -1,0 +1,78 @@
+//! A chain as the engines run it.
+
+use super::Sgld;
+use crate::{
+    cpu::{Engine, Evaluation},
+    key::Key,
+    model_card::EnergyKind,
+};
+
+/// Most steps that an engine takes between two frames.
+pub const MOST_STEPS: usize = 32;
+
+/// A chain on its way: all that its next step needs, beside the network.
+#[derive(Clone, Debug)]
+pub struct Dynamics {
+    /// The step.
+    pub sampler: Sgld,
+    /// Of the steps' noise.
+    pub key: Key,
+    /// The energy that is descended.
+    pub energy: EnergyKind,
+    /// The intended class of each image.
+    pub classes: Vec<usize>,
+    /// The images, `[batch, channels, size, size]`.
+    pub x: Vec<f32>,
+    /// Their velocities; as many zeros where it begins.
+    pub velocity: Vec<f32>,
+    /// Steps taken.
+    pub step: u64,
+}
+
+/// What an observer sees of some steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Steps that led to the images.
+    pub step: u64,
+    /// The images before the last of the steps.
+    pub x: Vec<f32>,
+    /// The logits before each of them, `[steps, batch, classes]`.
+    pub logits: Vec<f32>,
+}
+
+impl Dynamics {
+    /// A frame of no steps yet.
+    pub fn frame(&self) -> Frame {
+        Frame {
+            step: self.step,
+            x: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// One step, by what the network has computed of the images; the frame then shows what led to it.
+    pub fn step(&mut self, evaluation: Evaluation, frame: &mut Frame) {
+        frame.logits.extend(evaluation.logits);
+        frame.step = self.step;
+        frame.x.clone_from(&self.x);
+        self.sampler.walk(
+            self.key,
+            self.step,
+            self.classes.len(),
+            &mut self.x,
+            &mut self.velocity,
+            &evaluation.gradient,
+        );
+        self.step += 1;
+    }
+
+    /// Takes `steps` steps, one at least and [`MOST_STEPS`] at most, on the processor.
+    pub fn advance(&mut self, network: &Engine, steps: usize) -> Frame {
+        let mut frame = self.frame();
+        for _ in 0..steps.clamp(1, MOST_STEPS) {
+            let evaluation = network.evaluate(&self.x, &self.classes, self.energy);
+            self.step(evaluation, &mut frame);
+        }
+        frame
+    }
+}

@@ -1,0 +1,202 @@
+//! The compiled engine against Burn's tensors: networks drawn at random, and a long chain.
+
+use basin_shared::{
+    Classifier, Energy, Key,
+    cpu::Compiled,
+    model_card::{Architecture, is_statistic},
+    models::{
+        Activation, Initialization, Network, Normalization, PreActResNet18Config, WideResNetConfig,
+    },
+    samplers::{Chain, GradientScaling, Sgld},
+    tensors,
+};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use proptest::prelude::*;
+
+/// Both ways to compute the same network.
+struct Both {
+    architecture: Architecture,
+    /// With Burn's tensors.
+    oracle: Network,
+    compiled: Compiled,
+}
+
+impl Both {
+    fn new(architecture: Architecture, key: Key) -> Self {
+        let initialization = Initialization {
+            gain: 1.4,
+            residual_scale: 0.7,
+        };
+        let mut weights =
+            tensors::collect(&architecture.init(initialization, key, &Device::flex()));
+        // BatchNorm far from the identity that it begins as; some scales are negative.
+        for (n, (name, array)) in weights.iter_mut().enumerate() {
+            if name.contains("bn") || name.contains("batchnorm") {
+                let key = key.fold_in(n as u64);
+                let draws = key.normals(array.values.len());
+                array.values = match is_statistic(name) && name.ends_with("var") {
+                    true => draws.into_iter().map(|draw| 0.2 + draw.abs()).collect(),
+                    false => draws.into_iter().map(|draw| 0.8 * draw).collect(),
+                };
+            }
+        }
+        let empty = architecture.init(initialization, key, &Device::flex());
+        let compiled = Compiled::new(architecture.plan(&weights));
+        Self {
+            architecture,
+            oracle: tensors::load(empty, &weights),
+            compiled,
+        }
+    }
+
+    fn images(&self, batch: usize, key: Key) -> Tensor<4> {
+        let [channels, height, width] = self.architecture.image();
+        key.uniform([batch, channels, height, width], &Device::flex())
+    }
+
+    fn classes(&self, batch: usize, key: Key) -> Tensor<1, Int> {
+        let classes = key.integers(batch, self.architecture.classes());
+        let classes: Vec<i64> = classes.into_iter().map(|class| class as i64).collect();
+        Tensor::from_data(TensorData::new(classes, [batch]), &Device::flex())
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter().collect()
+}
+
+/// The largest difference, as a share of the largest number expected, and the mean one.
+fn differences(found: &[f32], expected: &[f32]) -> (f32, f32) {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected
+        .iter()
+        .fold(f32::MIN_POSITIVE, |a, b| a.max(b.abs()));
+    let all = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    let largest = all.clone().fold(0.0, f32::max);
+    let mean = all.sum::<f32>() / found.len() as f32;
+    (largest / scale, mean / scale)
+}
+
+fn architectures() -> impl Strategy<Value = Architecture> {
+    let activation = prop_oneof![
+        Just(Activation::Silu),
+        Just(Activation::LeakyRelu),
+        Just(Activation::Relu)
+    ];
+    let normalization = (0.0..1.0f32, 0.2..1.0f32);
+    (
+        0usize..5,
+        0usize..3,
+        1usize..5,
+        1usize..5,
+        1usize..21,
+        1usize..13,
+        activation,
+        normalization,
+    )
+        .prop_map(
+            |(kind, blocks, width, channels, size, classes, activation, (mean, std))| {
+                let normalization = Normalization {
+                    mean: vec![mean; channels],
+                    std: vec![std; channels],
+                };
+                let wide = WideResNetConfig {
+                    depth: 6 * blocks + 4,
+                    width,
+                    channels,
+                    size,
+                    classes,
+                    activation,
+                    normalization: normalization.clone(),
+                };
+                match kind {
+                    0 => Architecture::WideResnet(wide),
+                    1 => Architecture::StandardWideResnet(wide),
+                    2 => Architecture::DmWideResnet(wide),
+                    _ => Architecture::PreActResnet18(PreActResNet18Config {
+                        width: 16,
+                        final_batch_norm: kind == 3,
+                        channels,
+                        size,
+                        classes,
+                        normalization,
+                    }),
+                }
+            },
+        )
+}
+
+fn has_jumps(architecture: &Architecture) -> bool {
+    match architecture {
+        Architecture::WideResnet(config)
+        | Architecture::StandardWideResnet(config)
+        | Architecture::DmWideResnet(config) => config.activation != Activation::Silu,
+        Architecture::PreActResnet18(_) => true,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_networks_agree(
+        architecture in architectures().prop_filter("a network", |it| it.check().is_ok()),
+        batch in 1usize..10,
+        seed in any::<u64>(),
+        energy in 0usize..4,
+    ) {
+        let [model_key, x_key, y_key] = Key::new(seed).split();
+        let jumps = has_jumps(&architecture);
+        let both = Both::new(architecture, model_key);
+        let x = both.images(batch, x_key);
+        let y = both.classes(batch, y_key);
+        let p = burn::tensor::activation::softmax(x_key.fold_in(1).normal([batch, both.architecture.classes()], &Device::flex()), 1);
+        let energy = [Energy::Joint(y.clone()), Energy::Marginal, Energy::Conditional(y), Energy::Expected(p)][energy].clone();
+        let (logits, gradient) = both.oracle.logits_and_gradient(x.clone(), &energy);
+        let found = both.compiled.logits_and_gradient(x, &energy);
+        let (largest, _) = differences(&numbers(found.0), &numbers(logits));
+        prop_assert!(largest < 1e-4, "logits differ by {largest:e}");
+        let (largest, mean) = differences(&numbers(found.1), &numbers(gradient));
+        // Where rounding carries a number across zero, the slope of LeakyReLU or ReLU jumps.
+        let (most, most_mean) = if jumps { (0.3, 3e-3) } else { (1e-4, 1e-4) };
+        prop_assert!(
+            largest < most && mean < most_mean,
+            "gradients differ by {largest:e}, in the mean by {mean:e}"
+        );
+    }
+}
+
+/// Rounding differs, and a hundred steps carry it on; the two chains must still be one to the eye.
+#[test]
+fn a_chain_of_100_steps_is_the_oracles() {
+    let config = WideResNetConfig {
+        depth: 10,
+        width: 1,
+        channels: 3,
+        size: 16,
+        classes: 4,
+        activation: Activation::Silu,
+        normalization: Normalization {
+            mean: vec![0.5; 3],
+            std: vec![0.3; 3],
+        },
+    };
+    let both = Both::new(Architecture::WideResnet(config), Key::new(1));
+    let sgld = Sgld {
+        step_size: 0.5,
+        noise_std: 0.01,
+        friction: 0.5,
+        gradient: GradientScaling::Raw,
+        clamp: true,
+    };
+    let start = both.images(3, Key::new(2));
+    let energy = Energy::Joint(both.classes(3, Key::new(3)));
+    let key = Key::new(4);
+    let end = |model: &dyn Fn(Chain) -> Chain| numbers(model(Chain::init(start.clone())).x);
+    let found = end(&|chain| sgld.run(key, &both.compiled, &energy, chain, 100));
+    let expected = end(&|chain| sgld.run(key, &both.oracle, &energy, chain, 100));
+    let (largest, _) = differences(&found, &expected);
+    assert!(largest < 1e-3, "the chains end {largest:e} apart");
+    let (moved, _) = differences(&found, &numbers(start));
+    assert!(moved > 0.5, "the chains moved by no more than {moved}");
+}

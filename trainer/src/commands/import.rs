@@ -1,0 +1,20 @@
+//! `basin import`: weights that were trained with PyTorch to a model file.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+
+use super::export;
+use crate::{cli, pytorch, recipe::Recipe};
+
+pub(crate) fn run(arguments: cli::Import, device: &Device) -> Result<()> {
+    let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
+    let path = &arguments.weights;
+    let weights = std::fs::read(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|bytes| Ok(pytorch::weights(&bytes, &recipe.architecture())?))
+        .with_context(|| path.display().to_string())?;
+    let (text, metrics) = (recipe.to_toml(), BTreeMap::new());
+    export::write(&recipe, text, weights, metrics, &arguments.file, device)
+}

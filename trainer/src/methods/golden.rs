@@ -1,0 +1,480 @@
+//! Methods, attacks, chains and optimisers against PyTorch's numbers (tests/reference/methods.py).
+
+use std::collections::BTreeMap;
+
+use basin_shared::{
+    Energy, Key,
+    attacks::{Budget, Norm, Pgd, ascend},
+    model_card::Architecture,
+    models::{Activation, Initialization, Network, Normalization, WideResNetConfig},
+    samplers::{Chain, GradientScaling, Pyld, Sgld, Start},
+    tensors,
+    weights::{Array, Weights},
+};
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Device, Int, Tensor, TensorData, activation},
+};
+use serde::Deserialize;
+
+use super::{
+    Attacked, Loss, State, cross_entropy,
+    dat::{self, Dat},
+    free::Free,
+    igebm::{self, Igebm},
+    jeat,
+    jem::{self, Hybrid},
+    mail_trades::MailTrades,
+    mart::Mart,
+    negatives::Negatives,
+    trades::{KlAttack, Trades},
+    weat::{CrossEntropyOf, Weat},
+};
+use crate::{commands::train::optimizer, recipe::OptimizerRecipe, sam::Sam};
+
+#[path = "../../../tests/reference/formula.rs"]
+mod formula;
+
+#[derive(Deserialize)]
+struct Reference {
+    losses: BTreeMap<String, Report>,
+    sam: Report,
+    asam: Report,
+    pgd_linf: Vec<f64>,
+    pgd_l2: Vec<f64>,
+    kl_linf: Vec<f64>,
+    free: Vec<f64>,
+    optimizers: BTreeMap<String, Vec<Vec<f64>>>,
+    sgld: Vec<f64>,
+    sgld_momentum: Vec<f64>,
+    pyld: Vec<f64>,
+}
+
+/// A loss with the lengths of its gradients, two of them in full.
+#[derive(Deserialize)]
+struct Report {
+    loss: f64,
+    norms: BTreeMap<String, f64>,
+    conv1: Vec<f64>,
+    head: Vec<f64>,
+}
+
+const SHAPE: [usize; 4] = [5, 1, 8, 8];
+const COUNT: usize = 5 * 64;
+
+fn reference() -> Reference {
+    serde_json::from_str(include_str!("../../../tests/reference/methods.json")).unwrap()
+}
+
+/// The wave of a phase, moved from [-1, 1] to [low, high].
+fn images(phase: f64, low: f64, high: f64) -> Tensor<4> {
+    let values = formula::wave(COUNT, phase).into_iter();
+    let values: Vec<f32> = values
+        .map(|v| (low + (high - low) * (v + 1.0) / 2.0) as f32)
+        .collect();
+    Tensor::from_data(TensorData::new(values, SHAPE), &Device::flex())
+}
+
+fn x() -> Tensor<4> {
+    images(0.3, 0.2, 0.8)
+}
+
+fn delta() -> Tensor<4> {
+    images(2.9, -0.05, 0.05)
+}
+
+fn classes(y: [i64; 5]) -> Tensor<1, Int> {
+    Tensor::from_data(y, &Device::flex())
+}
+
+fn y() -> Tensor<1, Int> {
+    classes([0, 3, 1, 2, 0])
+}
+
+fn model(device: &Device) -> Network {
+    let config = WideResNetConfig {
+        depth: 10,
+        width: 1,
+        channels: 1,
+        size: 8,
+        classes: 4,
+        activation: Activation::Silu,
+        normalization: Normalization {
+            mean: vec![0.5],
+            std: vec![0.25],
+        },
+    };
+    let initialization = Initialization {
+        gain: 0.0,
+        residual_scale: 0.0,
+    };
+    let mut weights: Weights = formula::weights(&config);
+    let head = weights.get_mut("class_output.weight").unwrap();
+    head.values.iter_mut().for_each(|weight| *weight *= 8.0);
+    let model = Architecture::WideResnet(config).init(initialization, Key::new(0), device);
+    tensors::load(model, &weights)
+}
+
+fn tracked() -> Network {
+    model(&Device::flex().autodiff())
+}
+
+/// All gradients, by the names of their parameters.
+fn gradients(model: &Network, loss: &Loss) -> BTreeMap<String, Vec<f32>> {
+    struct InOrder<'a>(&'a GradientsParams, Vec<Vec<f32>>);
+    impl ModuleVisitor for InOrder<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = self.0.get::<D>(param.id).expect("every parameter has one");
+            self.1.push(gradient.into_data().iter().collect());
+        }
+    }
+    let found = GradientsParams::from_grads(loss.value.backward(), model);
+    let mut values = InOrder(&found, Vec::new());
+    model.visit(&mut values);
+    struct Names(Vec<String>, Vec<String>);
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.push(name.into());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+            // The first is the architecture.
+            self.1.push(self.0[1..].join("."));
+        }
+    }
+    let mut names = Names(Vec::new(), Vec::new());
+    model.visit(&mut names);
+    names.1.into_iter().zip(values.1).collect()
+}
+
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |largest, v| largest.max(v.abs()))
+}
+
+/// Loss and gradients to 1e-4 of the largest: single against double precision.
+fn check(name: &str, model: &Network, loss: &Loss, expected: &Report) {
+    let value: f64 = loss.value.clone().into_scalar::<f32>().into();
+    let error = (value - expected.loss).abs();
+    assert!(
+        error < 1e-5 * expected.loss.abs().max(1.0),
+        "{name}: the loss is {value}, expected {}",
+        expected.loss
+    );
+    let found = gradients(model, loss);
+    assert_eq!(found.len(), expected.norms.len(), "{name}");
+    let scale = largest(expected.norms.values().copied());
+    for (parameter, expected) in &expected.norms {
+        let squares = found[parameter].iter().map(|&g| f64::from(g).powi(2));
+        let norm = squares.sum::<f64>().sqrt();
+        assert!(
+            (norm - expected).abs() < 1e-4 * scale,
+            "{name}: the gradient of {parameter} has length {norm}, expected {expected}"
+        );
+    }
+    for (parameter, expected) in [
+        ("conv1.weight", &expected.conv1),
+        ("class_output.weight", &expected.head),
+    ] {
+        let pairs = found[parameter].iter().zip(expected);
+        let error = largest(pairs.map(|(&a, b)| f64::from(a) - b));
+        assert!(
+            error < 1e-4 * largest(expected.iter().copied()),
+            "{name}: the gradient of {parameter} is {error:e} off"
+        );
+    }
+}
+
+/// The loss of a method on the reference's examples.
+fn loss(name: &str, model: &Network) -> Loss {
+    let attacked = Attacked {
+        x: x(),
+        x_adv: images(1.1, 0.1, 0.9),
+        y: y(),
+    };
+    let (data, sample) = (images(0.7, 0.0, 1.0), images(2.1, 0.0, 1.0));
+    // What the inner problem would have used, of no meaning here.
+    let pgd = Pgd {
+        steps: 0,
+        step_size: 0.0,
+    };
+    let attack = KlAttack {
+        epsilon: 0.0,
+        pgd,
+        start_noise_std: 0.0,
+    };
+    let negatives = Negatives {
+        capacity: 0,
+        reinit_probability: 0.0,
+        start: Start::Uniform,
+        gaussian_rank: 0,
+        conditional: false,
+    };
+    let sampler = Sgld {
+        step_size: 0.0,
+        noise_std: 0.0,
+        friction: 0.0,
+        gradient: GradientScaling::Raw,
+        clamp: false,
+    };
+    match name {
+        "standard" => cross_entropy(model, x(), y()),
+        "trades" => Trades { attack, beta: 6.0 }.loss(model, &attacked),
+        "mart" => Mart {
+            epsilon: 0.0,
+            attack: pgd,
+            beta: 6.0,
+        }
+        .loss(model, &attacked),
+        "mail-trades" => MailTrades {
+            attack,
+            beta: 5.0,
+            scale: 3.0,
+            slope: 1.0,
+            bias: -1.5,
+            weighted_from: 0.0,
+        }
+        .loss(model, &attacked, true),
+        "weat-nat" => Weat { attack, beta: 6.0 }.loss(CrossEntropyOf::Natural, model, &attacked),
+        "weat-adv" => {
+            Weat { attack, beta: 6.0 }.loss(CrossEntropyOf::Adversarial, model, &attacked)
+        }
+        "jem" => Hybrid {
+            x: x(),
+            y: y(),
+            data,
+            sample,
+            weights: jem::Weights {
+                conditional: 1.0,
+                marginal: 1.0,
+                energy_penalty: 0.1,
+            },
+        }
+        .loss(model),
+        "igebm" => {
+            let examples = igebm::Examples {
+                x: x(),
+                y: y(),
+                sample,
+                sample_y: classes([1, 1, 2, 3, 0]),
+            };
+            let igebm = Igebm {
+                negatives,
+                steps: 0,
+                sampler,
+                energy_penalty: 1.0,
+            };
+            igebm.loss(model, &examples)
+        }
+        "dat" => {
+            let examples = dat::Examples {
+                x_adv: attacked.x_adv,
+                y: y(),
+                contrast: Some((data, sample)),
+            };
+            let dat = Dat {
+                budget: Budget::linf(0.0),
+                attack: pgd,
+                energy_from: 0.0,
+                start: Start::Uniform,
+                gaussian_rank: 0,
+                step_size: 0.0,
+                most_steps: 0,
+                auc: 0.0,
+                auc_images: 0,
+                weight_energy: 1.0,
+            };
+            dat.loss(model, &examples)
+        }
+        "jeat" => jeat::literal_loss(model, attacked.x_adv, y(), sample),
+        other => panic!("{other} has no loss here"),
+    }
+}
+
+#[test]
+fn losses_and_their_gradients_are_pytorchs() {
+    let losses = reference().losses;
+    assert_eq!(losses.len(), 10);
+    for (name, expected) in &losses {
+        let model = tracked();
+        check(name, &model, &loss(name, &model), expected);
+    }
+}
+
+#[test]
+fn sam_is_pytorchs_two_steps() {
+    let Reference { sam, asam, .. } = reference();
+    for (name, settings, expected) in [("SAM", (0.05, false), sam), ("ASAM", (0.5, true), asam)] {
+        let (rho, adaptive) = settings;
+        let model = tracked();
+        let first = cross_entropy(&model, x(), y());
+        let gradients = GradientsParams::from_grads(first.value.backward(), &model);
+        let sharpest = Sam { rho, adaptive }.ascend(&model, &gradients);
+        let second = cross_entropy(&sharpest, x(), y());
+        check(name, &sharpest, &second, &expected);
+    }
+}
+
+/// The mean difference of images, and the share of pixels that are further off than rounding.
+fn off(found: Tensor<4>, expected: &[f64]) -> (f64, f64) {
+    let found: Vec<f32> = found.into_data().iter().collect();
+    assert_eq!(found.len(), expected.len());
+    let differences: Vec<f64> = found
+        .iter()
+        .zip(expected)
+        .map(|(&a, b)| (f64::from(a) - b).abs())
+        .collect();
+    let far = differences.iter().filter(|&&d| d > 1e-4).count();
+    let count = expected.len() as f64;
+    (differences.iter().sum::<f64>() / count, far as f64 / count)
+}
+
+#[test]
+fn attacks_from_a_given_start_are_pytorchs() {
+    let model = model(&Device::flex());
+    let reference = reference();
+    let f = basin_shared::Classifier::logits(&model, x());
+    let divergence = Energy::Expected(activation::softmax(f, 1));
+    let cross_entropy = Energy::Conditional(y());
+    let l2 = Budget {
+        norm: Norm::L2,
+        epsilon: 0.5,
+    };
+    for (name, energy, budget, step_size, expected) in [
+        (
+            "PGD",
+            &cross_entropy,
+            Budget::linf(0.1),
+            0.03,
+            &reference.pgd_linf,
+        ),
+        ("PGD in L2", &cross_entropy, l2, 0.2, &reference.pgd_l2),
+        (
+            "PGD on KL",
+            &divergence,
+            Budget::linf(0.1),
+            0.03,
+            &reference.kl_linf,
+        ),
+    ] {
+        let settings = Pgd {
+            steps: 5,
+            step_size,
+        };
+        let found = ascend(&model, x() + delta(), &x(), energy, budget, settings);
+        // The sign of a gradient that is about zero may differ.
+        let (mean, far) = off(found, expected);
+        assert!(mean < 1e-3 && far < 0.01, "{name}: {mean:e}, {far} far off");
+    }
+}
+
+#[test]
+fn free_adversarial_training_moves_its_perturbation_as_pytorch_does() {
+    let model = tracked();
+    let loss = cross_entropy(&model, x() + delta(), y());
+    let input = loss.input.clone().unwrap();
+    let gradient = input.grad(&loss.value.backward()).unwrap();
+    let values: Vec<f32> = delta().into_data().iter().collect();
+    let mut state = State::Perturbation(Array {
+        shape: SHAPE.to_vec(),
+        values,
+    });
+    let free = Free {
+        epsilon: 0.06,
+        replays: 1,
+    };
+    free.ascend(&mut state, gradient);
+    let State::Perturbation(found) = state else {
+        unreachable!()
+    };
+    let found = Tensor::from_data(TensorData::new(found.values, SHAPE), &Device::flex());
+    let (mean, far) = off(found, &reference().free);
+    assert!(mean < 1e-3 && far < 0.01, "{mean:e}, {far} far off");
+}
+
+#[test]
+fn chains_with_given_noise_are_pytorchs() {
+    let model = model(&Device::flex());
+    let reference = reference();
+    let plain = Sgld {
+        step_size: 0.2,
+        noise_std: 0.01,
+        friction: 0.0,
+        gradient: GradientScaling::Raw,
+        clamp: true,
+    };
+    let momentum = Sgld {
+        step_size: 0.05,
+        noise_std: 0.005,
+        friction: 0.8,
+        gradient: GradientScaling::Clamp(0.5),
+        clamp: true,
+    };
+    for (name, sgld, expected) in [
+        ("SGLD", plain, reference.sgld),
+        ("SGLD with momentum", momentum, reference.sgld_momentum),
+    ] {
+        let energy = Energy::Joint(y());
+        let end = sgld.run(Key::new(7), &model, &energy, Chain::init(x()), 20);
+        let (mean, far) = off(end.x, &expected);
+        assert!(mean < 1e-5 && far == 0.0, "{name}: {mean:e}, {far} far off");
+    }
+    let pyld = Pyld {
+        outer_steps: 2,
+        inner_steps: 5,
+        step_size: 0.05,
+        largest_gradient: 0.8,
+    };
+    let end = pyld.run(&model, &Energy::Marginal, x());
+    let (mean, far) = off(end, &reference.pyld);
+    assert!(mean < 1e-5 && far == 0.0, "PYLD: {mean:e}, {far} far off");
+}
+
+#[test]
+fn optimisers_take_pytorchs_steps() {
+    let sgd = |nesterov| OptimizerRecipe::Sgd {
+        momentum: 0.9,
+        nesterov,
+        weight_decay: 5e-4,
+        clip_norm: 1e9,
+    };
+    let adam = OptimizerRecipe::Adam {
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 1e-3,
+        clip_norm: 1e9,
+    };
+    let adamw = OptimizerRecipe::AdamW {
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 1e-2,
+        clip_norm: 1e9,
+    };
+    let traces = reference().optimizers;
+    for (name, recipe, factor) in [
+        ("sgd", sgd(false), 1.0),
+        ("nesterov", sgd(true), 1.0),
+        ("adam", adam, 0.1),
+        ("adamw", adamw, 0.1),
+    ] {
+        let mut optimizer = optimizer(&recipe);
+        let mut model = tracked();
+        for (rate, expected) in [0.1, 0.05, 0.02, 0.01].into_iter().zip(&traces[name]) {
+            let loss = cross_entropy(&model, x(), y());
+            let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
+            model = optimizer.step(rate * factor, model, gradients);
+            let weights = tensors::collect(&model.valid());
+            let bias = &weights["class_output.bias"].values;
+            for (found, expected) in bias.iter().zip(expected) {
+                assert!(
+                    (f64::from(*found) - expected).abs() < 2e-4,
+                    "{name}: {found}, expected {expected}"
+                );
+            }
+        }
+    }
+}

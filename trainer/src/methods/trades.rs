@@ -1,0 +1,68 @@
+//! TRADES (Zhang et al. 2019, "Theoretically principled trade-off between robustness and accuracy",
+//! Algorithm 1), and the examples that the methods built on it share.
+
+use basin_shared::{
+    Classifier, Energy,
+    attacks::{Budget, Pgd, ascend},
+    energy,
+    models::Network,
+};
+use burn::tensor::activation;
+use serde::{Deserialize, Serialize};
+
+use super::{Attacked, Inner, Logits, Loss};
+
+/// Settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Trades {
+    /// The attack.
+    pub attack: KlAttack,
+    /// Weight of the divergence, β.
+    pub beta: f32,
+}
+
+/// PGD on KL(p(y | x) ‖ p(y | x_adv)).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KlAttack {
+    /// Radius, in [0, 1] pixel units.
+    pub epsilon: f32,
+    /// Steps and their size.
+    pub pgd: Pgd,
+    /// Standard deviation of the Gaussian noise of the start: at x itself the gradient is zero.
+    pub start_noise_std: f32,
+}
+
+impl KlAttack {
+    /// The batch with its adversarial examples, found with the model in evaluation mode.
+    pub(super) fn examples(&self, inner: &Inner) -> Attacked {
+        let (x, y) = inner.labelled();
+        let model = inner.model.frozen();
+        let budget = Budget::linf(self.epsilon);
+        let p = activation::softmax(model.logits(x.clone()), 1);
+        let noise = inner.key.normal(x.dims(), &x.device()) * self.start_noise_std;
+        let start = budget.project(x.clone() + noise, &x);
+        let x_adv = ascend(&model, start, &x, &Energy::Expected(p), budget, self.pgd);
+        Attacked { x, x_adv, y }
+    }
+}
+
+impl Trades {
+    pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
+        let (settings, examples) = (self.clone(), self.attack.examples(&inner));
+        move |model| settings.loss(model, &examples)
+    }
+
+    /// Mean of E(x, y) − E(x) + β KL(p(y | x) ‖ p(y | x_adv)). As in the authors' code, the gradient
+    /// flows through both distributions.
+    pub(super) fn loss(&self, model: &Network, examples: &Attacked) -> Loss {
+        let Logits { f, f_adv } = examples.logits(model);
+        let natural = energy::conditional(f.clone(), examples.y.clone()).mean();
+        let divergence = energy::kl_divergence(f.clone(), f_adv.clone()).mean();
+        let value = natural + divergence.clone() * self.beta;
+        let mut loss = examples.loss(Logits { f, f_adv }, value);
+        loss.figures.push(("divergence", divergence.inner()));
+        loss
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! A kernel is written once against [`Simd`] and marked `#[inline(always)]`; [`Isa::run`] enters it
 //! through a function that carries the `target_feature`, so that the whole kernel is compiled for it.
+//! All that a kernel calls must be inlined into that function: a closure that is left out of line has not
+//! its `target_feature`, and every sum and product there becomes a call. A test looks for such calls.
 
 /// A vector of [`Simd::LANES`] single-precision numbers and the few operations the kernels need.
 ///
@@ -527,5 +529,26 @@ impl Simd for Portable {
         }
         // SAFETY: as the caller vouches.
         unsafe { apart(enter::<L>)(inner) }
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    /// A function of that name means that an instruction has become a call, which costs half the speed.
+    #[test]
+    #[cfg_attr(debug_assertions, ignore = "only an optimised build inlines")]
+    fn no_instruction_is_a_call() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        // In two parts, so that the name itself is not in the program.
+        for width in ["256_", "512_"] {
+            let name = ["_mm", width].concat();
+            let found = program
+                .windows(name.len())
+                .position(|part| part == name.as_bytes());
+            let around = found.map(|at| {
+                String::from_utf8_lossy(&program[at.saturating_sub(30)..at + 30]).into_owned()
+            });
+            assert_eq!(around, None);
+        }
     }
 }

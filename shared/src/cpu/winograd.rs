@@ -276,7 +276,7 @@ pub(super) unsafe fn transform_inputs<S: Simd>(
     position: usize,
 ) {
     // SAFETY: as the caller vouches.
-    unsafe { transform::<S, INPUTS>(from, layout, to, position, |d| input_transform::<S>(d)) }
+    unsafe { transform::<S, Inputs, INPUTS>(from, layout, to, position) }
 }
 
 /// A dy Aᵀ of one tile, otherwise as [`transform_inputs`]; `from` is the tile's first number.
@@ -292,21 +292,31 @@ pub(super) unsafe fn transform_gradients<S: Simd>(
     position: usize,
 ) {
     // SAFETY: as the caller vouches.
-    unsafe { transform::<S, TILE>(from, layout, to, position, |d| gradient_transform::<S>(d)) }
+    unsafe { transform::<S, Gradients, TILE>(from, layout, to, position) }
 }
 
-/// M d Mᵀ of N×N numbers of each channel, with M as `matrix` multiplies by it.
+/// A matrix of a transform. A type and no closure: the compiler would leave a closure's function out of
+/// line, and there, without the instruction set, a call for every sum and product.
+trait Matrix<const N: usize> {
+    /// The product of the matrix and `d`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
+    unsafe fn times<S: Simd>(d: [S::Vector; N]) -> [S::Vector; INPUTS];
+}
+
+/// M d Mᵀ of N×N numbers of each channel.
 ///
 /// # Safety
 ///
 /// As for [`transform_inputs`].
 #[inline(always)]
-unsafe fn transform<S: Simd, const N: usize>(
+unsafe fn transform<S: Simd, M: Matrix<N>, const N: usize>(
     from: *const f32,
     layout: Layout,
     to: *mut f32,
     position: usize,
-    matrix: impl Fn([S::Vector; N]) -> [S::Vector; INPUTS],
 ) {
     let (channels, pitch) = (layout.channels, layout.pitch());
     let mut channel = 0;
@@ -318,13 +328,13 @@ unsafe fn transform<S: Simd, const N: usize>(
             let mut half = [[S::splat(0.0); N]; INPUTS];
             for j in 0..N {
                 let column = std::array::from_fn(|i| S::load(from.add(i * pitch + j * channels)));
-                let column = matrix(column);
+                let column = M::times::<S>(column);
                 for i in 0..INPUTS {
                     half[i][j] = column[i];
                 }
             }
             for (i, half) in half.into_iter().enumerate() {
-                for (j, value) in matrix(half).into_iter().enumerate() {
+                for (j, value) in M::times::<S>(half).into_iter().enumerate() {
                     S::store(to.add((i * INPUTS + j) * position), value);
                 }
             }
@@ -405,7 +415,7 @@ fn sum<const N: usize>(factors: [f32; N], numbers: [&Lanes; N]) -> Lanes {
     total
 }
 
-/// Bᵀ d, with
+/// The inputs' matrix:
 ///
 /// ```text
 ///      4  0 -5  0  1  0
@@ -415,23 +425,27 @@ fn sum<const N: usize>(factors: [f32; N], numbers: [&Lanes; N]) -> Lanes {
 ///      0  2 -1 -2  1  0
 ///      0  4  0 -5  0  1
 /// ```
-#[inline(always)]
-unsafe fn input_transform<S: Simd>(d: [S::Vector; INPUTS]) -> [S::Vector; INPUTS] {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let times = |factor: f32, a, b| S::mul_add(S::splat(factor), a, b);
-        let a = times(-4.0, d[2], d[4]);
-        let b = times(-4.0, d[1], d[3]);
-        let c = S::sub(d[4], d[2]);
-        let e = S::sub(d[3], d[1]);
-        [
-            times(4.0, d[0], times(-5.0, d[2], d[4])),
-            S::add(a, b),
-            S::sub(a, b),
-            times(2.0, e, c),
-            times(-2.0, e, c),
-            times(4.0, d[1], times(-5.0, d[3], d[5])),
-        ]
+struct Inputs;
+
+impl Matrix<INPUTS> for Inputs {
+    #[inline(always)]
+    unsafe fn times<S: Simd>(d: [S::Vector; INPUTS]) -> [S::Vector; INPUTS] {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let times = |factor: f32, a, b| S::mul_add(S::splat(factor), a, b);
+            let a = times(-4.0, d[2], d[4]);
+            let b = times(-4.0, d[1], d[3]);
+            let c = S::sub(d[4], d[2]);
+            let e = S::sub(d[3], d[1]);
+            [
+                times(4.0, d[0], times(-5.0, d[2], d[4])),
+                S::add(a, b),
+                S::sub(a, b),
+                times(2.0, e, c),
+                times(-2.0, e, c),
+                times(4.0, d[1], times(-5.0, d[3], d[5])),
+            ]
+        }
     }
 }
 
@@ -461,24 +475,28 @@ unsafe fn output_transform<S: Simd>(m: [S::Vector; INPUTS]) -> [S::Vector; TILE]
     }
 }
 
-/// A d, with A the transpose of the matrix of [`output_transform`].
-#[inline(always)]
-unsafe fn gradient_transform<S: Simd>(d: [S::Vector; TILE]) -> [S::Vector; INPUTS] {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let times = |factor: f32, a, b| S::mul_add(S::splat(factor), a, b);
-        let p = S::add(d[0], d[2]);
-        let q = S::add(d[1], d[3]);
-        let r = times(4.0, d[2], d[0]);
-        let s = times(4.0, d[3], d[1]); // half of 2 d₁ + 8 d₃
-        [
-            d[0],
-            S::add(p, q),
-            S::sub(p, q),
-            times(2.0, s, r),
-            times(-2.0, s, r),
-            d[3],
-        ]
+/// The gradients' matrix, A: the transpose of that of [`output_transform`].
+struct Gradients;
+
+impl Matrix<TILE> for Gradients {
+    #[inline(always)]
+    unsafe fn times<S: Simd>(d: [S::Vector; TILE]) -> [S::Vector; INPUTS] {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let times = |factor: f32, a, b| S::mul_add(S::splat(factor), a, b);
+            let p = S::add(d[0], d[2]);
+            let q = S::add(d[1], d[3]);
+            let r = times(4.0, d[2], d[0]);
+            let s = times(4.0, d[3], d[1]); // half of 2 d₁ + 8 d₃
+            [
+                d[0],
+                S::add(p, q),
+                S::sub(p, q),
+                times(2.0, s, r),
+                times(-2.0, s, r),
+                d[3],
+            ]
+        }
     }
 }
 

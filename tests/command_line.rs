@@ -440,13 +440,19 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
         "model.safetensors",
         "--judge",
         "model.safetensors",
+        "--transfer",
+        "model.safetensors",
         "--attacked",
         "20",
+        "--attacked-again",
+        "5",
+        "--check-dir",
+        &data,
         "--generated",
         "2",
         "--json",
         "-",
-        "--update-card",
+        "--card",
         "--data-dir",
         &data,
     ];
@@ -455,7 +461,12 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
         "clean_accuracy",
         "judge_agrees_uniform",
         "denoising_psnr_gain",
+        "denoising_ssim_denoised",
         "diversity_uniform",
+        "energy_generated_class_gaussian",
+        "pgd_100_restarts_accuracy",
+        "transfer_accuracy",
+        "check_energy",
     ] {
         assert!(
             figures["figures"][name].is_number(),
@@ -468,6 +479,25 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
         card.metrics["clean_accuracy"],
         figures["figures"]["clean_accuracy"]
     );
+
+    let arguments = [
+        "tune-sampler",
+        "model.safetensors",
+        "--judge",
+        "model.safetensors",
+        "--trials",
+        "1",
+        "--images",
+        "2",
+        "--data-dir",
+        &data,
+    ];
+    let found = succeed(directory, &arguments);
+    let bytes = std::fs::read(directory.join("model.safetensors")).unwrap();
+    let card = ModelFile::read(&bytes).unwrap().card;
+    let quick = card.quick.expect("settings for those in a hurry");
+    assert!(quick.steps <= 20 && card.generation.steps <= 150, "{found}");
+    assert!(found.contains("quick: {"), "{found}");
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub struct ModelCard {
     pub metrics: BTreeMap<String, f64>,
     /// Recommended settings to draw a class.
     pub generation: SamplerSettings,
+    /// The same for those in a hurry, where somebody has looked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quick: Option<SamplerSettings>,
     /// Recommended settings to clean a noisy image.
     pub denoising: SamplerSettings,
     /// Licence of the weights, an SPDX expression.

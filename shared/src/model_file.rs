@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     key::Key,
-    model_card::{Architecture, ModelCard, SCHEMA, is_statistic},
+    model_card::{Architecture, ModelCard, SCHEMA, SamplerSettings, is_statistic},
     models::ConfigError,
     plan::Plan,
     samplers::ClassGaussian,
@@ -371,10 +371,11 @@ fn check_card(card: &ModelCard) -> Result<(), ModelFileError> {
         return Err(ModelFileError::ClassNames { found, expected });
     }
     for (which, settings) in [
-        ("generation", &card.generation),
-        ("denoising", &card.denoising),
+        ("generation", Some(&card.generation)),
+        ("quick", card.quick.as_ref()),
+        ("denoising", Some(&card.denoising)),
     ] {
-        if let Some(fault) = settings.fault() {
+        if let Some(fault) = settings.and_then(SamplerSettings::fault) {
             return Err(ModelFileError::Sampler { which, fault });
         }
     }

@@ -54,6 +54,7 @@ fn card() -> ModelCard {
         recipe: String::new(),
         metrics: BTreeMap::from([("clean_accuracy".into(), 0.5)]),
         generation: settings.clone(),
+        quick: Some(settings.clone()),
         denoising: settings,
         licence: "CC0-1.0".into(),
         author: "a test".into(),

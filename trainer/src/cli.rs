@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Measure a model file on the test set.
     Evaluate(Evaluate),
+    /// Look for settings with which a model draws and cleans well, and write them into its card.
+    TuneSampler(TuneSampler),
     /// Draw images of each class.
     Generate(Generate),
     /// Clean noisy images.
@@ -76,13 +78,19 @@ pub(crate) struct Evaluate {
     /// Model file of a standard classifier of the same data, which names the generated images.
     #[arg(long)]
     pub judge: Option<PathBuf>,
-    /// Radius of PGD-20 in L-infinity.
-    #[arg(long, default_value_t = 0.1)]
-    pub epsilon: f32,
-    /// Test images that are attacked.
+    /// Another model of the same data, on which adversarial examples are made too.
+    #[arg(long, value_name = "MODEL")]
+    pub transfer: Option<PathBuf>,
+    /// Radius of the attacks in L-infinity [default: 8/255 of colour images, 0.1 of grey ones].
+    #[arg(long)]
+    pub epsilon: Option<f32>,
+    /// Test images that are attacked by PGD-20; 0 leaves attacks out.
     #[arg(long, default_value_t = 10_000)]
     pub attacked: usize,
-    /// Images generated of each class, from each start.
+    /// How many of these are attacked by PGD-100 with five restarts too.
+    #[arg(long, default_value_t = 1_000)]
+    pub attacked_again: usize,
+    /// Images generated of each class, from each start; 0 leaves generation out.
     #[arg(long, default_value_t = 100)]
     pub generated: usize,
     /// Seed of the attack and the chains.
@@ -93,7 +101,31 @@ pub(crate) struct Evaluate {
     pub json: Option<PathBuf>,
     /// Write the figures into the model file's card.
     #[arg(long)]
-    pub update_card: bool,
+    pub card: bool,
+    /// A directory with a few test images in the official files' format: the card then also says what
+    /// was measured on these alone, so that a test can tell whether card and model still agree.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub check_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneSampler {
+    /// The model file.
+    pub model: PathBuf,
+    /// Model file of a standard classifier of the same data, which names the images drawn.
+    #[arg(long)]
+    pub judge: PathBuf,
+    /// Samplers tried, the card's own among them.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// Images of each class that the last samplers left draw from each start.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    pub images: u32,
+    /// Seed of the trials and the chains.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     #[command(flatten)]
     pub data: DataArgs,
 }
@@ -145,6 +177,7 @@ pub(crate) struct Generate {
 pub(crate) enum StartArg {
     Uniform,
     ClassGaussian,
+    ClassPca,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod commands;
 mod data;
 mod device;
 mod ema;
+mod generator;
 mod gradient_norm;
 mod learning_rate;
 mod methods;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Train(arguments) => commands::train::run(arguments, &device),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, &device),
+        Command::TuneSampler(arguments) => commands::tune_sampler::run(arguments, &device),
         Command::Generate(arguments) => commands::generate::run(arguments, &device),
         Command::Denoise(arguments) => commands::denoise::run(arguments, &device),
         Command::Export(arguments) => commands::export::run(arguments, &device),

@@ -7,6 +7,7 @@ use basin_shared::{
     Classifier, Key, ModelFile,
     attacks::{Budget, Pgd, pgd},
     model_card::SamplerSettings,
+    model_file::Precision,
     samplers::{Chain, ClassGaussian, Start, StepInfo},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -14,6 +15,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use indicatif::MultiProgress;
 
 use crate::{
+    checkpoint::write_atomically,
     cli::{DataArgs, SamplerArgs},
     data::{self, DataSet, Images, Splits},
     picture::Grid,
@@ -28,14 +30,46 @@ pub(crate) fn read(path: &Path) -> Result<ModelFile> {
     ModelFile::read(&bytes).with_context(|| path.display().to_string())
 }
 
+/// Reads the model file of another model of the same classes.
+pub(crate) fn of_same_classes(path: &Path, file: &ModelFile) -> Result<ModelFile> {
+    let other = read(path)?;
+    let (found, expected) = (&other.card.class_names, &file.card.class_names);
+    anyhow::ensure!(
+        found == expected,
+        "{}: knows the classes {}, expected {}",
+        path.display(),
+        found.join(", "),
+        expected.join(", ")
+    );
+    Ok(other)
+}
+
+/// Writes a model file back, in the precision in which its weights are.
+pub(crate) fn write(path: &Path, file: &ModelFile) -> Result<()> {
+    let half = !file.holds_single_precision();
+    let bytes = file.write(if half { Precision::F16 } else { Precision::F32 })?;
+    Ok(write_atomically(path, &bytes)?)
+}
+
+/// What matters here of a card's recipe, which may be one of an earlier version.
+#[derive(serde::Deserialize)]
+struct CardRecipe {
+    data_set: DataSet,
+    validation: usize,
+}
+
 /// The data set that a model was trained on.
 pub(crate) fn data(file: &ModelFile, arguments: &DataArgs) -> Result<Splits> {
-    /// What matters here of a recipe, which may be one of an earlier version.
-    #[derive(serde::Deserialize)]
-    struct Recipe {
-        data_set: DataSet,
-    }
-    let recipe: Recipe = toml::from_str(&file.card.recipe).context("the model card's recipe")?;
+    Ok(data_and_validation(file, arguments)?.0)
+}
+
+/// The same, and the training images that were held out for validation.
+pub(crate) fn data_and_validation(
+    file: &ModelFile,
+    arguments: &DataArgs,
+) -> Result<(Splits, Images)> {
+    let recipe: CardRecipe =
+        toml::from_str(&file.card.recipe).context("the model card's recipe")?;
     let splits = data::load(
         &recipe.data_set,
         arguments.data_dir.as_deref(),
@@ -47,7 +81,9 @@ pub(crate) fn data(file: &ModelFile, arguments: &DataArgs) -> Result<Splits> {
         splits.class_names.join(", "),
         file.card.class_names.join(", ")
     );
-    Ok(splits)
+    let count = splits.train.len();
+    let (_, validation) = splits.train.clone().hold_out(recipe.validation.min(count));
+    Ok((splits, validation))
 }
 
 /// The card's settings with what was typed in their place.
@@ -81,13 +117,13 @@ pub(crate) fn starts(
     y: &[u8],
     key: Key,
 ) -> Vec<f32> {
-    match start {
-        Start::ClassGaussian => {
+    match start.spread() {
+        Some(spread) => {
             let gaussian = gaussian.expect("whoever starts chains there has the class Gaussians");
             let classes: Vec<usize> = y.iter().map(|&class| class.into()).collect();
-            gaussian.sample(key, &classes)
+            gaussian.sample(key, &classes, spread)
         }
-        Start::Uniform => key.uniforms(y.len() * shape.iter().product::<usize>()),
+        None => key.uniforms(y.len() * shape.iter().product::<usize>()),
     }
 }
 
@@ -158,51 +194,61 @@ pub(crate) fn predictions(model: &impl Classifier, x: Tensor<4>) -> Vec<u8> {
 
 /// Share of images that the model classifies rightly.
 pub(crate) fn clean_accuracy(model: &impl Classifier, images: &Images, device: &Device) -> f64 {
-    accuracy(images, device, |x, _, _| predictions(model, x))
-}
-
-/// Share of the first `count` images that the model classifies rightly under PGD.
-pub(crate) fn robust_accuracy(
-    model: &impl Classifier,
-    images: &Images,
-    count: usize,
-    budget: Budget,
-    attack: Pgd,
-    key: Key,
-    device: &Device,
-) -> f64 {
-    let images = head(images, count);
-    accuracy(&images, device, |x, y, batch| {
-        let x_adv = pgd(
-            model,
-            x.clone(),
-            y,
-            budget,
-            attack,
-            key.fold_in(batch as u64),
-        );
-        // Judged outside the attack: what left the ball would not count as an attack.
-        let spent = budget.spent(x_adv.clone(), x).max().into_scalar::<f32>();
-        assert!(spent <= 1.0001, "PGD left its ball: {spent} of its radius");
-        predictions(model, x_adv)
-    })
-}
-
-fn accuracy(
-    images: &Images,
-    device: &Device,
-    mut classify: impl FnMut(Tensor<4>, Tensor<1, Int>, usize) -> Vec<u8>,
-) -> f64 {
     let order: Vec<usize> = (0..images.len()).collect();
-    let mut right = 0;
-    for (batch, indices) in order.chunks(BATCH).enumerate() {
-        let (x, y) = images.batch(indices, device);
-        let classes = classify(x, y, batch);
-        right += classes
-            .iter()
-            .zip(indices)
-            .filter(|&(c, &i)| *c == images.labels()[i])
-            .count();
-    }
-    right as f64 / images.len() as f64
+    let right = order.chunks(BATCH).map(|indices| {
+        let classes = predictions(model, images.batch(indices, device).0);
+        let pairs = classes.iter().zip(indices);
+        pairs
+            .filter(|&(&class, &i)| class == images.labels()[i])
+            .count()
+    });
+    right.sum::<usize>() as f64 / images.len() as f64
+}
+
+/// PGD, what it may change, and its random starts.
+#[derive(Clone, Copy)]
+pub(crate) struct Adversary {
+    pub budget: Budget,
+    pub pgd: Pgd,
+    pub key: Key,
+}
+
+/// Those of `indices` that the model classifies rightly before and after PGD on the attacker: where it
+/// errs already, nothing needs to be changed.
+pub(crate) fn survivors(
+    model: &impl Classifier,
+    attacker: &impl Classifier,
+    images: &Images,
+    indices: &[usize],
+    adversary: Adversary,
+    device: &Device,
+) -> Vec<usize> {
+    let Adversary {
+        budget,
+        pgd: settings,
+        key,
+    } = adversary;
+    let right = |indices: &[usize], x| {
+        let classes = predictions(model, x);
+        let pairs = classes.into_iter().zip(indices);
+        let kept = pairs.filter(|&(class, &i)| class == images.labels()[i]);
+        kept.map(|(_, &i)| i).collect::<Vec<_>>()
+    };
+    let chunks = indices.chunks(BATCH);
+    let clean: Vec<usize> = chunks
+        .flat_map(|indices| right(indices, images.batch(indices, device).0))
+        .collect();
+    let attacked = clean
+        .chunks(BATCH)
+        .enumerate()
+        .flat_map(|(batch, indices)| {
+            let (x, y) = images.batch(indices, device);
+            let key = key.fold_in(batch as u64);
+            let x_adv = pgd(attacker, x.clone(), y, budget, settings, key);
+            // Judged outside the attack: what left the ball would not count as an attack.
+            let spent = budget.spent(x_adv.clone(), x).max().into_scalar::<f32>();
+            assert!(spent <= 1.0001, "PGD left its ball: {spent} of its radius");
+            right(indices, x_adv)
+        });
+    attacked.collect()
 }

@@ -147,7 +147,9 @@ impl Dream {
             },
             origin: match self.start(model) {
                 StartChoice::Noise => Origin::Noise,
-                StartChoice::Class => Origin::Class,
+                StartChoice::Class => Origin::Class {
+                    spread: model.generation.from_class.unwrap_or(1.0),
+                },
                 StartChoice::Image => Origin::Image { noise: 0.0 },
             },
         };
@@ -156,10 +158,26 @@ impl Dream {
 
     /// Where chains start.
     pub fn start(&self, model: &Model) -> StartChoice {
-        self.start.unwrap_or(match model.generation.from_class {
-            true => StartChoice::Class,
-            false => StartChoice::Noise,
-        })
+        self.start.unwrap_or(recommended_start(&model.generation))
+    }
+
+    /// What the model recommends to those in a hurry, or else a third of the steps.
+    pub fn quick(&self, model: &Model) -> Self {
+        match model.quick {
+            Some(quick) => Self {
+                start: Some(recommended_start(&quick)),
+                energy: Some(quick.energy),
+                steps: Some(quick.steps),
+                step_size: Some(quick.sampler.step_size),
+                noise_std: Some(quick.sampler.noise_std),
+                friction: Some(quick.sampler.friction),
+                ..self.recommended()
+            },
+            None => Self {
+                steps: Some((model.generation.steps / 3).max(10)),
+                ..self.recommended()
+            },
+        }
     }
 
     /// Back to what the model recommends.
@@ -170,6 +188,13 @@ impl Dream {
             seed: self.seed,
             ..Self::default()
         }
+    }
+}
+
+fn recommended_start(settings: &Recommended) -> StartChoice {
+    match settings.from_class {
+        Some(_) => StartChoice::Class,
+        None => StartChoice::Noise,
     }
 }
 

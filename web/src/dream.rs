@@ -312,15 +312,13 @@ fn SamplerFields() -> impl IntoView {
         change(&move |dream| dream.energy = Some(energy));
     };
     let quick = move |_| {
-        let Some(recommended) = lab.model.with(|m| m.as_ref().map(|m| m.model.generation)) else {
-            return;
-        };
-        change(&move |dream| {
-            *dream = Dream {
-                steps: Some((recommended.steps / 3).max(10)),
-                ..dream.recommended()
-            };
+        let quick = lab.model.with(|model| {
+            let dream = lab.settings.with(|settings| settings.dream.clone());
+            model.as_ref().map(|model| dream.quick(&model.model))
         });
+        if let Some(quick) = quick {
+            change(&move |dream| *dream = quick.clone());
+        }
     };
     view! {
         <div class="fields">
@@ -353,7 +351,7 @@ fn SamplerFields() -> impl IntoView {
                 </select>
             </label>
             <div class="row">
-                <button on:click=quick title="A third of the steps">"quick"</button>
+                <button on:click=quick title="Few steps">"quick"</button>
                 <button on:click=move |_| change(&|dream| *dream = dream.recommended()) title="What the model recommends">"best"</button>
             </div>
         </div>

@@ -46,7 +46,7 @@ mod tests {
         let recommended = Recommended {
             energy: EnergyKind::Joint,
             steps: 100,
-            from_class: true,
+            from_class: Some(1.0),
             sampler,
         };
         Model {
@@ -61,6 +61,7 @@ mod tests {
             recipe: String::new(),
             metrics: Default::default(),
             generation: recommended,
+            quick: None,
             denoising: recommended,
             licence: "MIT".into(),
             author: "test".into(),

@@ -12,6 +12,25 @@ pub enum Start {
     Uniform,
     /// The Gaussian of the intended class, [`ClassGaussian`].
     ClassGaussian,
+    /// The same with [`PCA_SPREAD`] of its spread: near the class's mean, along its principal
+    /// components (Mirza et al. 2024 (WEAT), section A.3).
+    ClassPca,
+}
+
+/// Spread of [`Start::ClassPca`]. WEAT's code multiplies singular values by N(0, 0.005²); of 5,000
+/// images of a class these are √4999 standard deviations long.
+pub const PCA_SPREAD: f32 = 0.35;
+
+impl Start {
+    /// Spread of the class Gaussian that the start is drawn from, 1 being the class's own; none where
+    /// it is not drawn from one.
+    pub fn spread(self) -> Option<f32> {
+        match self {
+            Self::Uniform => None,
+            Self::ClassGaussian => Some(1.0),
+            Self::ClassPca => Some(PCA_SPREAD),
+        }
+    }
 }
 
 /// Per-class Gaussians N(μ_y, Σ_y) in the span of a few directions that all classes share
@@ -32,7 +51,8 @@ pub struct ClassGaussian {
 
 impl ClassGaussian {
     /// One image of each class in `classes`, clamped to [0, 1]: `[batch, channels, height, width]`.
-    pub fn sample(&self, key: Key, classes: &[usize]) -> Vec<f32> {
+    /// Deviations from the mean are multiplied by `spread`.
+    pub fn sample(&self, key: Key, classes: &[usize], spread: f32) -> Vec<f32> {
         let rank = self.basis.shape[0];
         let size: usize = self.basis.shape[1..].iter().product();
         let z = key.normals(classes.len() * rank);
@@ -45,7 +65,7 @@ impl ClassGaussian {
             for (row, direction) in rows.zip(directions) {
                 let coefficient: f32 = row.iter().zip(z).map(|(l, z)| l * z).sum();
                 for (pixel, direction) in image.iter_mut().zip(direction) {
-                    *pixel += coefficient * direction;
+                    *pixel += spread * coefficient * direction;
                 }
             }
             images.extend(image.into_iter().map(|pixel| pixel.clamp(0.0, 1.0)));
@@ -71,8 +91,8 @@ mod tests {
             factor: array(&[2, 1, 1], &[0.05, 0.01]),
         };
         let count = 20_000;
-        for (class, deviation) in [(0, 0.05f64), (1, 0.01)] {
-            let x = gaussian.sample(Key::new(9), &vec![class; count]);
+        for (class, spread, deviation) in [(0, 1.0, 0.05f64), (1, 1.0, 0.01), (0, 0.5, 0.025)] {
+            let x = gaussian.sample(Key::new(9), &vec![class; count], spread);
             for (pixel, share) in [(0, 0.6), (1, 0.8)] {
                 let values = x.iter().skip(pixel).step_by(2).map(|&v| v as f64 - 0.5);
                 let variance = values.map(|v| v * v).sum::<f64>() / count as f64;

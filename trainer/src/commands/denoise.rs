@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
         energies.push(info.energy.to_data().iter().collect());
     });
     let [count, ..] = clean.dims();
-    let (before, after) = (mean_psnr(&noisy, &clean), mean_psnr(&denoised, &clean));
+    let psnr = |images| mean_of_pairs(images, &clean, metrics::psnr);
+    let (before, after) = (psnr(&noisy), psnr(&denoised));
     model::write_grid(
         &arguments.output,
         Tensor::cat(vec![clean, noisy, denoised], 0),
@@ -60,15 +61,19 @@ pub(super) fn add_noise(x: Tensor<4>, std: f32, key: Key) -> Tensor<4> {
     (x.clone() + key.normal(x.dims(), &x.device()) * std).clamp(0.0, 1.0)
 }
 
-/// Mean over the images of each one's PSNR, in dB.
-pub(super) fn mean_psnr(images: &Tensor<4>, references: &Tensor<4>) -> f64 {
+/// The figure of each image and its reference, and the mean of all.
+pub(super) fn mean_of_pairs(
+    images: &Tensor<4>,
+    references: &Tensor<4>,
+    figure: impl Fn(&[f32], &[f32]) -> f64,
+) -> f64 {
     let [count, channels, height, width] = images.dims();
     let host = |tensor: &Tensor<4>| tensor.to_data().iter::<f32>().collect::<Vec<_>>();
     let (images, references) = (host(images), host(references));
     let size = channels * height * width;
     let pairs = images.chunks_exact(size).zip(references.chunks_exact(size));
-    pairs
-        .map(|(image, reference)| metrics::psnr(image, reference))
-        .sum::<f64>()
-        / count as f64
+    let sum: f64 = pairs
+        .map(|(image, reference)| figure(image, reference))
+        .sum();
+    sum / count as f64
 }

@@ -75,6 +75,7 @@ pub(super) fn write(
         recipe: text,
         metrics,
         generation: recipe.generation.clone(),
+        quick: None,
         denoising: recipe.denoising.clone(),
         licence: recipe.licence.clone(),
         author: recipe.author.clone(),

@@ -14,6 +14,7 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         None => settings.start,
         Some(cli::StartArg::Uniform) => Start::Uniform,
         Some(cli::StartArg::ClassGaussian) => Start::ClassGaussian,
+        Some(cli::StartArg::ClassPca) => Start::ClassPca,
     };
     let classes = classes(&arguments.classes, &file.card.class_names)?;
     let y: Vec<u8> = classes

@@ -9,3 +9,4 @@ pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod report;
 pub(crate) mod train;
+pub(crate) mod tune_sampler;

@@ -119,7 +119,10 @@ pub enum Origin {
     /// Uniform noise.
     Noise,
     /// The class Gaussian.
-    Class,
+    Class {
+        /// Factor of the deviations from the class's mean.
+        spread: f32,
+    },
     /// The images beside the request, with Gaussian noise of this deviation, clipped to [0, 1].
     Image {
         /// Standard deviation of the noise, in [0, 1] pixel units.
@@ -178,8 +181,9 @@ pub struct Recommended {
     pub energy: EnergyKind,
     /// Steps of a chain.
     pub steps: u32,
-    /// Whether chains start at the class Gaussian, rather than at noise.
-    pub from_class: bool,
+    /// Spread of the class Gaussian that chains start at, 1 being the class's own; none where they start
+    /// at noise.
+    pub from_class: Option<f32>,
     /// The step.
     pub sampler: Sampler,
 }
@@ -209,6 +213,8 @@ pub struct Model {
     pub metrics: BTreeMap<String, f64>,
     /// To draw a class.
     pub generation: Recommended,
+    /// The same in few steps, where the file says how.
+    pub quick: Option<Recommended>,
     /// To clean a noisy image.
     pub denoising: Recommended,
     /// Of the weights.

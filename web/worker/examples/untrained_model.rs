@@ -80,6 +80,7 @@ fn main() {
         recipe: "# none".into(),
         metrics: BTreeMap::new(),
         generation: settings,
+        quick: None,
         denoising,
         licence: "MIT OR Apache-2.0".into(),
         author: "Basin's tests".into(),

@@ -150,7 +150,9 @@ impl Bench {
         let start_key = key.fold_in(START);
         let (x, step) = match origin {
             Origin::Noise => (start_key.uniforms(count), 0),
-            Origin::Class => (loaded.class_gaussian.sample(start_key, &classes), 0),
+            Origin::Class { spread } => {
+                (loaded.class_gaussian.sample(start_key, &classes, spread), 0)
+            }
             Origin::Image { noise } => {
                 let mut x = given()?;
                 for (x, normal) in x.iter_mut().zip(start_key.normals(count)) {
@@ -370,7 +372,7 @@ mod tests {
             &mut bench,
             Request::Begin {
                 chain: 1,
-                plan: plan(Origin::Class),
+                plan: plan(Origin::Class { spread: 1.0 }),
             },
             &[],
         );

@@ -4,7 +4,7 @@ use basin_protocol::{EnergyKind, Gradient, Model, Recommended, Sampler};
 use basin_shared::{
     ModelFile,
     model_card::{self, SamplerSettings},
-    samplers::{GradientScaling, Sgld, Start},
+    samplers::{GradientScaling, Sgld},
 };
 
 /// What the page shows of a file of `file_length` bytes.
@@ -23,6 +23,7 @@ pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
         recipe: card.recipe,
         metrics: card.metrics,
         generation: recommended(card.generation),
+        quick: card.quick.map(recommended),
         denoising: recommended(card.denoising),
         licence: card.licence,
         author: card.author,
@@ -48,7 +49,7 @@ fn recommended(settings: SamplerSettings) -> Recommended {
     Recommended {
         energy: energy_said(settings.energy),
         steps: settings.steps as u32,
-        from_class: settings.start == Start::ClassGaussian,
+        from_class: settings.start.spread(),
         sampler: Sampler {
             step_size,
             noise_std,

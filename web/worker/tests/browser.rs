@@ -401,7 +401,7 @@ mod worker {
             classes,
             energy: EnergyKind::Joint,
             sampler,
-            origin: Origin::Class,
+            origin: Origin::Class { spread: 1.0 },
         }
     }
 

@@ -412,11 +412,13 @@ fn networks_in_half_precision_agree_to_three_digits_and_go_back_to_single() {
     if gpu.precision() == Precision::Single {
         return eprintln!("NOT TESTED: this adapter has no shader-f16");
     }
-    // With LeakyReLU so many numbers lie near enough to the jump that gradients differ by a tenth: a
+    // With LeakyReLU or ReLU so many numbers lie near enough to the jump that gradients differ by a tenth: a
     // self-test then turns to single precision.
     let smooth = &[Activation::Silu];
     check_networks(&gpu, smooth, HALF_TOLERANCE);
-    check_architectures(&gpu, &[Some(Activation::Silu)], HALF_TOLERANCE);
+    // PreActResNet-18 has eighteen layers, and loses half a digit more.
+    let deep = 2.0 * HALF_TOLERANCE;
+    check_architectures(&gpu, &[Some(Activation::Silu)], deep);
     let single = block_on(gpu.in_single_precision()).unwrap();
     check_networks(&single, smooth, TOLERANCE);
 }

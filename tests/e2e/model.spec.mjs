@@ -61,6 +61,21 @@ test("an engine that crashes is started again and the chain goes on", async ({ p
   await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
 });
 
+test("a model that the GPU engine refuses is the CPU's at once", async ({ page }) => {
+  await alterWorkers(
+    page,
+    `Object.defineProperty(GPUSupportedLimits.prototype, "maxStorageBufferBindingSize", { get: () => 1024 });`,
+  );
+  await open(page, `/#engine=gpu&model=${UNTRAINED}&class=1&seed=3&steps=3&start=noise`);
+  await expect(notice(page)).toContainText(
+    /The GPU engine cannot hold this model \(.* bytes in one buffer on the GPU, which gives 1024.*, so the CPU computes/,
+    { timeout: 120_000 },
+  );
+  await finished(page);
+  await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
+  await expect(notice(page)).toHaveCount(1);
+});
+
 test("a lost GPU device is told, and the chain goes on", async ({ page }) => {
   // The worker's own device, kept where the test can destroy it.
   await alterWorkers(

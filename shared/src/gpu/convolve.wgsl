@@ -14,18 +14,21 @@ struct Convolution {
     // Rows and columns of the output, and the image after the last one.
     size: u32,
     images: u32,
-    // Rows and columns of the kernel, and the stride.
+    // Rows and columns of the kernel, the stride, and the zeros in front of the first row and column.
     kernel: u32,
     stride: u32,
+    padding: u32,
     // 1 for the gradient of a convolution, whose output has the size of the convolution's input.
     backward: u32,
-    // Forward: whether y is stored, what is there is added first, and y is activated.
+    // Forward: whether y is stored, what is there is added first, and z = scale y + shift is activated.
     // Backward: whether what is there is added, and the sums are multiplied by a′ before.
     store_raw: u32,
     add: u32,
     multiply_or_activate: u32,
-    // 0 is SiLU, 1 LeakyReLU(0.2).
+    // 0 is SiLU, 1 the function that is z where z > 0, else slope z: LeakyReLU, ReLU, or with slope one
+    // none.
     activation: u32,
+    slope: f32,
     // Where the biases begin, behind the weights.
     bias: u32,
     // Of the images of this launch, rounded up to whole threads; and the first of these images.
@@ -37,7 +40,8 @@ struct Convolution {
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
 // For each quad of output channels, quad of input channels and tap, a matrix with a column for each
 // input channel. Of the products of tiles: for each position, four quads of output channels, quad of
-// input channels and quad of output channels, such a matrix. Behind them the biases, a column for a quad.
+// input channels and quad of output channels, such a matrix. Behind them, forward, the biases, scales and
+// shifts, each a column for a quad.
 @group(0) @binding(2) var<storage, read> weights: array<StoredMatrix>;
 // Forward: y, a(y), a′(y). Backward: the output, nothing, a′(y).
 @group(0) @binding(3) var<storage, read_write> raw: array<Stored>;
@@ -50,8 +54,28 @@ struct Convolution {
 @group(0) @binding(6) var<storage, read_write> inputs_of_four: array<mat4x4f>;
 @group(0) @binding(7) var<storage, read_write> products_of_four: array<mat4x4f>;
 
-fn store(place: u32, sums: vec4f) {
-    var y = sums;
+// What a channel has for itself, of four channels.
+struct Channels {
+    bias: vec4f,
+    scale: vec4f,
+    shift: vec4f,
+}
+
+// Backward there are none.
+fn channels(quad: u32) -> Channels {
+    if (op.backward == 1u) {
+        return Channels();
+    }
+    let at = op.bias + quad / 4u;
+    let step = (op.output_quads + 3u) / 4u;
+    let column = quad % 4u;
+    return Channels(
+        vec4f(weights[at][column]), vec4f(weights[at + step][column]), vec4f(weights[at + 2u * step][column]),
+    );
+}
+
+fn store(place: u32, sums: vec4f, own: Channels) {
+    var y = sums + own.bias;
     if (op.backward == 1u) {
         if (op.multiply_or_activate == 1u) {
             y *= vec4f(derivative[place]);
@@ -69,32 +93,27 @@ fn store(place: u32, sums: vec4f) {
         raw[place] = Stored(y);
     }
     if (op.multiply_or_activate == 1u) {
+        // One and zero where there is no BatchNorm: cheaper than another branch.
+        let z = y * own.scale + own.shift;
         if (op.activation == 0u) {
-            let sigmoid = 1.0 / (1.0 + exp(-y));
-            value[place] = Stored(y * sigmoid);
-            derivative[place] = Stored(sigmoid * (1.0 + y * (1.0 - sigmoid)));
+            let sigmoid = 1.0 / (1.0 + exp(-z));
+            value[place] = Stored(z * sigmoid);
+            derivative[place] = Stored(sigmoid * (1.0 + z * (1.0 - sigmoid)) * own.scale);
         } else {
-            let slope = select(vec4f(0.2), vec4f(1.0), y > vec4f(0.0));
-            value[place] = Stored(y * slope);
-            derivative[place] = Stored(slope);
+            let slope = select(vec4f(op.slope), vec4f(1.0), z > vec4f(0.0));
+            value[place] = Stored(z * slope);
+            derivative[place] = Stored(slope * own.scale);
         }
     }
 }
 
 // Stores the columns of four pixels, or of the first `count`, that lie `step` apart. In loops, as every
 // copy of `store` takes the software adapter of browsers long to compile.
-fn store_four(place: u32, step: u32, count: u32, sums: mat4x4f, start: vec4f) {
+fn store_four(place: u32, step: u32, count: u32, sums: mat4x4f, own: Channels) {
     var y = sums;
     for (var p = 0u; p < min(4u, count); p++) {
-        store(place + p * step, y[p] + start);
+        store(place + p * step, y[p], own);
     }
-}
-
-fn bias(quad: u32) -> vec4f {
-    if (op.backward == 1u) {
-        return vec4f(0.0);
-    }
-    return vec4f(weights[op.bias + quad / 4u][quad % 4u]);
 }
 
 // 3x3 with stride one: Winograd's F(4x4, 3x3) in three kernels. A tile of 4x4 outputs needs 6x6 inputs d
@@ -237,7 +256,7 @@ fn transform_outputs(@builtin(global_invocation_id) id: vec3u) {
     let step = op.output_quads;
     let rows = op.size - tile.row;
     let columns = op.size - tile.column;
-    let start = bias(quad);
+    let own = channels(quad);
     var y = array(
         output_transform(c0[0], c1[0], c2[0], c3[0], c4[0], c5[0]),
         output_transform(c0[1], c1[1], c2[1], c3[1], c4[1], c5[1]),
@@ -245,7 +264,7 @@ fn transform_outputs(@builtin(global_invocation_id) id: vec3u) {
         output_transform(c0[3], c1[3], c2[3], c3[3], c4[3], c5[3]),
     );
     for (var row = 0u; row < min(4u, rows); row++) {
-        store_four(place + row * op.output_row, step, columns, y[row], start);
+        store_four(place + row * op.output_row, step, columns, y[row], own);
     }
 }
 
@@ -275,22 +294,21 @@ fn gather(@builtin(global_invocation_id) id: vec3u) {
     var b0 = mat4x4f();
     var b1 = mat4x4f();
     let taps = op.kernel * op.kernel;
-    let padding = op.kernel / 2u;
     for (var a = 0u; a < op.kernel; a++) {
         // The padded row of the source: stride · row + a − padding + 1, or for the gradient
         // (row + padding − a) / stride + 1 where that division leaves no rest.
-        var y = op.stride * row + a + 1u - padding;
+        var y = op.stride * row + a + 1u - op.padding;
         if (backward) {
-            y = row + padding + op.stride - a;
+            y = row + op.padding + op.stride - a;
             if (y % op.stride != 0u) {
                 continue;
             }
             y /= op.stride;
         }
         for (var b = 0u; b < op.kernel; b++) {
-            var x = op.stride * column + b + 1u - padding;
+            var x = op.stride * column + b + 1u - op.padding;
             if (backward) {
-                x = column + padding + op.stride - b;
+                x = column + op.padding + op.stride - b;
                 if (x % op.stride != 0u) {
                     continue;
                 }
@@ -321,7 +339,7 @@ fn gather(@builtin(global_invocation_id) id: vec3u) {
         let before = i % 2u * 4u;
         if (count > before && quad + i / 2u < op.output_quads) {
             let at = place + i / 2u + before * step;
-            store_four(at, step, count - before, sums[i], bias(quad + i / 2u));
+            store_four(at, step, count - before, sums[i], channels(quad + i / 2u));
         }
     }
 }

@@ -11,8 +11,8 @@ struct Head {
 }
 
 const THREADS = 64u;
-// Enough for 640 channels (network.rs checks it).
-const MOST_QUADS = 160u;
+// Enough for 1280 channels (network.rs checks it).
+const MOST_QUADS = 320u;
 
 @group(0) @binding(0) var<uniform> op: Head;
 @group(0) @binding(1) var<storage, read> value: array<Stored>;

@@ -67,9 +67,17 @@ pub enum GpuError {
         /// What there is.
         limit: u64,
     },
-    /// A network of an architecture that the kernels do not know.
-    #[error("the GPU engine does not know {0}; the CPU engine does")]
-    Unknown(&'static str),
+    /// A network of more weights than the GPU takes.
+    #[error(
+        "the weights of a convolution need {needed} bytes in one buffer on the GPU, which gives {limit}: \
+         take the CPU engine"
+    )]
+    TooHeavy {
+        /// Bytes.
+        needed: u64,
+        /// Bytes that there are.
+        limit: u64,
+    },
     /// Numbers could not be read back.
     #[error("the GPU does not give its numbers back: {0}")]
     Lost(String),

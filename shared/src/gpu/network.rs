@@ -23,7 +23,7 @@ const MOST_SCRATCH: usize = 8 << 20;
 /// Bytes of weights that may be on their way to the GPU at once.
 const MOST_WAITING: usize = 4 << 20;
 /// Of channels before the head, as head.wgsl has it.
-const MOST_QUADS: usize = 160;
+const MOST_QUADS: usize = 320;
 
 /// A compiled network on a GPU.
 #[derive(Debug)]
@@ -71,10 +71,18 @@ impl Engine {
     /// Uploads the weights.
     ///
     /// # Errors
-    /// If the GPU refuses them, or the kernels do not know what the plan asks for.
+    /// If the GPU refuses them, or a convolution has more than it takes in one buffer.
     pub async fn new(gpu: Gpu, plan: Plan) -> Result<Self, GpuError> {
-        if let Some(unknown) = unknown(&plan) {
-            return Err(GpuError::Unknown(unknown));
+        let matrices = plan.convolutions.iter().flat_map(|convolution| {
+            let [input, output] = [convolution.input, convolution.output].map(Layout::of);
+            // Backward, input and output change places.
+            [[input, output], [output, input]]
+                .map(|ends| pack::matrices(convolution, ends.map(|end| end.quads)))
+        });
+        let needed = (matrices.max().unwrap_or_default() * 4 * gpu.precision.vector()) as u64;
+        let limit = gpu.device.limits().max_storage_buffer_binding_size;
+        if needed > limit {
+            return Err(GpuError::TooHeavy { needed, limit });
         }
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut memory = Buffers::default();
@@ -231,19 +239,14 @@ impl Engine {
     }
 }
 
-/// What a plan asks for that the kernels do not know.
-fn unknown(plan: &Plan) -> Option<&'static str> {
-    let any = |of: fn(&Convolution) -> bool| plan.convolutions.iter().any(of);
-    if plan.activation == Activation::Relu {
-        Some("ReLU")
-    } else if any(|convolution| convolution.affine.is_some()) {
-        Some("BatchNorm in front of an activation")
-    } else if any(|convolution| convolution.linear) {
-        Some("features without an activation")
-    } else if any(|convolution| convolution.padding != convolution.kernel / 2) {
-        Some("asymmetric padding")
-    } else {
-        None
+/// What stands for the activation after a convolution in convolve.wgsl: 0 for SiLU, or 1 and the slope
+/// below zero.
+fn activation(plan: &Plan, convolution: &Convolution) -> (usize, f32) {
+    match plan.activation {
+        _ if convolution.linear => (1, 1.0),
+        Activation::Silu => (0, 0.0),
+        Activation::LeakyRelu => (1, 0.2),
+        Activation::Relu => (1, 0.0),
     }
 }
 
@@ -422,14 +425,15 @@ impl<'a> Recorder<'a> {
         let (source, from) = of.source;
         let output = of.output;
         let convolution = &plan.convolutions[of.convolution];
-        let Convolution { kernel, stride, .. } = *convolution;
+        let Convolution {
+            kernel,
+            stride,
+            padding,
+            ..
+        } = *convolution;
+        let (activation, slope) = activation(plan, convolution);
         let tiled = pack::is_tiled(convolution);
         let quad_groups = output.quads.div_ceil(QUADS);
-        let bias = if tiled {
-            POSITIONS * quad_groups * QUADS * from.quads
-        } else {
-            output.quads * from.quads * kernel * kernel
-        };
         let images = if tiled {
             at_once(from, output)
         } else {
@@ -449,16 +453,16 @@ impl<'a> Recorder<'a> {
                 end,
                 kernel,
                 stride,
+                padding,
                 of.backward.into(),
                 of.store_raw.into(),
                 of.add.into(),
                 of.active.into(),
-                (plan.activation == Activation::LeakyRelu).into(),
-                bias,
+                activation,
+                slope.to_bits() as usize,
+                pack::matrices(convolution, [from.quads, output.quads]),
                 tiles,
                 first,
-                0,
-                0,
             ];
             let settings = self.memory.keep(gpu.filled(
                 bytemuck::cast_slice(&settings.map(|n| n as u32)),

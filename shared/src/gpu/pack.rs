@@ -2,7 +2,7 @@
 
 use crate::{
     cpu::winograd::{POSITIONS, transform_kernel},
-    plan::{Convolution, Plan},
+    plan::{Affine, Convolution, Plan},
 };
 
 /// Whether tiles are transformed for a convolution; the others gather their taps.
@@ -10,7 +10,16 @@ pub(super) fn is_tiled(convolution: &Convolution) -> bool {
     convolution.kernel == 3 && convolution.stride == 1
 }
 
-/// A convolution's weights, and behind them its biases.
+/// Matrices of a convolution's weights, from so many quads of channels to so many.
+pub(super) fn matrices(convolution: &Convolution, [from, to]: [usize; 2]) -> usize {
+    if is_tiled(convolution) {
+        POSITIONS * to.next_multiple_of(4) * from
+    } else {
+        to * from * convolution.kernel * convolution.kernel
+    }
+}
+
+/// A convolution's weights, and behind them its biases, and the scales and shifts of what follows.
 pub(super) fn forward(convolution: &Convolution) -> Vec<f32> {
     let taps = convolution.kernel * convolution.kernel;
     let [inputs, outputs] = [convolution.input.channels, convolution.output.channels];
@@ -20,8 +29,15 @@ pub(super) fn forward(convolution: &Convolution) -> Vec<f32> {
     } else {
         gathered([inputs, outputs], taps, weight)
     };
-    packed.extend(&convolution.bias);
-    packed.resize(packed.len().next_multiple_of(16), 0.0);
+    let none = || Affine {
+        scale: vec![1.0; outputs],
+        shift: vec![0.0; outputs],
+    };
+    let Affine { scale, shift } = convolution.affine.clone().unwrap_or_else(none);
+    for of_channels in [&convolution.bias, &scale, &shift] {
+        packed.extend(of_channels);
+        packed.resize(packed.len().next_multiple_of(16), 0.0);
+    }
     packed
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// Read the model file beside this message, and use it if it is sound.
-    /// Answered by [`Reply::Loaded`] or [`Reply::Refused`].
+    /// Answered by [`Reply::Loaded`], [`Reply::Refused`] or [`Reply::Unable`].
     Load,
     /// Begin a chain; where it starts from an image, that image is beside this message.
     /// Not answered, unless refused.
@@ -90,6 +90,12 @@ pub enum Reply {
     /// Beside it: the logits, `[batch, classes]`, then the gradient of each image's energy,
     /// `[batch, channels, size, size]`.
     Evaluated,
+    /// The GPU engine cannot hold the network of the file that it was asked to load, and would not if it
+    /// were started again; the CPU engine may.
+    Unable {
+        /// The engine's own words.
+        message: String,
+    },
     /// The engine stopped and must be started again.
     Crashed {
         /// Why, as far as is known.

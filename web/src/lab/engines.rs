@@ -163,10 +163,19 @@ impl Lab {
                 }
                 self.show(chain, step, milliseconds, numbers);
             }
+            Reply::Unable { message } => self.fall_back(format!(
+                "The GPU engine cannot hold this model ({message}), so the CPU computes."
+            )),
             Reply::Crashed { message } => self.crashed(&message),
             // Said among workers only.
             Reply::Evaluated => {}
         }
+    }
+
+    /// Goes on with the CPU where the GPU engine would do no better a second time.
+    pub(super) fn fall_back(self, why: String) {
+        self.tell(true, why.clone());
+        self.start_engine(Kind::Cpu, why);
     }
 
     pub(super) fn crashed(self, message: &str) {

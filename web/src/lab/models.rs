@@ -126,11 +126,9 @@ impl Lab {
         if !self_test.passed() {
             let off = self_test.largest();
             if kind == Kind::Gpu {
-                let text = format!(
+                return self.fall_back(format!(
                     "This GPU disagreed with the CPU by {off:.2} in the self-test, so the CPU computes."
-                );
-                self.tell(true, text.clone());
-                return self.start_engine(Kind::Cpu, text);
+                ));
             }
             self.tell(true, format!("This browser's numbers differ from the trainer's by {off:.2} in the self-test: pictures may be wrong."));
         }

@@ -2,7 +2,9 @@
 
 use basin_protocol::{Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
-    Key, ModelFile, model_card,
+    Key, ModelFile,
+    cpu::Evaluation,
+    model_card,
     model_file::probe_images,
     samplers::{ClassGaussian, Dynamics, MOST_STEPS},
 };
@@ -78,9 +80,12 @@ impl Bench {
                 let energy = model::energy(energy);
                 let network = &loaded.network;
                 let evaluation = network.evaluate(&beside.numbers, &classes, energy).await;
-                let mut numbers = evaluation.logits;
-                numbers.extend(evaluation.gradient);
-                Some((Reply::Evaluated, numbers))
+                Some(match evaluation {
+                    Ok(Evaluation { logits, gradient }) => {
+                        (Reply::Evaluated, [logits, gradient].concat())
+                    }
+                    Err(message) => (Reply::Refused { message }, Vec::new()),
+                })
             }
         }
     }
@@ -97,12 +102,15 @@ impl Bench {
                 );
             }
         };
-        let mut network = self.engine.network(&file, bytes).await;
-        let mut test = self_test(&file, &network).await;
-        if !test.passed() && self.engine.refine().await {
-            network = self.engine.network(&file, bytes).await;
-            test = self_test(&file, &network).await;
+        let mut tested = self.tested(&file, bytes).await;
+        let refined = tested.as_ref().is_ok_and(|(_, test)| !test.passed());
+        if refined && self.engine.refine().await {
+            tested = self.tested(&file, bytes).await;
         }
+        let (network, test) = match tested {
+            Ok(tested) => tested,
+            Err(message) => return (Reply::Unable { message }, Vec::new()),
+        };
         let means = file.class_gaussian().mean.values.clone();
         let architecture = &file.card.architecture;
         self.loaded = Some(Loaded {
@@ -119,6 +127,13 @@ impl Bench {
             },
             means,
         )
+    }
+
+    /// The network of a file, and how far it is from the numbers in the file.
+    async fn tested(&self, file: &ModelFile, bytes: &[u8]) -> Result<(Network, SelfTest), String> {
+        let network = self.engine.network(file, bytes).await?;
+        let test = self_test(file, &network).await?;
+        Ok((network, test))
     }
 
     async fn begin(&mut self, id: u32, plan: Plan, numbers: Vec<f32>) -> Result<(), String> {
@@ -204,16 +219,16 @@ impl Bench {
 }
 
 /// How far this engine's logits and gradient are from those that the trainer's engine computed.
-async fn self_test(file: &ModelFile, network: &Network) -> SelfTest {
+async fn self_test(file: &ModelFile, network: &Network) -> Result<SelfTest, String> {
     let x = probe_images(&file.card.architecture);
     let classes: Vec<usize> = (0..x.shape[0]).collect();
     let energy = model_card::EnergyKind::Joint;
-    let found = network.evaluate(&x.values, &classes, energy).await;
+    let found = network.evaluate(&x.values, &classes, energy).await?;
     let probe = file.probe();
-    SelfTest {
+    Ok(SelfTest {
         logits: difference(&found.logits, &probe.logits.values),
         gradient: difference(&found.gradient, &probe.gradient.values),
-    }
+    })
 }
 
 /// The largest difference, as a share of the largest of what was expected.

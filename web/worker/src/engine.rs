@@ -6,7 +6,7 @@ use std::rc::Rc;
 #[cfg(feature = "cpu")]
 use basin_shared::cpu;
 #[cfg(feature = "gpu")]
-use basin_shared::gpu::{self, Gpu, Precision};
+use basin_shared::gpu::{self, Gpu, GpuError, Precision};
 use basin_shared::{
     ModelFile,
     cpu::Evaluation,
@@ -53,28 +53,39 @@ pub enum Chain {
     Gpu(Box<gpu::Chain>),
 }
 
+/// What the GPU refuses it would refuse again, so that is told. A GPU that is lost may come back with
+/// another worker, so this one ends.
+#[cfg(feature = "gpu")]
+fn held<T>(asked: Result<T, GpuError>) -> Result<T, String> {
+    asked.map_err(|error| match error {
+        GpuError::Lost(_) => panic!("{error}"),
+        refused => refused.to_string(),
+    })
+}
+
 impl Engine {
-    /// The network of a file, and of the bytes that it was read from.
+    /// The network of a file, and of the bytes that it was read from; the error says what the engine
+    /// cannot hold.
     ///
     /// # Panics
-    /// If the GPU refuses the weights: the page then goes on with another engine.
+    /// If the GPU is lost.
     #[allow(
         unused_variables,
         reason = "the bytes are for partners, and not every engine has them"
     )]
-    pub async fn network(&self, file: &ModelFile, bytes: &[u8]) -> Network {
+    pub async fn network(&self, file: &ModelFile, bytes: &[u8]) -> Result<Network, String> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu => Network::Cpu(Rc::new(Cpu {
+            Self::Cpu => Ok(Network::Cpu(Rc::new(Cpu {
                 engine: cpu::Engine::new(file.plan()),
                 #[cfg(target_arch = "wasm32")]
                 pool: crate::pool::Pool::new(bytes),
-            })),
+            }))),
             #[cfg(feature = "gpu")]
-            Self::Gpu(gpu) => match gpu::Engine::new(gpu.clone(), file.plan()).await {
-                Ok(engine) => Network::Gpu(Box::new(engine)),
-                Err(error) => panic!("{error}"),
-            },
+            Self::Gpu(gpu) => {
+                let engine = gpu::Engine::new(gpu.clone(), file.plan()).await;
+                held(engine).map(|engine| Network::Gpu(Box::new(engine)))
+            }
         }
     }
 
@@ -101,36 +112,40 @@ impl Engine {
 }
 
 impl Network {
-    /// Logits, and the gradient of each image's energy with respect to it. Reading numbers back from
-    /// a GPU is awaited, as a browser cannot wait for it otherwise.
+    /// Logits, and the gradient of each image's energy with respect to it; the error says what the engine
+    /// cannot hold. Reading numbers back from a GPU is awaited, as a browser cannot wait for it otherwise.
     ///
     /// # Shapes
     /// - `x`: `[batch, channels, size, size]`, `classes`: `[batch]`
     ///
     /// # Panics
     /// If the GPU is lost.
-    pub async fn evaluate(&self, x: &[f32], classes: &[usize], energy: EnergyKind) -> Evaluation {
+    pub async fn evaluate(
+        &self,
+        x: &[f32],
+        classes: &[usize],
+        energy: EnergyKind,
+    ) -> Result<Evaluation, String> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu(network) => network.engine.evaluate(x, classes, energy),
+            Self::Cpu(network) => Ok(network.engine.evaluate(x, classes, energy)),
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => match engine.evaluate(x, classes, energy).await {
-                Ok(evaluation) => evaluation,
-                Err(error) => panic!("{error}"),
-            },
+            Self::Gpu(engine) => held(engine.evaluate(x, classes, energy).await),
         }
     }
 
     /// A chain of this network; the error says what the engine cannot hold.
+    ///
+    /// # Panics
+    /// If the GPU is lost.
     pub async fn chain(&self, dynamics: Dynamics) -> Result<Chain, String> {
         match self {
             #[cfg(feature = "cpu")]
             Self::Cpu(network) => Ok(Chain::Cpu(network.clone(), dynamics)),
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => match engine.chain(dynamics).await {
-                Ok(chain) => Ok(Chain::Gpu(Box::new(chain))),
-                Err(error) => Err(error.to_string()),
-            },
+            Self::Gpu(engine) => {
+                held(engine.chain(dynamics).await).map(|chain| Chain::Gpu(Box::new(chain)))
+            }
         }
     }
 }

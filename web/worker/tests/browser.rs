@@ -9,8 +9,8 @@ mod scalar;
 use basin_shared::{
     Key,
     cpu::{Engine, Evaluation},
-    model_card::EnergyKind,
-    models::{Activation, Normalization, WideResNetConfig},
+    model_card::{Architecture, EnergyKind},
+    models::{Activation, Normalization, PreActResNet18Config, WideResNetConfig},
     plan::{Active, Convolution, Extent, Head, Operation, Plan},
     weights::{Array, Weights},
 };
@@ -57,8 +57,7 @@ fn convolution(
     key: u64,
     input: Extent,
     channels: usize,
-    kernel: usize,
-    stride: usize,
+    [kernel, stride, padding]: [usize; 3],
 ) -> Convolution {
     let inputs = input.channels * kernel * kernel;
     Convolution {
@@ -69,7 +68,7 @@ fn convolution(
         },
         kernel,
         stride,
-        padding: kernel / 2,
+        padding,
         weight: weights(key, channels * inputs, inputs),
         bias: weights(key + 1, channels, 4),
         affine: None,
@@ -83,16 +82,16 @@ struct Small {
     image: Extent,
     channels_in: usize,
     channels_out: usize,
-    kernel: usize,
-    stride: usize,
+    /// Kernel, stride and padding.
+    filter: [usize; 3],
     add: bool,
 }
 
 impl Small {
     fn plan(&self) -> Plan {
-        let stem = convolution(1, self.image, self.channels_in, 3, 1);
+        let stem = convolution(1, self.image, self.channels_in, [3, 1, 1]);
         let inner = stem.output;
-        let second = convolution(3, inner, self.channels_out, self.kernel, self.stride);
+        let second = convolution(3, inner, self.channels_out, self.filter);
         let end = second.output;
         let active = |value| Active {
             value,
@@ -190,28 +189,31 @@ fn check(plan: &Plan, batch: usize, energy: EnergyKind, what: &str) {
     }
 }
 
-/// Channels of the image, in and out; size; kernel; stride; batch.
-const SHAPES: [(usize, usize, usize, usize, usize, usize, usize); 14] = [
-    (1, 16, 16, 1, 3, 1, 1),
-    (2, 16, 48, 2, 3, 1, 3),
-    (3, 16, 16, 3, 3, 2, 2),
-    (1, 32, 16, 5, 3, 1, 16),
-    (3, 16, 32, 7, 1, 1, 5),
-    (3, 48, 16, 9, 1, 2, 4),
-    (2, 16, 64, 11, 3, 2, 3),
-    (3, 80, 96, 13, 3, 1, 2),
-    (1, 16, 16, 28, 3, 1, 5),
-    (1, 32, 32, 14, 3, 2, 7),
-    (3, 128, 144, 8, 3, 1, 5),
-    (3, 160, 320, 4, 3, 2, 2),
-    (1, 320, 640, 3, 1, 2, 5),
-    (3, 640, 640, 4, 3, 1, 2),
+/// Channels of the image, in and out; size; kernel, stride and padding; batch.
+const SHAPES: [([usize; 3], usize, [usize; 3], usize); 17] = [
+    ([1, 16, 16], 1, [3, 1, 1], 1),
+    ([2, 16, 48], 2, [3, 1, 1], 3),
+    ([3, 16, 16], 3, [3, 2, 1], 2),
+    ([1, 32, 16], 5, [3, 1, 1], 16),
+    ([3, 16, 32], 7, [1, 1, 0], 5),
+    ([3, 48, 16], 9, [1, 2, 0], 4),
+    ([2, 16, 64], 11, [3, 2, 1], 3),
+    ([3, 80, 96], 13, [3, 1, 1], 2),
+    ([1, 16, 16], 28, [3, 1, 1], 5),
+    ([1, 32, 32], 14, [3, 2, 1], 7),
+    ([3, 128, 144], 8, [3, 1, 1], 5),
+    ([3, 160, 320], 4, [3, 2, 1], 2),
+    ([1, 320, 640], 3, [1, 2, 0], 5),
+    ([3, 640, 640], 4, [3, 1, 1], 2),
+    ([3, 16, 16], 2, [3, 2, 0], 3),
+    ([1, 32, 48], 14, [3, 2, 0], 2),
+    ([2, 160, 80], 8, [3, 2, 0], 5),
 ];
 
 /// Plans of every shape, with their batch and a description.
 fn shapes() -> impl Iterator<Item = (Plan, usize, String)> {
     SHAPES.into_iter().flat_map(|shape| {
-        let (image, channels_in, channels_out, size, kernel, stride, batch) = shape;
+        let ([image, channels_in, channels_out], size, filter, batch) = shape;
         [false, true].map(|add| {
             let small = Small {
                 image: Extent {
@@ -220,13 +222,11 @@ fn shapes() -> impl Iterator<Item = (Plan, usize, String)> {
                 },
                 channels_in,
                 channels_out,
-                kernel,
-                stride,
+                filter,
                 add,
             };
             let what = format!(
-                "{image} to {channels_in} to {channels_out} channels, {size} pixels, {kernel}x{kernel}, \
-                 stride {stride}, add {add}"
+                "{image} to {channels_in} to {channels_out} channels, {size} pixels, {filter:?}, add {add}"
             );
             (small.plan(), batch, what)
         })
@@ -240,62 +240,93 @@ fn kernels_compute_what_the_definition_says() {
     }
 }
 
-#[cfg(all(feature = "gpu", target_arch = "wasm32"))]
-#[test]
-async fn kernels_of_the_gpu_compute_what_the_definition_says() {
-    use basin_shared::gpu::{self, Gpu, Precision};
-    let gpu = Gpu::new(Precision::Single, |_, _| ()).await;
-    let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
-    for (plan, batch, what) in shapes() {
-        let engine = gpu::Engine::new(gpu.clone(), plan.clone()).await.unwrap();
-        let (x, classes) = batch_of(&plan, batch);
-        let found = engine.evaluate(&x, &classes, EnergyKind::Joint).await;
-        compare(
-            &plan,
-            &x,
-            &classes,
-            EnergyKind::Joint,
-            &found.unwrap(),
-            &what,
-        );
-    }
+/// Networks of every architecture, with their batch, energy and a description.
+fn networks() -> impl Iterator<Item = (Plan, usize, EnergyKind, String)> {
+    use Activation::{LeakyRelu, Relu, Silu};
+    use EnergyKind::{Conditional, Joint, Marginal};
+    let wide = |[depth, width, channels, size]: [usize; 4], activation| WideResNetConfig {
+        depth,
+        width,
+        channels,
+        size,
+        classes: CLASSES,
+        activation,
+        normalization: normalization(channels),
+    };
+    let jem = |numbers, activation| Architecture::WideResnet(wide(numbers, activation));
+    let pre_act = |channels, size, final_batch_norm| {
+        Architecture::PreActResnet18(PreActResNet18Config {
+            width: 16,
+            final_batch_norm,
+            channels,
+            size,
+            classes: CLASSES,
+            normalization: normalization(channels),
+        })
+    };
+    let all = [
+        (jem([10, 1, 1, 9], Silu), 16, Joint),
+        (jem([10, 2, 3, 11], Silu), 3, Marginal),
+        (jem([16, 1, 2, 8], Silu), 2, Conditional),
+        (jem([10, 1, 3, 6], LeakyRelu), 5, Conditional),
+        (
+            Architecture::StandardWideResnet(wide([10, 1, 3, 9], Relu)),
+            3,
+            Joint,
+        ),
+        (
+            Architecture::DmWideResnet(wide([10, 1, 1, 12], Silu)),
+            2,
+            Marginal,
+        ),
+        (
+            Architecture::DmWideResnet(wide([10, 2, 3, 8], Relu)),
+            5,
+            Conditional,
+        ),
+        (pre_act(3, 9, false), 2, Conditional),
+        (pre_act(1, 8, true), 3, Joint),
+    ];
+    all.into_iter().map(|(architecture, batch, energy)| {
+        let shapes = architecture.parameter_shapes().into_iter().enumerate();
+        let weights: Weights = shapes
+            .map(|(i, (name, shape))| {
+                let count = shape.iter().product();
+                let values = if name.contains("bn") || name.contains("batchnorm") {
+                    // Far from the identity.
+                    let draws = Key::new(i as u64).uniforms(count).into_iter();
+                    draws.map(|draw| 0.2 + draw).collect()
+                } else {
+                    let inputs = shape.iter().skip(1).product::<usize>().max(4);
+                    weights(i as u64, count, inputs)
+                };
+                (name, Array { shape, values })
+            })
+            .collect();
+        let what = format!("{architecture:?}, {energy:?}");
+        (architecture.plan(&weights), batch, energy, what)
+    })
 }
 
 #[test]
 fn networks_compute_what_the_definition_says() {
-    for (depth, width, channels, size, batch, activation, energy) in [
-        (10, 1, 1, 9, 16, Activation::Silu, EnergyKind::Joint),
-        (10, 2, 3, 11, 3, Activation::Silu, EnergyKind::Marginal),
-        (16, 1, 2, 8, 2, Activation::Silu, EnergyKind::Conditional),
-        (
-            10,
-            1,
-            3,
-            6,
-            5,
-            Activation::LeakyRelu,
-            EnergyKind::Conditional,
-        ),
-    ] {
-        let config = WideResNetConfig {
-            depth,
-            width,
-            channels,
-            size,
-            classes: CLASSES,
-            activation,
-            normalization: normalization(channels),
-        };
-        let shapes = config.parameter_shapes().into_iter().enumerate();
-        let weights: Weights = shapes
-            .map(|(i, (name, shape))| {
-                let inputs = shape.iter().skip(1).product::<usize>().max(4);
-                let values = weights(i as u64, shape.iter().product(), inputs);
-                (name, Array { shape, values })
-            })
-            .collect();
-        let what = format!("{depth}-{width}, {channels} channels, {size} pixels, {energy:?}");
-        check(&Plan::wide_resnet(&config, &weights), batch, energy, &what);
+    for (plan, batch, energy, what) in networks() {
+        check(&plan, batch, energy, &what);
+    }
+}
+
+#[cfg(all(feature = "gpu", target_arch = "wasm32"))]
+#[test]
+async fn kernels_and_networks_on_the_gpu_compute_what_the_definition_says() {
+    use basin_shared::gpu::{self, Gpu, Precision};
+    let gpu = Gpu::new(Precision::Single, |_, _| ()).await;
+    let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
+    let shapes = shapes().map(|(plan, batch, what)| (plan, batch, EnergyKind::Joint, what));
+    for (plan, batch, energy, what) in shapes.chain(networks()) {
+        let engine = gpu::Engine::new(gpu.clone(), plan.clone()).await.unwrap();
+        let (x, classes) = batch_of(&plan, batch);
+        let found = engine.evaluate(&x, &classes, energy).await.unwrap();
+        compare(&plan, &x, &classes, energy, &found, &what);
     }
 }
 
@@ -309,8 +340,7 @@ fn an_image_is_the_same_alone_as_in_company() {
         // Heavy enough that images of a batch take turns at the weights.
         channels_in: 64,
         channels_out: 128,
-        kernel: 3,
-        stride: 1,
+        filter: [3, 1, 1],
         add: false,
     };
     let (batch, numbers) = (11, 300);

@@ -13,9 +13,9 @@ use basin_protocol::{Reply, Request};
 use basin_shared::{
     Key, cpu,
     gpu::{Engine, Gpu, GpuError, Precision},
-    model_card::EnergyKind,
-    models::{Activation, Normalization, WideResNetConfig},
-    plan::{Active, Convolution, Extent, Head, Operation, Plan},
+    model_card::{Architecture, EnergyKind},
+    models::{Activation, Normalization, PreActResNet18Config, WideResNetConfig},
+    plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     samplers::{Dynamics, GradientScaling, MOST_STEPS, Sgld},
     weights::{Array, Weights},
 };
@@ -53,8 +53,8 @@ fn normalization(channels: usize) -> Normalization {
     }
 }
 
-fn wide_resnet([depth, width, channels, size]: [usize; 4], activation: Activation) -> Plan {
-    let config = WideResNetConfig {
+fn wide([depth, width, channels, size]: [usize; 4], activation: Activation) -> WideResNetConfig {
+    WideResNetConfig {
         depth,
         width,
         channels,
@@ -62,21 +62,57 @@ fn wide_resnet([depth, width, channels, size]: [usize; 4], activation: Activatio
         classes: 5,
         activation,
         normalization: normalization(channels),
-    };
-    let shapes = config.parameter_shapes().into_iter().enumerate();
+    }
+}
+
+fn pre_act([channels, size]: [usize; 2], final_batch_norm: bool) -> Architecture {
+    Architecture::PreActResnet18(PreActResNet18Config {
+        width: 16,
+        final_batch_norm,
+        channels,
+        size,
+        classes: 5,
+        normalization: normalization(channels),
+    })
+}
+
+/// The plan of a network with random weights, and BatchNorm that is far from the identity.
+fn plan_of(architecture: &Architecture) -> Plan {
+    let shapes = architecture.parameter_shapes().into_iter().enumerate();
     let weights: Weights = shapes
         .map(|(i, (name, shape))| {
-            let fan_in: usize = shape.iter().skip(1).product();
-            let scale = 1.2 / (fan_in as f32).sqrt();
-            let values = normals(i as u64, shape.iter().product(), scale);
+            let count = shape.iter().product();
+            let values = if name.contains("bn") || name.contains("batchnorm") {
+                let draws = Key::new(i as u64).uniforms(count).into_iter();
+                draws.map(|draw| 0.2 + draw).collect()
+            } else {
+                let fan_in: usize = shape.iter().skip(1).product();
+                normals(i as u64, count, 1.2 / (fan_in as f32).sqrt())
+            };
             (name, Array { shape, values })
         })
         .collect();
-    Plan::wide_resnet(&config, &weights)
+    architecture.plan(&weights)
+}
+
+fn wide_resnet(numbers: [usize; 4], activation: Activation) -> Plan {
+    plan_of(&Architecture::WideResnet(wide(numbers, activation)))
+}
+
+/// Kernel, stride and padding of every convolution that a plan may have; zeros behind the image alone
+/// fit images of even size.
+fn filters(size: usize) -> impl Iterator<Item = [usize; 3]> {
+    let all = [[3, 1, 1], [3, 2, 1], [1, 1, 0], [1, 2, 0], [3, 2, 0]];
+    all.into_iter()
+        .filter(move |&filter| filter != [3, 2, 0] || size.is_multiple_of(2))
 }
 
 /// A network of a first convolution, and one more of this shape, forward and backward.
-fn one_convolution([input, output]: [usize; 2], size: usize, kernel: usize, stride: usize) -> Plan {
+fn one_convolution(
+    [input, output]: [usize; 2],
+    size: usize,
+    [kernel, stride, padding]: [usize; 3],
+) -> Plan {
     let image = Extent { channels: 1, size };
     let inner = Extent {
         channels: input,
@@ -86,14 +122,14 @@ fn one_convolution([input, output]: [usize; 2], size: usize, kernel: usize, stri
         channels: output,
         size: size.div_ceil(stride),
     };
-    let convolution = |key, input: Extent, output: Extent, kernel, stride| {
+    let convolution = |key, input: Extent, output: Extent, kernel, stride, padding| {
         let inputs = input.channels * kernel * kernel;
         Convolution {
             input,
             output,
             kernel,
             stride,
-            padding: kernel / 2,
+            padding,
             weight: normals(key, inputs * output.channels, 1.2 / (inputs as f32).sqrt()),
             bias: normals(key + 1, output.channels, 0.1),
             affine: None,
@@ -107,8 +143,8 @@ fn one_convolution([input, output]: [usize; 2], size: usize, kernel: usize, stri
         activation: Activation::Silu,
         buffers: vec![image, inner, inner, end, end, end, inner],
         convolutions: vec![
-            convolution(1, image, inner, 3, 1),
-            convolution(3, inner, end, kernel, stride),
+            convolution(1, image, inner, 3, 1, 1),
+            convolution(3, inner, end, kernel, stride, padding),
         ],
         head: Head {
             weight: normals(5, 3 * output, 1.0),
@@ -159,8 +195,8 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// Compares the length of the difference with the length of what is expected: the derivative of
-/// LeakyReLU jumps, and of a hundred thousand numbers one lies near enough to the jump for its
+/// Compares the length of the difference with the length of what is expected: the derivatives of ReLU and
+/// LeakyReLU jump, and of a hundred thousand numbers one lies near enough to the jump for its
 /// rounding to matter. One of the 3072 before the head moves the gradient by a share of 0.8/√3072.
 fn assert_close_but_for_jumps(found: &[f32], expected: &[f32], what: &str) {
     let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
@@ -181,15 +217,13 @@ fn check(gpu: &Gpu, plan: &Plan, batch: usize, energy: EnergyKind, tolerance: f3
     let found = block_on(engine(gpu, plan).evaluate(&x, &classes, energy)).unwrap();
     assert_close(&found.logits, &expected.logits, tolerance, what);
     match plan.activation {
-        Activation::LeakyRelu => {
-            assert_close_but_for_jumps(&found.gradient, &expected.gradient, what);
-        }
-        _ => assert_close(&found.gradient, &expected.gradient, tolerance, what),
+        Activation::Silu => assert_close(&found.gradient, &expected.gradient, tolerance, what),
+        _ => assert_close_but_for_jumps(&found.gradient, &expected.gradient, what),
     }
 }
 
 /// Channels in and out, rows and columns, and images.
-const SHAPES: [([usize; 2], usize, usize); 14] = [
+const SHAPES: [([usize; 2], usize, usize); 15] = [
     ([1, 1], 1, 1),
     ([1, 2], 2, 3),
     ([3, 5], 3, 2),
@@ -204,34 +238,68 @@ const SHAPES: [([usize; 2], usize, usize); 14] = [
     ([128, 130], 6, 2),
     ([160, 320], 8, 1),
     ([640, 640], 4, 2),
+    ([5, 1280], 4, 1),
 ];
+
+/// Compares a batch with the definition.
+fn check_definition(gpu: &Gpu, plan: &Plan, batch: usize, what: &str) {
+    let Extent { channels, size } = plan.image;
+    let image = channels * size * size;
+    let x = Key::new(7).uniforms(batch * image);
+    let classes = Key::new(8).integers(batch, plan.classes());
+    let found = block_on(engine(gpu, plan).evaluate(&x, &classes, EnergyKind::Joint)).unwrap();
+    // A large batch repeats what its first and last images show.
+    for n in [0, batch - 1] {
+        let numbers = n * image..(n + 1) * image;
+        let x = &x[numbers.clone()];
+        let (logits, gradient) = scalar::evaluate(plan, x, classes[n], EnergyKind::Joint);
+        let [logits, gradient] = [logits, gradient]
+            .map(|values| values.into_iter().map(|v| v as f32).collect::<Vec<_>>());
+        let what = format!("{what}, image {n} of {batch}");
+        let found_logits = &found.logits[n * logits.len()..][..logits.len()];
+        assert_close(found_logits, &logits, TOLERANCE, &what);
+        assert_close(&found.gradient[numbers], &gradient, TOLERANCE, &what);
+    }
+}
 
 #[test]
 fn every_kernel_computes_what_is_defined_at_every_shape() {
     let (gpu, _alone) = gpu(Precision::Single);
     for (channels, size, batch) in SHAPES {
-        for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
-            let plan = one_convolution(channels, size, kernel, stride);
-            let what =
-                format!("{channels:?} {kernel}x{kernel}/{stride}, {size} pixels, batch {batch}");
-            let x = Key::new(7).uniforms(batch * size * size);
-            let classes = Key::new(8).integers(batch, plan.classes());
-            let engine = engine(&gpu, &plan);
-            let found = block_on(engine.evaluate(&x, &classes, EnergyKind::Joint)).unwrap();
-            // A large batch repeats what its first and last images show.
-            for image in [0, batch - 1] {
-                let numbers = image * size * size..(image + 1) * size * size;
-                let (logits, gradient) = scalar::evaluate(
-                    &plan,
-                    &x[numbers.clone()],
-                    classes[image],
-                    EnergyKind::Joint,
-                );
-                let [logits, gradient] = [logits, gradient]
-                    .map(|values| values.into_iter().map(|v| v as f32).collect::<Vec<_>>());
-                let what = format!("{what}, image {image}");
-                assert_close(&found.logits[image * 3..][..3], &logits, TOLERANCE, &what);
-                assert_close(&found.gradient[numbers], &gradient, TOLERANCE, &what);
+        for filter in filters(size) {
+            let plan = one_convolution(channels, size, filter);
+            let what = format!("{channels:?} {filter:?}, {size} pixels");
+            check_definition(&gpu, &plan, batch, &what);
+        }
+    }
+}
+
+#[test]
+fn whatever_follows_a_convolution_is_what_is_defined() {
+    let (gpu, _alone) = gpu(Precision::Single);
+    let affine = |channels| Affine {
+        scale: normals(11, channels, 1.0),
+        shift: normals(12, channels, 0.5),
+    };
+    for (channels, size, batch) in [([5, 3], 6, 3), ([17, 40], 12, 2)] {
+        for filter in filters(size) {
+            for activation in [Activation::Silu, Activation::LeakyRelu, Activation::Relu] {
+                for (normalized, linear) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    let mut plan = one_convolution(channels, size, filter);
+                    plan.activation = activation;
+                    plan.convolutions[1].linear = linear;
+                    if normalized {
+                        for convolution in &mut plan.convolutions {
+                            convolution.affine = Some(affine(convolution.output.channels));
+                        }
+                    }
+                    let what = format!(
+                        "{channels:?} {filter:?}, {size} pixels, {activation:?}, BatchNorm {normalized}, linear {linear}"
+                    );
+                    check_definition(&gpu, &plan, batch, &what);
+                }
             }
         }
     }
@@ -261,16 +329,96 @@ fn networks_agree_with_the_processor() {
     check_networks(&gpu, &[Activation::Silu, Activation::LeakyRelu], TOLERANCE);
 }
 
+const ENERGIES: [EnergyKind; 3] = [
+    EnergyKind::Joint,
+    EnergyKind::Marginal,
+    EnergyKind::Conditional,
+];
+
+/// Those with BatchNorm.
+fn architectures() -> [Architecture; 6] {
+    use Activation::{Relu, Silu};
+    [
+        Architecture::StandardWideResnet(wide([16, 2, 3, 13], Silu)),
+        Architecture::StandardWideResnet(wide([10, 1, 3, 32], Relu)),
+        Architecture::DmWideResnet(wide([10, 2, 3, 20], Silu)),
+        Architecture::DmWideResnet(wide([16, 1, 1, 12], Relu)),
+        pre_act([3, 18], false),
+        pre_act([3, 18], true),
+    ]
+}
+
+/// Of every architecture, with every energy: as it is, and with SiLU, whose gradients show every number.
+fn check_architectures(gpu: &Gpu, activations: &[Option<Activation>], tolerance: f32) {
+    for architecture in architectures() {
+        let mut plan = plan_of(&architecture);
+        for activation in activations {
+            plan.activation = activation.unwrap_or(plan.activation);
+            for energy in ENERGIES {
+                let of = plan.activation;
+                let what = format!("{architecture:?} with {of:?}, {energy:?}");
+                check(gpu, &plan, 3, energy, tolerance, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_architecture_agrees_with_the_processor() {
+    let (gpu, _alone) = gpu(Precision::Single);
+    check_architectures(&gpu, &[None, Some(Activation::Silu)], TOLERANCE);
+}
+
+#[test]
+fn networks_drawn_at_random_agree_with_the_processor() {
+    let (gpu, _alone) = gpu(Precision::Single);
+    for n in 0..24 {
+        let draws = Key::new(40).fold_in(n).integers(8, 1 << 16);
+        let draw = |i: usize, least: usize, most: usize| least + draws[i] % (most - least + 1);
+        let channels = draw(0, 1, 3);
+        // DeepMind's takes multiples of four.
+        let size = match n % 4 {
+            2 => 4 * draw(1, 2, 6),
+            _ => draw(1, 8, 24),
+        };
+        let activation = [Activation::Silu, Activation::LeakyRelu, Activation::Relu][draw(2, 0, 2)];
+        let numbers = [[10, 16][draw(3, 0, 1)], draw(4, 1, 3), channels, size];
+        let config = wide(numbers, activation);
+        let architecture = match n % 4 {
+            0 => Architecture::WideResnet(config),
+            1 => Architecture::StandardWideResnet(config),
+            2 => Architecture::DmWideResnet(config),
+            _ => pre_act([channels, size], draw(2, 0, 1) == 0),
+        };
+        let (batch, energy) = (draw(5, 1, 7), ENERGIES[draw(6, 0, 2)]);
+        let what = format!("network {n}: {architecture:?}, batch {batch}, {energy:?}");
+        let mut plan = plan_of(&architecture);
+        check(&gpu, &plan, batch, energy, TOLERANCE, &what);
+        plan.activation = Activation::Silu;
+        check(
+            &gpu,
+            &plan,
+            batch,
+            energy,
+            TOLERANCE,
+            &format!("{what}, with SiLU"),
+        );
+    }
+}
+
 #[test]
 fn networks_in_half_precision_agree_to_three_digits_and_go_back_to_single() {
     let (gpu, _alone) = gpu(Precision::Half);
     if gpu.precision() == Precision::Single {
         return eprintln!("NOT TESTED: this adapter has no shader-f16");
     }
-    // With LeakyReLU so many numbers lie near enough to the jump that gradients differ by a tenth: a
+    // With LeakyReLU or ReLU so many numbers lie near enough to the jump that gradients differ by a tenth: a
     // self-test then turns to single precision.
     let smooth = &[Activation::Silu];
     check_networks(&gpu, smooth, HALF_TOLERANCE);
+    // PreActResNet-18 has eighteen layers, and loses half a digit more.
+    let deep = 2.0 * HALF_TOLERANCE;
+    check_architectures(&gpu, &[Some(Activation::Silu)], deep);
     let single = block_on(gpu.in_single_precision()).unwrap();
     check_networks(&single, smooth, TOLERANCE);
 }
@@ -328,13 +476,23 @@ const CHAIN_TOLERANCE: f32 = 1e-4;
 #[test]
 fn a_chain_of_a_hundred_steps_is_the_processors() {
     let (gpu, _alone) = gpu(Precision::Single);
-    for (gradient, friction, clamp) in [
-        (GradientScaling::Raw, 0.0, true),
-        (GradientScaling::Clamp(0.01), 0.5, true),
-        (GradientScaling::Normalize, 0.9, false),
+    // 81 numbers of an image are no multiple of the four that a block of noise has.
+    let jem = wide_resnet([10, 1, 1, 9], Activation::Silu);
+    let standard = Architecture::StandardWideResnet(wide([10, 1, 3, 9], Activation::Silu));
+    let deep_mind = Architecture::DmWideResnet(wide([10, 1, 3, 8], Activation::Silu));
+    for (plan, gradient, friction, clamp) in [
+        (jem.clone(), GradientScaling::Raw, 0.0, true),
+        (jem.clone(), GradientScaling::Clamp(0.01), 0.5, true),
+        (jem, GradientScaling::Normalize, 0.9, false),
+        (plan_of(&standard), GradientScaling::Raw, 0.0, true),
+        (plan_of(&deep_mind), GradientScaling::Normalize, 0.5, true),
+        (
+            plan_of(&pre_act([1, 8], false)),
+            GradientScaling::Clamp(0.01),
+            0.0,
+            true,
+        ),
     ] {
-        // 81 numbers of an image are no multiple of the four that a block of noise has.
-        let plan = wide_resnet([10, 1, 1, 9], Activation::Silu);
         let network = cpu::Engine::new(plan.clone());
         let mut expected = dynamics(&plan, gradient, friction, clamp);
         let mut chain = block_on(engine(&gpu, &plan).chain(expected.clone())).unwrap();
@@ -529,16 +687,14 @@ fn a_large_network_fits_and_a_batch_too_large_is_refused() {
 }
 
 #[test]
-fn a_network_that_the_kernels_do_not_know_is_refused() {
+fn a_network_too_heavy_for_the_gpu_is_refused() {
     let (gpu, _alone) = gpu(Precision::Single);
-    let plan = Plan {
-        activation: Activation::Relu,
-        ..one_convolution([16, 16], 8, 3, 1)
-    };
+    let plan = one_convolution([1280, 1280], 4, [3, 1, 1]);
     match block_on(Engine::new(gpu.clone(), plan)) {
-        Err(error @ GpuError::Unknown(_)) => assert_eq!(
+        Err(error @ GpuError::TooHeavy { .. }) => assert_eq!(
             error.to_string(),
-            "the GPU engine does not know ReLU; the CPU engine does"
+            "the weights of a convolution need 235929600 bytes in one buffer on the GPU, which gives \
+             134217728: take the CPU engine"
         ),
         other => panic!("{other:?}"),
     }

@@ -654,6 +654,249 @@ fn a_run_survives_being_killed_at_any_moment() {
     assert!(run.join("report.html").is_file());
 }
 
+/// The checkpoint of an iteration.
+fn checkpoint_of(run: &Path, iteration: usize) -> Vec<u8> {
+    let name = format!("checkpoint-{iteration:08}");
+    let mut found = checkpoints(run).into_iter();
+    let path = found.find(|path| path.to_str().unwrap().contains(&name));
+    std::fs::read(path.unwrap()).unwrap()
+}
+
+/// The numbers of a checkpoint's tensor.
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    numbers.iter().map(|&n| f32::from_le_bytes(n)).collect()
+}
+
+/// The largest difference between tensors of two checkpoints whose names begin alike.
+fn difference(a: &[u8], b: &[u8], prefix: &str) -> f32 {
+    let (a, b) = (tensors(a), tensors(b));
+    let mut largest = 0.0_f32;
+    for (name, a) in a.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        let pairs = numbers(a).into_iter().zip(numbers(&b[name]));
+        largest = pairs.fold(largest, |most, (a, b)| most.max((a - b).abs()));
+    }
+    largest
+}
+
+/// Two shares of a batch give the gradient of the whole batch.
+#[test]
+fn two_devices_train_as_one_does() {
+    let data = data();
+    let directory = tempfile::tempdir().unwrap();
+    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
+    let run = |name: &'static str, more: &[&'static str]| {
+        let all = ["--run", name, "--set", "iterations=4"];
+        let all = train(&recipe, &data, &[&all[..], more].concat());
+        succeed(directory.path(), &all);
+        directory.path().join(name)
+    };
+    let one = run("one", &["--set", "checkpoint_every=4"]);
+    let more = ["--set", "checkpoint_every=4", "--devices", "cpu,cpu"];
+    let two = run("two", &more);
+    let [first, one, two] = [
+        checkpoint_of(&one, 0),
+        checkpoint_of(&one, 4),
+        checkpoint_of(&two, 4),
+    ];
+    for part in ["model.", "ema."] {
+        let (moved, apart) = (difference(&first, &one, part), difference(&one, &two, part));
+        assert!(moved > 1e-3 && apart < 1e-5, "{part}: {moved}, {apart}");
+    }
+}
+
+/// Chains, a perturbation of the batch, ascents and running statistics: each in its way is of a device.
+#[test]
+fn runs_on_two_devices_resume_bit_exactly() {
+    let data = data();
+    for name in ["jeat-fashion-mnist", "free-cifar10", "dat-cifar10"] {
+        let directory = tempfile::tempdir().unwrap();
+        let recipe = root().join(format!("trainer/recipes/{name}.toml"));
+        let run = |run: &'static str, more: &[&'static str]| {
+            let all = ["--run", run, "--set", "iterations=4"];
+            let all = train(&recipe, &data, &[&all[..], more].concat());
+            let output = basin(directory.path(), &all);
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{name}: {text}");
+            text
+        };
+        let two = ["--devices", "cpu,cpu"];
+        run("through", &two);
+        run("resumed", &two);
+        let resumed = directory.path().join("resumed");
+        let last = || std::fs::remove_file(checkpoints(&resumed).pop().unwrap()).unwrap();
+        last();
+        run("resumed", &[&two[..], &["--resume"]].concat());
+        let through = tensors(&newest_checkpoint(&directory.path().join("through")));
+        assert!(
+            through == tensors(&newest_checkpoint(&resumed)),
+            "{name} resumes otherwise"
+        );
+        let of_second = through.keys().filter(|name| name.starts_with("state-1."));
+        assert_ne!(of_second.count(), 0, "{name}");
+
+        // On one device it goes on too, with all chains.
+        last();
+        let text = run("resumed", &["--resume"]);
+        assert!(
+            text.contains("that of 2 devices and is dealt out to 1"),
+            "{text}"
+        );
+        let one = tensors(&newest_checkpoint(&resumed));
+        if let Some(labels) = one.get("state.buffer.labels") {
+            assert_eq!(numbers(labels).len(), 32);
+            assert_eq!(numbers(&through["state-1.buffer.labels"]).len(), 16);
+        }
+        assert!(!one.keys().any(|name| name.starts_with("state-1.")));
+    }
+}
+
+/// The second stage of training, or fine-tuning.
+#[test]
+fn a_run_begins_with_the_weights_of_a_model_file() {
+    let data = data();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let first = root().join("trainer/recipes/standard-fashion-mnist.toml");
+    let second = root().join("trainer/recipes/jeat-fashion-mnist.toml");
+    let of_first = ["--run", "first", "--set", "iterations=2"];
+    succeed(path, &train(&first, &data, &of_first));
+    let export = |run: &str, output: &str| {
+        let arguments = ["export", run, "-o", output, "--rank", "4", "--f32"];
+        succeed(path, &[&arguments[..], &["--data-dir", &data]].concat());
+        ModelFile::read(&std::fs::read(path.join(output)).unwrap()).unwrap()
+    };
+    let file = export("first", "first.safetensors");
+    assert_eq!(file.card.begun_with, None);
+
+    let arguments = |more: &[&'static str]| -> Vec<String> {
+        let all = [
+            "--set",
+            "iterations=2",
+            "--set",
+            "checkpoint_every=1",
+            "--set",
+            "ema_decay=0.875",
+        ];
+        let all = train(&second, &data, &[&all[..], more].concat());
+        all.into_iter().map(String::from).collect()
+    };
+    let run = |more: &[&'static str]| {
+        let arguments = arguments(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        basin(path, &arguments)
+    };
+    let weights = ["--weights", "first.safetensors", "--run", "second"];
+    let output = run(&weights);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("beginning with the weights of first.safetensors"));
+    // Of three checkpoints two are kept.
+    let [one, two] = [1, 2].map(|i| tensors(&checkpoint_of(&path.join("second"), i)));
+    for (name, array) in file.weights() {
+        let [model, ema] = ["model", "ema"].map(|part| numbers(&one[&format!("{part}.{name}")]));
+        for ((begun, model), ema) in array.values.iter().zip(model).zip(ema) {
+            // An average of random weights would have forgotten nine tenths of them.
+            let expected = 0.875 * begun + 0.125 * model;
+            assert!((ema - expected).abs() < 1e-6, "{name}: {ema}, {expected}");
+        }
+    }
+    // The average of a resumed run is that of one that began with weights, too.
+    std::fs::remove_file(checkpoints(&path.join("second")).pop().unwrap()).unwrap();
+    assert!(run(&["--resume", "--run", "second"]).status.success());
+    assert!(two == tensors(&newest_checkpoint(&path.join("second"))));
+    let begun_with = export("second", "second.safetensors").card.begun_with;
+    let begun_with = begun_with.unwrap();
+    assert_eq!(begun_with.file, "first.safetensors");
+    assert_eq!(begun_with.weights_sha256, file.card.weights_sha256);
+
+    for (more, expected) in [
+        (
+            &[
+                "--set",
+                "architecture.width=2",
+                "--weights",
+                "first.safetensors",
+            ][..],
+            &["Wide-ResNet 10-1", "Wide-ResNet 10-2"][..],
+        ),
+        (
+            &["--weights", "nowhere.safetensors"],
+            &["nowhere.safetensors"],
+        ),
+        (
+            &["--resume", "--weights", "first.safetensors"],
+            &["cannot be used with"],
+        ),
+    ] {
+        let refused = run(&[&["--run", "third"], more].concat());
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{more:?}");
+        for words in expected {
+            assert!(text.contains(words), "`{text}` should say `{words}`");
+        }
+    }
+}
+
+/// What a full disk does to the files of a run, a limit of their size does as well.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_without_room_harms_no_other_and_the_run_goes_on_later() {
+    let data = data();
+    let directory = tempfile::tempdir().unwrap();
+    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
+    let arguments = |name, more: &[&'static str]| -> Vec<String> {
+        let all = ["--run", name, "--set", "iterations=4"];
+        let all = train(&recipe, &data, &[&all[..], more].concat());
+        all.into_iter().map(String::from).collect()
+    };
+    let run = |limit: &str, arguments: Vec<String>| {
+        let shell = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\"");
+        let output = Command::new("sh")
+            .args(["-c", &shell, "sh", env!("CARGO_BIN_EXE_basin")])
+            .args(["--device", "cpu"])
+            .args(arguments)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), text)
+    };
+    let (done, text) = run("unlimited", arguments("through", &[]));
+    assert!(done, "{text}");
+    // The first checkpoint is smaller, as the optimiser has no state yet.
+    let (done, text) = run(
+        "unlimited",
+        arguments("full", &["--set", "checkpoint_every=4"]),
+    );
+    assert!(done, "{text}");
+    let first = checkpoint_of(&directory.path().join("full"), 0);
+    let blocks = first.len().div_ceil(512) + 8;
+    let full = directory.path().join("full");
+    std::fs::remove_dir_all(&full).unwrap();
+
+    let (done, text) = run(&blocks.to_string(), arguments("full", &[]));
+    assert!(!done, "{text}");
+    for words in [
+        "iteration 2: the checkpoint could not be written",
+        "goes on and tries again",
+        "the checkpoint of iteration 4 could not be written",
+        "go on from it with --resume",
+    ] {
+        assert!(text.contains(words), "`{text}` should say `{words}`");
+    }
+    assert_eq!(tensors(&newest_checkpoint(&full)), tensors(&first));
+    let left = std::fs::read_dir(&full).unwrap();
+    let left = left.map(|entry| entry.unwrap().path().display().to_string());
+    let partial: Vec<String> = left.filter(|path| path.ends_with(".part")).collect();
+    assert!(partial.is_empty(), "{partial:?}");
+
+    let (done, text) = run("unlimited", arguments("full", &["--resume"]));
+    assert!(done, "{text}");
+    let through = newest_checkpoint(&directory.path().join("through"));
+    assert!(tensors(&newest_checkpoint(&full)) == tensors(&through));
+}
+
 #[test]
 fn a_run_is_packed_and_goes_on_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
@@ -804,6 +1047,21 @@ fn errors_say_what_to_do() {
                 &data,
             ],
             "cutout.size is 29, expected at most 28",
+        ),
+        (
+            vec![
+                "train",
+                recipe,
+                "--set",
+                "batch_size=9",
+                "--devices",
+                "cpu,cpu",
+            ],
+            "--devices names 2 devices, and batch_size is 9: expected a multiple of 2",
+        ),
+        (
+            vec!["train", recipe, "--devices", "cpu,gpu"],
+            "device `gpu` is not known",
         ),
         (
             vec!["train", recipe, "--data-dir", &data],

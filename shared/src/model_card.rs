@@ -35,6 +35,9 @@ pub struct ModelCard {
     pub method: String,
     /// The resolved recipe, TOML.
     pub recipe: String,
+    /// The model file that training began with; none where it began with random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_with: Option<Origin>,
     /// What `basin evaluate` measured, by name; empty before that.
     pub metrics: BTreeMap<String, f64>,
     /// Recommended settings to draw a class.
@@ -51,6 +54,16 @@ pub struct ModelCard {
     /// The version of Basin that wrote the file.
     pub basin_version: String,
     /// SHA-256 of the file's tensor data, 64 hexadecimal digits.
+    pub weights_sha256: String,
+}
+
+/// A model file that a run began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Its name, without directories.
+    pub file: String,
+    /// SHA-256 of its tensor data, as its card says.
     pub weights_sha256: String,
 }
 

@@ -52,6 +52,7 @@ fn card() -> ModelCard {
         data_set: "none".into(),
         method: "standard".into(),
         recipe: String::new(),
+        begun_with: None,
         metrics: BTreeMap::from([("clean_accuracy".into(), 0.5)]),
         generation: settings.clone(),
         quick: Some(settings.clone()),

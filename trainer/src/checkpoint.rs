@@ -1,8 +1,8 @@
 //! Checkpoints: all that a run needs to go on, in one file that is there whole or not at all.
 //!
 //! A checkpoint is a safetensors file: `model.*` and `ema.*`, the optimiser's state as Burn writes
-//! it, `state.*` of the method, and a header that says where the run was and holds a checksum of all
-//! numbers. Random state needs no place, as
+//! it, `state.*` of the method (on several devices also `state-1.*` and so on), and a header that says
+//! where the run was and holds a checksum of all numbers. Random state needs no place, as
 //! every draw comes from the seed and the iteration; nor does the position in the epoch.
 
 use std::{
@@ -13,6 +13,7 @@ use std::{
 };
 
 use basin_shared::{
+    model_card::Origin,
     model_file::hex,
     weights::{Array, Weights},
 };
@@ -22,7 +23,9 @@ use sha2::{Digest, Sha256};
 
 use crate::methods::State;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The oldest that is read: of one device, and begun with random weights.
+const OLDEST: u32 = 2;
 const HEADER_KEY: &str = "basin-checkpoint";
 /// Checkpoints kept: the newest and one to fall back on …
 const NEWEST: usize = 2;
@@ -48,6 +51,8 @@ struct Header {
     version: u32,
     progress: Progress,
     recipe: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun_with: Option<Origin>,
     /// Of all tensors' names and bytes, in the order of the names.
     sha256: String,
 }
@@ -58,11 +63,14 @@ pub(crate) struct Checkpoint {
     pub progress: Progress,
     /// The resolved recipe, TOML.
     pub recipe: String,
+    /// The model file that the run began with.
+    pub begun_with: Option<Origin>,
     pub model: Weights,
     pub ema: Weights,
     /// The optimiser's state.
     pub optimizer: Vec<u8>,
-    pub state: State,
+    /// Of the method, one for each device; a single one where the method keeps nothing.
+    pub states: Vec<State>,
 }
 
 /// Why a checkpoint cannot be used.
@@ -75,7 +83,7 @@ pub(crate) enum CheckpointError {
     },
     #[error("{path}: not a whole checkpoint: {fault}")]
     Damaged { path: String, fault: String },
-    #[error("{path}: checkpoint version {found}, this `basin` reads {VERSION}")]
+    #[error("{path}: checkpoint version {found}, this `basin` reads {OLDEST} to {VERSION}")]
     Version { path: String, found: u32 },
     #[error("{directory}: no whole checkpoint there; start the run without --resume")]
     None { directory: String },
@@ -94,8 +102,10 @@ impl Checkpoint {
                 array(format!("{prefix}.{name}"), weight);
             }
         }
-        for (name, numbers) in self.state.to_arrays() {
-            array(format!("state.{name}"), &numbers);
+        for (replica, state) in self.states.iter().enumerate() {
+            for (name, numbers) in state.to_arrays() {
+                array(format!("{}.{name}", state_part(replica)), &numbers);
+            }
         }
         let state = self.optimizer.clone();
         tensors.push(("optimizer".into(), Dtype::U8, vec![state.len()], state));
@@ -105,6 +115,7 @@ impl Checkpoint {
             version: VERSION,
             progress: self.progress.clone(),
             recipe: self.recipe.clone(),
+            begun_with: self.begun_with.clone(),
             sha256: checksum(parts.collect()),
         };
         let json = serde_json::to_string(&header).expect("a header is plain data");
@@ -172,7 +183,7 @@ impl Checkpoint {
             .and_then(|map| map.get(HEADER_KEY));
         let json = json.ok_or_else(|| damaged(&"no header"))?;
         let header: Header = serde_json::from_str(json).map_err(|error| damaged(&error))?;
-        if header.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&header.version) {
             return Err(CheckpointError::Version {
                 path: shown(),
                 found: header.version,
@@ -215,15 +226,22 @@ impl Checkpoint {
         }
         let mut take = |part: &str| parts.remove(part);
         let missing = |part: &str| damaged(&format!("no {part}"));
-        let mut arrays = take("state").unwrap_or_default();
-        let state = State::from_arrays(|name| arrays.remove(name));
+        let mut states = Vec::new();
+        while let Some(mut arrays) = take(&state_part(states.len())) {
+            let state = State::from_arrays(|name| arrays.remove(name));
+            states.push(state.ok_or_else(|| missing("whole state of the method"))?);
+        }
+        if states.is_empty() {
+            states.push(State::Stateless);
+        }
         Ok(Self {
             progress: header.progress,
             recipe: header.recipe,
+            begun_with: header.begun_with,
             model: take("model").ok_or_else(|| missing("model"))?,
             ema: take("ema").ok_or_else(|| missing("ema"))?,
             optimizer: optimizer.ok_or_else(|| missing("optimizer"))?,
-            state: state.ok_or_else(|| missing("whole state of the method"))?,
+            states,
         })
     }
 
@@ -260,6 +278,14 @@ impl Checkpoint {
         Err(CheckpointError::None {
             directory: directory.display().to_string(),
         })
+    }
+}
+
+/// What the names of a replica's state begin with.
+fn state_part(replica: usize) -> String {
+    match replica {
+        0 => "state".into(),
+        further => format!("state-{further}"),
     }
 }
 
@@ -350,10 +376,17 @@ mod tests {
                 seconds: 2.5,
             },
             recipe: "name = \"x\"".into(),
+            begun_with: Some(Origin {
+                file: "model.safetensors".into(),
+                weights_sha256: "0".repeat(64),
+            }),
             model: weights.clone(),
             ema: weights,
             optimizer: vec![1, 2, 3],
-            state: State::Replay(ReplayBuffer::new(vec![0.25; 8], vec![3, 9], [1, 2, 2])),
+            states: vec![
+                State::Replay(ReplayBuffer::new(vec![0.25; 8], vec![3, 9], [1, 2, 2])),
+                State::Replay(ReplayBuffer::new(vec![0.75; 4], vec![1], [1, 2, 2])),
+            ],
         }
     }
 
@@ -411,7 +444,7 @@ mod tests {
             }),
         ] {
             let written = Checkpoint {
-                state,
+                states: vec![state],
                 ..checkpoint(3)
             };
             let path = written.write(directory.path(), 0, None).unwrap();
@@ -432,7 +465,7 @@ mod tests {
             std::fs::write(&path, &damaged).unwrap();
             if let Ok(read) = Checkpoint::read(&path) {
                 // A letter of the header's recipe, or a digit of its progress: numbers are whole.
-                assert_eq!((&read.model, &read.state), (&whole.model, &whole.state));
+                assert_eq!((&read.model, &read.states), (&whole.model, &whole.states));
             }
         }
     }

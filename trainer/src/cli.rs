@@ -59,6 +59,13 @@ pub(crate) struct Train {
     /// method and data. Both recipes are kept.
     #[arg(long, requires = "resume")]
     pub change_recipe: bool,
+    /// Begin with the weights of this model file, of the same network, instead of random ones.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub weights: Option<PathBuf>,
+    /// Devices that share each batch, such as cuda:0,cuda:1, in the place of --device; the first of
+    /// them makes the steps. Their number must divide the batch size.
+    #[arg(long, value_delimiter = ',', value_name = "DEVICE,…")]
+    pub devices: Vec<DeviceChoice>,
     #[command(flatten)]
     pub data: DataArgs,
 }

@@ -6,10 +6,15 @@ use burn::{
     tensor::Tensor,
 };
 
-/// average ← d · average + (1 − d) · model, with d = min(decay, (1 + t) / (10 + t)) at update t,
-/// so that the random first weights are forgotten soon. Running statistics are averaged like weights.
-pub(crate) fn update(average: Network, model: &Network, decay: f32, update: usize) -> Network {
-    let decay = decay.min((1.0 + update as f32) / (10.0 + update as f32));
+/// The decay of update t of an average that began with random weights: min(decay, (1 + t) / (10 + t)),
+/// so that they are forgotten soon.
+pub(crate) fn growing_decay(decay: f32, update: usize) -> f32 {
+    decay.min((1.0 + update as f32) / (10.0 + update as f32))
+}
+
+/// average ← d · average + (1 − d) · model, with the decay d. Running statistics are averaged like
+/// weights.
+pub(crate) fn update(average: Network, model: &Network, decay: f32) -> Network {
     let mut values = Values(Vec::new());
     model.visit(&mut values);
     values.0.reverse();

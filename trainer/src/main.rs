@@ -13,11 +13,13 @@ mod gradient_norm;
 mod learning_rate;
 mod methods;
 mod metrics;
+mod metrics_log;
 mod model;
 mod picture;
 mod pytorch;
 mod recipe;
 mod replay_buffer;
+mod replicas;
 mod sam;
 
 use std::process::ExitCode;
@@ -52,18 +54,27 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let (device, name) = cli.device.resolve()?;
-    eprintln!("device: {name}");
+    let choices = match &cli.command {
+        Command::Train(arguments) if !arguments.devices.is_empty() => arguments.devices.clone(),
+        _ => vec![cli.device],
+    };
+    let mut devices = Vec::new();
+    for choice in choices {
+        let (device, name) = choice.resolve()?;
+        eprintln!("device: {name}");
+        devices.push(device);
+    }
+    let device = &devices[0];
     match cli.command {
-        Command::Train(arguments) => commands::train::run(arguments, &device),
-        Command::Evaluate(arguments) => commands::evaluate::run(arguments, &device),
-        Command::TuneSampler(arguments) => commands::tune_sampler::run(arguments, &device),
-        Command::Generate(arguments) => commands::generate::run(arguments, &device),
-        Command::Denoise(arguments) => commands::denoise::run(arguments, &device),
-        Command::Export(arguments) => commands::export::run(arguments, &device),
-        Command::Import(arguments) => commands::import::run(arguments, &device),
+        Command::Train(arguments) => commands::train::run(arguments, &devices),
+        Command::Evaluate(arguments) => commands::evaluate::run(arguments, device),
+        Command::TuneSampler(arguments) => commands::tune_sampler::run(arguments, device),
+        Command::Generate(arguments) => commands::generate::run(arguments, device),
+        Command::Denoise(arguments) => commands::denoise::run(arguments, device),
+        Command::Export(arguments) => commands::export::run(arguments, device),
+        Command::Import(arguments) => commands::import::run(arguments, device),
         Command::Checkpoint(arguments) => commands::checkpoint::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
-        Command::Benchmark(arguments) => commands::benchmark::run(arguments, &device),
+        Command::Benchmark(arguments) => commands::benchmark::run(arguments, device),
     }
 }

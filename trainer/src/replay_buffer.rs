@@ -73,6 +73,26 @@ impl ReplayBuffer {
         places.iter().map(|&place| self.labels[place]).collect()
     }
 
+    /// The chains of some buffers, dealt out to so many others.
+    ///
+    /// # Panics
+    /// If there is no buffer, or one of images of another shape.
+    pub(crate) fn deal(buffers: &[Self], count: usize) -> Vec<Self> {
+        let shape = buffers[0].shape;
+        let mut dealt = vec![Self::new(Vec::new(), Vec::new(), shape); count];
+        let chains = buffers.iter().flat_map(|buffer| {
+            assert_eq!(buffer.shape, shape);
+            let images = buffer.pixels.chunks(shape.iter().product());
+            images.zip(&buffer.labels)
+        });
+        for (chain, (image, &label)) in chains.enumerate() {
+            let to = &mut dealt[chain % count];
+            to.pixels.extend_from_slice(image);
+            to.labels.push(label);
+        }
+        dealt
+    }
+
     /// Images and classes, for a checkpoint.
     pub(crate) fn to_arrays(&self) -> [Array; 2] {
         let [channels, height, width] = self.shape;

@@ -53,8 +53,9 @@ pub(crate) fn run(arguments: cli::Checkpoint) -> Result<()> {
 fn pack(run: &Path, output: &Path, part_size: usize, without_buffer: bool) -> Result<()> {
     ensure!(part_size > 0, "--part-size is 0, expected at least 1");
     let mut checkpoint = Checkpoint::newest(run, |text| eprintln!("{text}"))?;
-    if without_buffer && matches!(checkpoint.state, State::Replay(_)) {
-        checkpoint.state = State::Stateless;
+    let has_buffer = |state: &State| matches!(state, State::Replay(_));
+    if without_buffer && checkpoint.states.iter().any(has_buffer) {
+        checkpoint.states = vec![State::Stateless];
     }
     std::fs::create_dir_all(output).with_context(|| output.display().to_string())?;
     let mut packer = GzEncoder::new(Vec::new(), Compression::fast());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Energy, Key, ModelCard, ModelFile,
     gradient::value_and_gradient,
-    model_card::SCHEMA,
+    model_card::{Origin, SCHEMA},
     model_file::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
     tensors,
     weights::{Array, Weights},
@@ -40,19 +40,39 @@ pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
         ("training_seconds".into(), progress.seconds),
         ("training_roll_backs".into(), progress.roll_backs as f64),
     ]);
-    let text = checkpoint.recipe;
-    write(&recipe, text, weights, metrics, &arguments.file, device)
+    let trained = Trained {
+        recipe,
+        text: checkpoint.recipe,
+        begun_with: checkpoint.begun_with,
+        weights,
+        metrics,
+    };
+    write(trained, &arguments.file, device)
 }
 
-/// Writes a model file of these weights; `text` is the recipe as the card shows it.
+/// Weights, and what the card says of them.
+pub(super) struct Trained {
+    pub recipe: Recipe,
+    /// The recipe as the card shows it.
+    pub text: String,
+    pub begun_with: Option<Origin>,
+    pub weights: Weights,
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Writes a model file.
 pub(super) fn write(
-    recipe: &Recipe,
-    text: String,
-    weights: Weights,
-    metrics: BTreeMap<String, f64>,
+    trained: Trained,
     arguments: &cli::ModelFileArgs,
     device: &Device,
 ) -> Result<()> {
+    let Trained {
+        recipe,
+        text,
+        begun_with,
+        weights,
+        metrics,
+    } = trained;
     let images = data::load(
         &recipe.data_set,
         arguments.data.data_dir.as_deref(),
@@ -73,6 +93,7 @@ pub(super) fn write(
         data_set: recipe.data_set.name().into(),
         method: recipe.method.name().into(),
         recipe: text,
+        begun_with,
         metrics,
         generation: recipe.generation.clone(),
         quick: None,
@@ -86,7 +107,7 @@ pub(super) fn write(
         Precision::F16 => rounded(weights),
         Precision::F32 => weights,
     };
-    let probe = probe(recipe, &card, &stored, device);
+    let probe = probe(&recipe, &card, &stored, device);
     let bytes = ModelFile::new(card, stored, start, probe)?.write(precision)?;
     ModelFile::read(&bytes).context("the file just made")?;
     write_atomically(&arguments.output, &bytes)?;

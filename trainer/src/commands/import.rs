@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 
-use super::export;
+use super::export::{self, Trained};
 use crate::{cli, pytorch, recipe::Recipe};
 
 pub(crate) fn run(arguments: cli::Import, device: &Device) -> Result<()> {
@@ -15,6 +15,12 @@ pub(crate) fn run(arguments: cli::Import, device: &Device) -> Result<()> {
         .map_err(anyhow::Error::from)
         .and_then(|bytes| Ok(pytorch::weights(&bytes, &recipe.architecture())?))
         .with_context(|| path.display().to_string())?;
-    let (text, metrics) = (recipe.to_toml(), BTreeMap::new());
-    export::write(&recipe, text, weights, metrics, &arguments.file, device)
+    let imported = Trained {
+        text: recipe.to_toml(),
+        recipe,
+        begun_with: None,
+        weights,
+        metrics: BTreeMap::new(),
+    };
+    export::write(imported, &arguments.file, device)
 }

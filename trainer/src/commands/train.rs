@@ -1,8 +1,7 @@
 //! `basin train`: a recipe in, checkpoints and metrics out.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{BufRead, BufReader, IsTerminal, Write},
+    io::IsTerminal,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,7 +11,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{Key, attacks::Pgd, models::Network, samplers::ClassGaussian, tensors, weights};
+use basin_shared::{
+    Key,
+    attacks::Pgd,
+    model_card::{Architecture, Origin},
+    models::Network,
+    samplers::ClassGaussian,
+    tensors,
+    weights::Weights,
+};
 use burn::{
     module::Module,
     optim::{
@@ -31,9 +38,11 @@ use crate::{
     cli,
     data::{self, Images},
     ema, gradient_norm,
-    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Outer, PGD_DROP, State},
+    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Method, Outer, PGD_DROP, State},
+    metrics_log::MetricsLog,
     model::{self, Adversary},
     recipe::{OptimizerRecipe, Recipe},
+    replicas::{self, Replicas},
 };
 
 /// Iterations between two lines where the output is no terminal.
@@ -44,11 +53,15 @@ const LARGEST_PGD_DROP: f32 = 0.2;
 /// Validation images attacked at each measurement.
 const ATTACKED: usize = 500;
 
-pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
+pub(crate) fn run(arguments: cli::Train, devices: &[Device]) -> Result<()> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
+    replicas::check(&recipe, devices.len())?;
+    let origin = match &arguments.weights {
+        Some(path) => Some(weights_to_begin_with(path, &recipe)?),
+        None => None,
+    };
     let directory = arguments
         .run
-        .clone()
         .unwrap_or_else(|| default_run(&arguments.recipe));
     let images = data::load(
         &recipe.data_set,
@@ -62,13 +75,70 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
     }
     let (train, validation) = images.train.hold_out(recipe.validation);
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let job = Job {
+        recipe,
+        directory,
+        train,
+        validation,
+        device: devices[0].clone(),
+    };
+    std::thread::scope(|scope| {
+        let replicas = Replicas::start(devices, scope);
+        let run = if arguments.resume {
+            job.resume(arguments.change_recipe, replicas)?
+        } else {
+            job.begin(origin, replicas)?
+        };
+        job.train(run)
+    })
+}
 
-    let mut run = if arguments.resume {
-        let newest = Checkpoint::newest(&directory, |text| eprintln!("{text}"))?;
+/// What a run is of, and where.
+struct Job {
+    recipe: Recipe,
+    directory: PathBuf,
+    train: Images,
+    validation: Images,
+    /// The first, or the only one.
+    device: Device,
+}
+
+impl Job {
+    /// A run before its first iteration, with its first checkpoint.
+    fn begin<'env>(
+        &'env self,
+        origin: Option<(Origin, Weights)>,
+        replicas: Replicas<'env>,
+    ) -> Result<Run<'env>> {
+        let (recipe, directory) = (&self.recipe, &self.directory);
+        if directory.join("recipe.toml").exists() {
+            bail!(
+                "{}: holds a run already; add --resume or --run",
+                directory.display()
+            );
+        }
+        if let Some((origin, _)) = &origin {
+            eprintln!("beginning with the weights of {}", origin.file);
+        }
+        let run = Run::begin(recipe, &self.train, origin, replicas)?;
+        run.save(recipe, directory, 0, None)?;
+        // Last, so that a directory with a recipe has something to go on from.
+        write_atomically(&directory.join("recipe.toml"), recipe.to_toml().as_bytes())?;
+        Ok(run)
+    }
+
+    /// The run of the newest checkpoint.
+    fn resume<'env>(
+        &'env self,
+        change_recipe: bool,
+        replicas: Replicas<'env>,
+    ) -> Result<Run<'env>> {
+        let (recipe, directory) = (&self.recipe, &self.directory);
+        let newest = Checkpoint::newest(directory, |text| eprintln!("{text}"))?;
         let iteration = newest.progress.iteration;
         let begun = Recipe::kept(&newest.recipe)?;
-        if begun != recipe {
-            if !arguments.change_recipe {
+        if begun != *recipe {
+            if !change_recipe {
                 bail!(
                     "{}: the run was started with another recipe, kept in its recipe.toml; resume \
                      with the same recipe and --set, go on under this one with --change-recipe, \
@@ -91,146 +161,241 @@ pub(crate) fn run(arguments: cli::Train, device: &Device) -> Result<()> {
             write_atomically(&kept, recipe.to_toml().as_bytes())?;
         }
         eprintln!("resuming after iteration {iteration}");
-        Run::restore(newest, &recipe, &train, device)?
-    } else {
-        if directory.join("recipe.toml").exists() {
-            bail!(
-                "{}: holds a run already; add --resume or --run",
-                directory.display()
+        let (before, devices) = (newest.states.len(), replicas.count());
+        if before != devices && newest.states[0] != State::Stateless {
+            eprintln!(
+                "the state of the method was that of {before} devices and is dealt out to {devices}: \
+                 the run is not the same to the bit"
             );
         }
-        write_atomically(&directory.join("recipe.toml"), recipe.to_toml().as_bytes())?;
-        let run = Run::init(&recipe, &train, device)?;
-        run.save(&recipe, &directory, 0, None)?;
-        run
-    };
-    let mut log = open_log(&directory.join("metrics.jsonl"), run.progress.iteration)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    // A second Ctrl-C ends the process at once; the last checkpoint stays.
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("Ctrl-C cannot be caught")?;
-    let bar = progress_bar(recipe.iterations, run.progress.iteration);
-    let print = |text: String| {
-        if bar.is_hidden() {
-            eprintln!("{text}")
-        } else {
-            bar.println(text)
-        }
-    };
+        Run::restore(newest, recipe, &self.train, replicas)
+    }
 
-    let mut clock = Instant::now();
-    while run.progress.iteration < recipe.iterations {
-        let iteration = run.progress.iteration;
-        let figures = run.iterate(&recipe, &train, device);
-        run.progress.seconds += clock.elapsed().as_secs_f64();
-        clock = Instant::now();
+    /// Iterates to the recipe's end, or to Ctrl-C.
+    ///
+    /// A checkpoint that cannot be written, as on a full disk, harms none of those before it, and
+    /// training goes on to the next one. Where there is no next one the run ends with an error.
+    fn train<'env>(&'env self, mut run: Run<'env>) -> Result<()> {
+        let Self {
+            recipe,
+            directory,
+            train,
+            validation,
+            device,
+        } = self;
+        let mut log = MetricsLog::open(&directory.join("metrics.jsonl"), run.progress.iteration)?;
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = interrupted.clone();
+        // A second Ctrl-C ends the process at once; the last checkpoint stays.
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        })
+        .context("Ctrl-C cannot be caught")?;
+        let bar = progress_bar(recipe.iterations, run.progress.iteration);
+        let print = |text: String| {
+            if bar.is_hidden() {
+                eprintln!("{text}")
+            } else {
+                bar.println(text)
+            }
+        };
+        let mut note = |line: &serde_json::Value| {
+            let told = log.waits();
+            if let Err(error) = log.append(line)
+                && !told
+            {
+                print(format!("{error}; its lines wait until there is room"));
+            }
+        };
 
-        if let Some(fault) = diverged(&figures, recipe.divergence.largest_energy) {
-            let (rate_scale, roll_backs) = (run.progress.rate_scale, run.progress.roll_backs + 1);
-            if roll_backs > recipe.divergence.roll_backs {
-                bail!(
-                    "iteration {iteration}: {fault}, after {} roll-backs",
-                    roll_backs - 1
+        let mut kept = run.progress.iteration;
+        let mut clock = Instant::now();
+        while run.progress.iteration < recipe.iterations {
+            let iteration = run.progress.iteration;
+            let figures = run.iterate(recipe, train, device);
+            run.progress.seconds += clock.elapsed().as_secs_f64();
+            clock = Instant::now();
+
+            if let Some(fault) = diverged(&figures, recipe.divergence.largest_energy) {
+                let (rate_scale, roll_backs) =
+                    (run.progress.rate_scale, run.progress.roll_backs + 1);
+                if roll_backs > recipe.divergence.roll_backs {
+                    bail!(
+                        "iteration {iteration}: {fault}, after {} roll-backs",
+                        roll_backs - 1
+                    );
+                }
+                let good = Checkpoint::newest(directory, &print)?;
+                let rate_scale = rate_scale * recipe.divergence.rate_factor;
+                print(format!(
+                    "iteration {iteration}: {fault}; back to iteration {} with {rate_scale} of the \
+                     learning rate",
+                    good.progress.iteration
+                ));
+                run = Run::restore(good, recipe, train, run.replicas)?;
+                run.progress = Progress {
+                    rate_scale,
+                    roll_backs,
+                    ..run.progress
+                };
+                note(&json!({"iteration": run.progress.iteration, "rolled_back": fault}));
+                continue;
+            }
+            let mut line = json!({"iteration": iteration + 1, "seconds": run.progress.seconds});
+            for (name, value) in &figures {
+                line[*name] = json!(value);
+            }
+            let text = describe(&figures);
+            bar.set_position(iteration as u64 + 1);
+            bar.set_message(text.clone());
+            let done = run.progress.iteration;
+            if bar.is_hidden() && (done.is_multiple_of(LINE_EVERY) || done == recipe.iterations) {
+                let pace = run.progress.seconds / done as f64;
+                let left = pace * (recipe.iterations - done) as f64 / 60.0;
+                eprintln!(
+                    "{done}/{} {text}, {pace:.2} s each, {left:.0} min left",
+                    recipe.iterations
                 );
             }
-            let good = Checkpoint::newest(&directory, &print)?;
-            let rate_scale = rate_scale * recipe.divergence.rate_factor;
-            print(format!(
-                "iteration {iteration}: {fault}; back to iteration {} with {rate_scale} of the \
-                 learning rate",
-                good.progress.iteration
-            ));
-            run = Run::restore(good, &recipe, &train, device)?;
-            run.progress = Progress {
-                rate_scale,
-                roll_backs,
-                ..run.progress
-            };
-            let event = json!({"iteration": run.progress.iteration, "rolled_back": fault});
-            writeln!(log, "{event}")?;
-            continue;
+            let mut metric = None;
+            if done.is_multiple_of(recipe.validate_every) || done == recipe.iterations {
+                let measured = validate(&run.ema, recipe, validation, device);
+                print(format!("iteration {done}: {measured}"));
+                let robust = measured["robust_accuracy"].as_f64();
+                metric = robust.or_else(|| measured["clean_accuracy"].as_f64());
+                line["validation"] = measured;
+                let sheet = directory.join(format!("samples-{done:08}.png"));
+                if let Err(error) = draw_samples(&run.ema, recipe, &sheet, device) {
+                    print(format!(
+                        "iteration {done}: {error:#}; training goes on without it"
+                    ));
+                }
+            }
+            note(&line);
+            let stop = interrupted.load(Ordering::Relaxed);
+            if stop || recipe.checkpoint_due(done) {
+                let epoch = done / batches(recipe, train.len());
+                match run.save(recipe, directory, epoch, metric) {
+                    Ok(_) => kept = done,
+                    Err(error) if stop || done == recipe.iterations => bail!(
+                        "the checkpoint of iteration {done} could not be written: {error:#}; the \
+                         newest is of iteration {kept}: make room, then go on from it with --resume"
+                    ),
+                    Err(error) => print(format!(
+                        "iteration {done}: the checkpoint could not be written: {error:#}; the \
+                         newest is of iteration {kept}. Training goes on and tries again at the \
+                         next one; make room until then"
+                    )),
+                }
+            }
+            if stop {
+                bar.abandon();
+                bail!("stopped after iteration {done}; go on with --resume");
+            }
         }
-        let mut line = json!({"iteration": iteration + 1, "seconds": run.progress.seconds});
-        for (name, value) in &figures {
-            line[*name] = json!(value);
-        }
-        let text = describe(&figures);
-        bar.set_position(iteration as u64 + 1);
-        bar.set_message(text.clone());
-        let done = run.progress.iteration;
-        if bar.is_hidden() && (done.is_multiple_of(LINE_EVERY) || done == recipe.iterations) {
-            let pace = run.progress.seconds / done as f64;
-            let left = pace * (recipe.iterations - done) as f64 / 60.0;
-            eprintln!(
-                "{done}/{} {text}, {pace:.2} s each, {left:.0} min left",
-                recipe.iterations
-            );
-        }
-        let mut metric = None;
-        if done.is_multiple_of(recipe.validate_every) || done == recipe.iterations {
-            let measured = validate(&run.ema, &recipe, &validation, done, &directory, device)?;
-            print(format!("iteration {done}: {measured}"));
-            let robust = measured["robust_accuracy"].as_f64();
-            metric = robust.or_else(|| measured["clean_accuracy"].as_f64());
-            line["validation"] = measured;
-        }
-        writeln!(log, "{line}")?;
-        let stop = interrupted.load(Ordering::Relaxed);
-        if stop || recipe.checkpoint_due(done) {
-            log.flush()?;
-            let epoch = done / batches(&recipe, train.len());
-            run.save(&recipe, &directory, epoch, metric)?;
-        }
-        if stop {
-            bar.abandon();
-            bail!("stopped after iteration {done}; go on with --resume");
-        }
+        bar.finish();
+        let shown = directory.display();
+        let page = report::write(directory, None).with_context(|| {
+            format!("the run is done; draw its page with `basin report {shown}`")
+        })?;
+        eprintln!("done: {}; basin export {shown}", page.display());
+        Ok(())
     }
-    bar.finish();
-    let page = report::write(&directory, None)?;
-    eprintln!(
-        "done: {}; basin export {}",
-        page.display(),
-        directory.display()
-    );
-    Ok(())
+}
+
+/// The weights of a model file of the recipe's network.
+fn weights_to_begin_with(path: &Path, recipe: &Recipe) -> Result<(Origin, Weights)> {
+    let file = model::read(path)?;
+    let (found, expected) = (&file.card.architecture, recipe.architecture());
+    if *found != expected {
+        let shown = |architecture: &Architecture| {
+            let numbers = serde_json::to_string(architecture).expect("plain data");
+            format!("{} {numbers}", architecture.title())
+        };
+        bail!(
+            "{}: the file's network is {}, the recipe's is {}; name a file of the latter, or change \
+             the recipe's [architecture] and data_set to the former",
+            path.display(),
+            shown(found),
+            shown(&expected)
+        );
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let origin = Origin {
+        file: name.to_string_lossy().into_owned(),
+        weights_sha256: file.card.weights_sha256.clone(),
+    };
+    Ok((origin, file.weights().clone()))
 }
 
 /// A run in memory.
-pub(super) struct Run {
+pub(super) struct Run<'env> {
     /// On the autodiff device.
     model: Network,
     /// Off it.
     ema: Network,
     optimizer: ModuleOptimizer,
-    state: State,
+    /// What the model and its average began with, if not with random weights.
+    begun_with: Option<Origin>,
+    /// As each replica follows it.
+    method: Method,
+    /// Of each replica.
+    states: Vec<State>,
     /// Where the method starts chains.
-    gaussian: Option<ClassGaussian>,
+    gaussian: Option<Arc<ClassGaussian>>,
+    replicas: Replicas<'env>,
     progress: Progress,
 }
 
-impl Run {
+/// What the loss of a replica's share of the batch is, and how it changes with the weights.
+struct Found {
+    /// Of the share's part in the mean over the batch.
+    gradients: GradientsParams,
+    figures: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl<'env> Run<'env> {
+    /// A run on one device, with random weights.
     pub(super) fn init(recipe: &Recipe, train: &Images, device: &Device) -> Result<Self> {
+        Self::begin(recipe, train, None, Replicas::single(device))
+    }
+
+    fn begin(
+        recipe: &Recipe,
+        train: &Images,
+        origin: Option<(Origin, Weights)>,
+        replicas: Replicas<'env>,
+    ) -> Result<Self> {
         let [weight_key, state_key] = Key::new(recipe.seed).split();
+        let device = replicas.first();
         let untracked = recipe
             .architecture()
             .init(recipe.initialization, weight_key, device);
-        let numbered = tensors::collect(&untracked);
+        let (begun_with, weights) = match origin {
+            Some((origin, weights)) => (Some(origin), weights),
+            None => (None, tensors::collect(&untracked)),
+        };
         let gaussian = gaussian(recipe, train, device)?;
-        let classes = recipe.data_set.classes();
+        let method = of_replica(recipe, &replicas);
+        let states = vec![State::Stateless; replicas.count()];
         Ok(Self {
-            model: on_autodiff(recipe, &numbered, device),
-            ema: untracked,
+            model: on_autodiff(recipe, &weights, device),
+            ema: tensors::load(untracked, &weights),
             optimizer: optimizer(&recipe.optimizer),
-            state: recipe
-                .method
-                .init(train, classes, gaussian.as_ref(), state_key),
+            begun_with,
+            states: with_beginnings(
+                states,
+                &method,
+                recipe,
+                train,
+                gaussian.as_deref(),
+                state_key,
+            ),
+            method,
             gaussian,
+            replicas,
             progress: Progress {
                 iteration: 0,
                 rate_scale: 1.0,
@@ -244,8 +409,9 @@ impl Run {
         checkpoint: Checkpoint,
         recipe: &Recipe,
         train: &Images,
-        device: &Device,
+        replicas: Replicas<'env>,
     ) -> Result<Self> {
+        let device = replicas.first();
         let empty = recipe
             .architecture()
             .init(recipe.initialization, Key::new(0), device);
@@ -253,21 +419,18 @@ impl Run {
             .from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
             .context("the checkpoint's optimiser")?;
         let gaussian = gaussian(recipe, train, device)?;
-        let state = match checkpoint.state {
-            // Packed without its buffer, or never had one: the method knows.
-            State::Stateless => {
-                let key = Key::new(recipe.seed).fold_in(checkpoint.progress.iteration as u64);
-                let classes = recipe.data_set.classes();
-                recipe.method.init(train, classes, gaussian.as_ref(), key)
-            }
-            state => state,
-        };
+        let method = of_replica(recipe, &replicas);
+        let states = replicas::deal(checkpoint.states, replicas.count());
+        let key = Key::new(recipe.seed).fold_in(checkpoint.progress.iteration as u64);
         Ok(Self {
             model: on_autodiff(recipe, &checkpoint.model, device),
             ema: tensors::load(empty, &checkpoint.ema),
             optimizer,
-            state,
+            begun_with: checkpoint.begun_with,
+            states: with_beginnings(states, &method, recipe, train, gaussian.as_deref(), key),
+            method,
             gaussian,
+            replicas,
             progress: checkpoint.progress,
         })
     }
@@ -286,20 +449,22 @@ impl Run {
         let checkpoint = Checkpoint {
             progress: self.progress.clone(),
             recipe: recipe.to_toml(),
+            begun_with: self.begun_with.clone(),
             model: tensors::collect(&self.model.valid()),
             ema: tensors::collect(&self.ema),
             optimizer: optimizer.to_vec(),
-            state: self.state.clone(),
+            states: self.states.clone(),
         };
         Ok(checkpoint.write(directory, epoch, metric)?)
     }
 
     /// One iteration: batch, loss, backward pass, step. Every draw comes from the seed, the
-    /// roll-backs and the iteration, so that a resumed run makes the same ones.
+    /// roll-backs and the iteration, so that a resumed run makes the same ones. The batch is made on
+    /// `device`.
     pub(super) fn iterate(
         &mut self,
         recipe: &Recipe,
-        train: &Images,
+        train: &'env Images,
         device: &Device,
     ) -> Vec<(&'static str, f32)> {
         let iteration = self.progress.iteration;
@@ -308,71 +473,182 @@ impl Run {
         let indices = batch_indices(recipe, train.len(), iteration);
         let (x, y) = train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
         let labels = indices.iter().map(|&index| train.labels()[index]).collect();
-        let batch = Batch { x, y, labels };
+        let shares = Batch { x, y, labels }.shares(self.replicas.count());
 
         let rate = recipe.schedule.rate(iteration, recipe.iterations) * self.progress.rate_scale;
         let mut figures = Vec::new();
-        for replay in 0..recipe.method.replays() {
-            let inner = Inner {
-                model: &self.model,
-                train,
-                gaussian: self.gaussian.as_ref(),
-                batch: &batch,
-                progress: iteration as f64 / recipe.iterations as f64,
-                before_checkpoint: recipe.checkpoint_due(iteration + 1),
-                key: method_key.fold_in(replay as u64),
-            };
-            let outer = recipe.method.outer(inner, &mut self.state);
-            figures = self.descend(recipe, &outer, rate);
+        for replay in 0..self.method.replays() {
+            let key = method_key.fold_in(replay as u64);
+            let solved = self.solve(recipe, train, &shares, key);
+            figures = self.descend(recipe, solved, rate);
         }
         let average = self.ema.clone();
-        self.ema = ema::update(average, &self.model, recipe.ema_decay, iteration);
+        let decay = match self.begun_with {
+            // What the average began with is no less than what it sees next.
+            Some(_) => recipe.ema_decay,
+            None => ema::growing_decay(recipe.ema_decay, iteration),
+        };
+        self.ema = ema::update(average, &self.model, decay);
         self.progress.iteration += 1;
 
         figures
     }
 
-    /// One step of the optimiser.
-    fn descend(&mut self, recipe: &Recipe, outer: &Outer, rate: f64) -> Vec<(&'static str, f32)> {
-        let loss = outer(&self.model);
-        let mut all = loss.value.backward();
-        if let Some(gradient) = loss.input.and_then(|input| input.grad_remove(&mut all)) {
-            recipe.method.learn(&mut self.state, gradient);
+    /// Solves the inner problem of each share of the batch on its device, and finds the gradient of
+    /// the outer one.
+    fn solve(
+        &mut self,
+        recipe: &Recipe,
+        train: &'env Images,
+        shares: &[Batch],
+        key: Key,
+    ) -> Vec<(Outer, Found)> {
+        let iteration = self.progress.iteration;
+        let progress = iteration as f64 / recipe.iterations as f64;
+        let before_checkpoint = recipe.checkpoint_due(iteration + 1);
+        let (method, gaussian) = (self.method.clone(), self.gaussian.clone());
+        let part = 1.0 / self.replicas.count() as f32;
+        let models = self.replicas.models(&self.model).into_iter();
+        let states = std::mem::take(&mut self.states);
+        let items = models.zip(shares.iter().cloned()).zip(states).enumerate();
+        let items = items.map(|(i, item)| (replicas::key(key, i), item));
+        let solved = self.replicas.each(items.collect(), move |device, item| {
+            let (key, ((model, batch), mut state)) = item;
+            let inner = Inner {
+                model: &model,
+                train,
+                gaussian: gaussian.as_deref(),
+                batch: &batch.on(device),
+                progress,
+                before_checkpoint,
+                key,
+            };
+            let outer = method.outer(inner, &mut state);
+            let (found, gradient) = backward(&outer, &model, part);
+            if let Some(gradient) = gradient {
+                method.learn(&mut state, gradient);
+            }
+            (state, (outer, found))
+        });
+        let (states, solved) = solved.into_iter().unzip();
+        self.states = states;
+        solved
+    }
+
+    /// One step of the optimiser, down the mean over the shares.
+    fn descend(
+        &mut self,
+        recipe: &Recipe,
+        solved: Vec<(Outer, Found)>,
+        rate: f64,
+    ) -> Vec<(&'static str, f32)> {
+        let (outers, found): (Vec<_>, Vec<_>) = solved.into_iter().unzip();
+        let (mut all, mut shares) = (Vec::new(), Vec::new());
+        for Found { gradients, figures } in found {
+            all.push(gradients);
+            shares.push(figures);
         }
-        let mut gradients = GradientsParams::from_grads(all, &self.model);
+        let mut gradients = self.replicas.sum(all, &self.model);
         if let Some(sam) = recipe.sam {
             let sharpest = sam.ascend(&self.model, &gradients);
-            let loss = outer(&sharpest);
-            gradients = GradientsParams::from_grads(loss.value.backward(), &sharpest);
+            let part = 1.0 / self.replicas.count() as f32;
+            let models = self.replicas.models(&sharpest).into_iter();
+            let items = models.zip(outers).collect();
+            let all = self.replicas.each(items, move |_, (model, outer)| {
+                backward(&outer, &model, part).0.gradients
+            });
+            gradients = self.replicas.sum(all, &sharpest);
         }
         let largest = recipe.optimizer.clip_norm();
         let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
         self.model = self.optimizer.step(rate, self.model.clone(), gradients);
 
-        let host = |tensor: Tensor<1>| tensor.into_scalar::<f32>();
-        let mut figures = vec![
-            ("loss", host(loss.value.inner())),
-            ("accuracy", host(loss.accuracy)),
-            ("gradient_norm", host(norm)),
+        let mut figures = mean(shares);
+        let steps = [
+            ("gradient_norm", norm.into_scalar()),
             ("learning_rate", rate as f32),
         ];
-        let further = loss.figures.into_iter();
-        figures.extend(further.map(|(name, value)| (name, host(value))));
+        // After the loss and the accuracy.
+        figures.splice(2..2, steps);
         figures
     }
 }
 
+/// The loss and its gradients, of the weights and of the images where the method asks for those.
+/// `part` is the share's part of the batch.
+fn backward(outer: &Outer, model: &Network, part: f32) -> (Found, Option<Tensor<4>>) {
+    let loss = outer(model);
+    let mut all = (loss.value.clone() * part).backward();
+    let of_images = loss.input.and_then(|input| input.grad_remove(&mut all));
+    let mut figures = vec![("loss", loss.value.inner()), ("accuracy", loss.accuracy)];
+    figures.extend(loss.figures);
+    let gradients = GradientsParams::from_grads(all, model);
+    (Found { gradients, figures }, of_images)
+}
+
+/// The mean of each figure over the shares of a batch, which all have the same ones.
+fn mean(shares: Vec<Vec<(&'static str, Tensor<1>)>>) -> Vec<(&'static str, f32)> {
+    let count = shares.len() as f32;
+    let mut shares = shares.into_iter().map(|figures| {
+        let figures = figures.into_iter();
+        figures.map(|(name, value)| (name, value.into_scalar::<f32>()))
+    });
+    let first = shares.next().expect("there is a device");
+    let mut mean: Vec<(&'static str, f32)> = first.collect();
+    for figures in shares {
+        for ((_, sum), (_, value)) in mean.iter_mut().zip(figures) {
+            *sum += value;
+        }
+    }
+    for (_, sum) in &mut mean {
+        *sum /= count;
+    }
+    mean
+}
+
+/// The method as each replica follows it.
+///
+/// # Panics
+/// If [`replicas::check`] would have refused it.
+fn of_replica(recipe: &Recipe, replicas: &Replicas) -> Method {
+    let method = recipe.method.of_replica(replicas.count());
+    method.expect("the devices were checked against the recipe")
+}
+
+/// The states, begun where a method with a state has none: at first, or where a run was packed without
+/// its buffer.
+fn with_beginnings(
+    states: Vec<State>,
+    method: &Method,
+    recipe: &Recipe,
+    train: &Images,
+    gaussian: Option<&ClassGaussian>,
+    key: Key,
+) -> Vec<State> {
+    let classes = recipe.data_set.classes();
+    let begin = |(i, state)| match state {
+        State::Stateless => method.init(train, classes, gaussian, replicas::key(key, i)),
+        state => state,
+    };
+    states.into_iter().enumerate().map(begin).collect()
+}
+
 /// The class Gaussians of the training images, where the method starts chains there.
-fn gaussian(recipe: &Recipe, train: &Images, device: &Device) -> Result<Option<ClassGaussian>> {
+fn gaussian(
+    recipe: &Recipe,
+    train: &Images,
+    device: &Device,
+) -> Result<Option<Arc<ClassGaussian>>> {
     let Some(rank) = recipe.method.gaussian_rank() else {
         return Ok(None);
     };
     let classes = recipe.data_set.classes();
-    class_statistics(train, classes, rank, device).map(Some)
+    let gaussian = class_statistics(train, classes, rank, device)?;
+    Ok(Some(Arc::new(gaussian)))
 }
 
 /// The model with tracked weights.
-fn on_autodiff(recipe: &Recipe, weights: &weights::Weights, device: &Device) -> Network {
+fn on_autodiff(recipe: &Recipe, weights: &Weights, device: &Device) -> Network {
     let device = device.clone().autodiff();
     let model = recipe
         .architecture()
@@ -464,15 +740,13 @@ fn diverged(figures: &[(&'static str, f32)], largest_energy: f32) -> Option<Stri
     })
 }
 
-/// Accuracies of the averaged model on held-out training images, and a sheet of samples.
+/// Accuracies of the averaged model on held-out training images.
 fn validate(
     ema: &Network,
     recipe: &Recipe,
     validation: &Images,
-    iteration: usize,
-    directory: &Path,
     device: &Device,
-) -> Result<serde_json::Value> {
+) -> serde_json::Value {
     let ema = &ema.frozen();
     let mut measured = json!({"clean_accuracy": model::clean_accuracy(ema, validation, device)});
     if let Some(budget) = recipe.method.budget() {
@@ -488,39 +762,20 @@ fn validate(
         let robust = model::survivors(ema, ema, validation, &attacked, adversary, device);
         measured["robust_accuracy"] = json!(robust.len() as f64 / attacked.len() as f64);
     }
+    measured
+}
+
+/// Writes a sheet of samples of the averaged model.
+fn draw_samples(ema: &Network, recipe: &Recipe, path: &Path, device: &Device) -> Result<()> {
     let classes = recipe.data_set.classes();
     let y: Vec<u8> = (0..classes).flat_map(|class| [class as u8; 4]).collect();
     let y = model::labels(&y, device);
     let [channels, height, width] = recipe.data_set.shape();
     let key = Key::new(recipe.seed);
     let x = key.uniform([4 * classes, channels, height, width], device);
-    let x = model::run_chains(ema, &recipe.generation, y, x, key.fold_in(0), |_| {});
-    let path = directory.join(format!("samples-{iteration:08}.png"));
-    model::write_grid(&path, x, 4)?;
-    Ok(measured)
-}
-
-/// The metrics file, cut after the lines of earlier iterations.
-fn open_log(path: &Path, iteration: usize) -> Result<File> {
-    let kept: Vec<String> = match File::open(path) {
-        Err(_) => Vec::new(),
-        Ok(file) => BufReader::new(file)
-            .lines()
-            .map_while(|line| line.ok())
-            .take_while(|line| {
-                let line: Option<serde_json::Value> = serde_json::from_str(line).ok();
-                line.and_then(|line| line["iteration"].as_u64())
-                    .is_some_and(|i| i <= iteration as u64)
-            })
-            .collect(),
-    };
-    let context = || path.display().to_string();
-    let text: String = kept.into_iter().map(|line| line + "\n").collect();
-    write_atomically(path, text.as_bytes())?;
-    OpenOptions::new()
-        .append(true)
-        .open(path)
-        .with_context(context)
+    let settings = &recipe.generation;
+    let x = model::run_chains(&ema.frozen(), settings, y, x, key.fold_in(0), |_| {});
+    model::write_grid(path, x, 4)
 }
 
 fn describe(figures: &[(&'static str, f32)]) -> String {

@@ -34,11 +34,10 @@ use basin_shared::{
     samplers::{ClassGaussian, Start},
     weights::Array,
 };
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{data::Images, replay_buffer::ReplayBuffer};
-#[cfg(test)]
 pub(crate) use dat::Ascents;
 use weat::CrossEntropyOf;
 
@@ -83,6 +82,7 @@ pub(crate) enum Method {
 }
 
 /// A training batch, off the autodiff device.
+#[derive(Clone)]
 pub(crate) struct Batch {
     /// `[batch, channels, height, width]`
     pub x: Tensor<4>,
@@ -90,6 +90,28 @@ pub(crate) struct Batch {
     pub y: Tensor<1, Int>,
     /// The same on the host.
     pub labels: Vec<u8>,
+}
+
+impl Batch {
+    /// Cuts the batch into so many shares of one size; its own must be a multiple of their number.
+    pub(crate) fn shares(self, count: usize) -> Vec<Self> {
+        let size = self.labels.len() / count;
+        let share = |(i, labels): (usize, &[u8])| Self {
+            x: self.x.clone().narrow(0, i * size, size),
+            y: self.y.clone().narrow(0, i * size, size),
+            labels: labels.to_vec(),
+        };
+        self.labels.chunks(size).enumerate().map(share).collect()
+    }
+
+    /// The same batch on another device.
+    pub(crate) fn on(&self, device: &Device) -> Self {
+        Self {
+            x: self.x.clone().to_device(device),
+            y: self.y.clone().to_device(device),
+            labels: self.labels.clone(),
+        }
+    }
 }
 
 /// What the inner problem is given.
@@ -109,7 +131,7 @@ pub(crate) struct Inner<'a> {
 }
 
 /// The outer problem: the loss, with the examples fixed.
-pub(crate) type Outer = Box<dyn Fn(&Network) -> Loss>;
+pub(crate) type Outer = Box<dyn Fn(&Network) -> Loss + Send>;
 
 /// What a method keeps from one iteration to the next.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,6 +234,39 @@ impl Method {
             Self::JemPlusPlus(jem) => Some(&jem.negatives),
             Self::SadaJem(jem) => Some(&jem.negatives),
             _ => None,
+        }
+    }
+
+    /// The method as one of so many replicas follows it: chains, the buffer that they live in and the
+    /// images that are counted are dealt out among them.
+    ///
+    /// # Errors
+    /// The name and the value of a setting that is no multiple of their number.
+    pub(crate) fn of_replica(&self, replicas: usize) -> Result<Self, (&'static str, usize)> {
+        let mut method = self.clone();
+        for (name, count) in method.counts_of_the_batch() {
+            if !count.is_multiple_of(replicas) {
+                return Err((name, *count));
+            }
+            *count /= replicas;
+        }
+        Ok(method)
+    }
+
+    /// The settings that are counts of the whole batch or of the whole run, by their names in a recipe.
+    fn counts_of_the_batch(&mut self) -> Vec<(&'static str, &mut usize)> {
+        let capacity = "method.negatives.capacity";
+        match self {
+            Self::Jeat(jeat) => vec![
+                ("method.chains", &mut jeat.chains),
+                ("method.buffer.capacity", &mut jeat.buffer.capacity),
+            ],
+            Self::Dat(dat) => vec![("method.auc_images", &mut dat.auc_images)],
+            Self::Igebm(igebm) => vec![(capacity, &mut igebm.negatives.capacity)],
+            Self::Jem(jem) => vec![(capacity, &mut jem.negatives.capacity)],
+            Self::JemPlusPlus(jem) => vec![(capacity, &mut jem.negatives.capacity)],
+            Self::SadaJem(jem) => vec![(capacity, &mut jem.negatives.capacity)],
+            _ => Vec::new(),
         }
     }
 

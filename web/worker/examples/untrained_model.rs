@@ -78,6 +78,7 @@ fn main() {
         data_set: "none".into(),
         method: "none: random weights, for tests".into(),
         recipe: "# none".into(),
+        begun_with: None,
         metrics: BTreeMap::new(),
         generation: settings,
         quick: None,

@@ -292,6 +292,13 @@ impl Recipe {
                 expected: "0 to below 1",
             });
         }
+        if !(0.0..1.0).contains(&self.schedule.up()) {
+            return Err(RecipeError::Range {
+                name: "schedule.up",
+                found: self.schedule.up().to_string(),
+                expected: "0 to below 1",
+            });
+        }
         for (which, settings) in [
             ("generation", &self.generation),
             ("denoising", &self.denoising),

@@ -1,4 +1,4 @@
-//! Methods, attacks, chains and optimisers against PyTorch's numbers (tests/reference/methods.py).
+//! Methods, attacks, chains, optimisers, schedules and the averaged weights against PyTorch's numbers (tests/reference/methods.py).
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,9 @@ use super::{
     trades::{KlAttack, Trades},
     weat::{CrossEntropyOf, Weat},
 };
-use crate::{commands::train::optimizer, recipe::OptimizerRecipe, sam::Sam};
+use crate::{
+    commands::train::optimizer, ema, learning_rate::Schedule, recipe::OptimizerRecipe, sam::Sam,
+};
 
 #[path = "../../../tests/reference/formula.rs"]
 mod formula;
@@ -46,6 +48,8 @@ struct Reference {
     kl_linf: Vec<f64>,
     free: Vec<f64>,
     optimizers: BTreeMap<String, Vec<Vec<f64>>>,
+    schedules: BTreeMap<String, Vec<f64>>,
+    average: Vec<Vec<f64>>,
     sgld: Vec<f64>,
     sgld_momentum: Vec<f64>,
     pyld: Vec<f64>,
@@ -475,6 +479,94 @@ fn optimisers_take_pytorchs_steps() {
                     "{name}: {found}, expected {expected}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn schedules_are_pytorchs() {
+    let traces = reference().schedules;
+    let cases = [
+        (
+            "triangular",
+            Schedule::Triangular {
+                peak: 0.2,
+                up: 0.4,
+                last: 0.0,
+            },
+        ),
+        (
+            "triangular_to_a_rate",
+            Schedule::Triangular {
+                peak: 1.0,
+                up: 0.2,
+                last: 0.1,
+            },
+        ),
+        (
+            "cosine",
+            Schedule::Cosine {
+                peak: 1.0,
+                up: 0.2,
+                last: 0.1,
+            },
+        ),
+        (
+            "multi_step",
+            Schedule::MultiStep {
+                rate: 1.0,
+                up: 0.2,
+                factor: 0.3,
+                milestones: vec![0.5, 0.75],
+            },
+        ),
+        (
+            "one_cycle",
+            Schedule::OneCycle {
+                peak: 0.1,
+                up: 0.25,
+                div_factor: 25.0,
+                final_div_factor: 1e4,
+            },
+        ),
+    ];
+    assert_eq!(traces.len(), cases.len());
+    for (name, schedule) in cases {
+        let trace = &traces[name];
+        assert_eq!(trace.len(), 40, "{name}");
+        for (iteration, expected) in trace.iter().enumerate() {
+            let rate = schedule.rate(iteration, 40);
+            assert!(
+                (rate - expected).abs() < 1e-8,
+                "{name}: the rate of iteration {iteration} is {rate}, expected {expected}"
+            );
+        }
+    }
+}
+
+/// Past the update from which on the decay no longer depends on the count.
+#[test]
+fn averaged_weights_are_pytorchs() {
+    let mut optimizer = optimizer(&OptimizerRecipe::Sgd {
+        momentum: 0.0,
+        nesterov: false,
+        weight_decay: 0.0,
+        clip_norm: 1e9,
+    });
+    let mut model = tracked();
+    let mut average = model.valid();
+    let rates = [0.1, 0.05, 0.02, 0.01];
+    for (update, (rate, expected)) in rates.into_iter().zip(reference().average).enumerate() {
+        let loss = cross_entropy(&model, x(), y());
+        let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
+        model = optimizer.step(rate, model, gradients);
+        average = ema::update(average, &model, 0.2, update);
+        let bias = &tensors::collect(&average)["class_output.bias"].values;
+        for (found, expected) in bias.iter().zip(expected) {
+            assert!(
+                (f64::from(*found) - expected).abs() < 1e-5,
+                "update {update}: {found}, expected {expected}"
+            );
         }
     }
 }

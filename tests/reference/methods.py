@@ -58,9 +58,9 @@ def kl(f, f_adv):
     return F.kl_div(F.log_softmax(f_adv, 1), F.softmax(f, 1), reduction="none").sum(1)
 
 
-def trades(net, beta=6.0):
+def trades(net, beta=6.0, smoothing=0.0):
     f, f_adv = net(X), net(X_ADV)
-    return F.cross_entropy(f, Y) + beta * kl(f, f_adv).sum() / len(Y)
+    return F.cross_entropy(f, Y, label_smoothing=smoothing) + beta * kl(f, f_adv).sum() / len(Y)
 
 
 def mart(net, beta=6.0):
@@ -117,7 +117,9 @@ def jeat(net):
 
 LOSSES = {
     "standard": lambda net: F.cross_entropy(net(X), Y),
+    "standard-smoothed": lambda net: F.cross_entropy(net(X), Y, label_smoothing=0.1),
     "trades": trades,
+    "trades-smoothed": lambda net: trades(net, smoothing=0.1),
     "mart": mart,
     "mail-trades": mail_trades,
     "weat-nat": lambda net: weat(net, True),

@@ -32,6 +32,8 @@ pub(crate) struct Recipe {
     pub seed: u64,
     pub iterations: usize,
     pub batch_size: usize,
+    /// Share of each label that a cross-entropy spreads over all classes; 0 is none.
+    pub label_smoothing: f32,
     /// Decay of the exponential moving average of the weights; 0 is none.
     pub ema_decay: f32,
     /// Iterations between two checkpoints.
@@ -200,7 +202,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe that a checkpoint keeps. Before recipes named their architecture there was one.
+    /// The recipe that a checkpoint or a model card keeps, which may be of an earlier version: what
+    /// recipes did not say then is what there was then.
     pub(crate) fn kept(text: &str) -> Result<Self, RecipeError> {
         let path = "the checkpoint's recipe";
         let parse_error = |source| RecipeError::Parse {
@@ -208,10 +211,7 @@ impl Recipe {
             source: Box::new(source),
         };
         let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
-        if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
-            let name = || toml::Value::String("wide_resnet".into());
-            architecture.entry("name").or_insert_with(name);
-        }
+        complete(&mut table);
         Self::parse(&table.to_string(), path, &[])
     }
 
@@ -284,19 +284,24 @@ impl Recipe {
                 });
             }
         }
-        if !(0.0..1.0).contains(&self.ema_decay) {
-            let found = self.ema_decay.to_string();
-            return Err(RecipeError::Range {
-                name: "ema_decay",
-                found,
-                expected: "0 to below 1",
-            });
+        for (name, found) in [
+            ("ema_decay", self.ema_decay),
+            ("label_smoothing", self.label_smoothing),
+            ("schedule.up", self.schedule.up() as f32),
+        ] {
+            if !(0.0..1.0).contains(&found) {
+                return Err(RecipeError::Range {
+                    name,
+                    found: found.to_string(),
+                    expected: "0 to below 1",
+                });
+            }
         }
-        if !(0.0..1.0).contains(&self.schedule.up()) {
+        if self.label_smoothing > 0.0 && !self.method.has_cross_entropy() {
             return Err(RecipeError::Range {
-                name: "schedule.up",
-                found: self.schedule.up().to_string(),
-                expected: "0 to below 1",
+                name: "label_smoothing",
+                found: self.label_smoothing.to_string(),
+                expected: "0 for a method without a cross-entropy",
             });
         }
         for (which, settings) in [
@@ -308,6 +313,26 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+/// Says what recipes of earlier versions did not say: there was one architecture, no smoothing of labels,
+/// and no cutout.
+fn complete(table: &mut toml::Table) {
+    let mut mean = None;
+    table
+        .entry("label_smoothing")
+        .or_insert(toml::Value::Float(0.0));
+    if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
+        architecture.entry("name").or_insert("wide_resnet".into());
+        let normalization = architecture.get("normalization");
+        mean = normalization.and_then(|it| it.get("mean")).cloned();
+    }
+    if let (Some(toml::Value::Table(augmentation)), Some(mean)) =
+        (table.get_mut("augmentation"), mean)
+    {
+        let none = toml::Table::from_iter([("size".into(), 0.into()), ("fill".into(), mean)]);
+        augmentation.entry("cutout").or_insert(none.into());
     }
 }
 
@@ -397,13 +422,60 @@ mod tests {
         }
     }
 
-    /// As runs kept them that began when there was one architecture.
+    /// As runs kept them that began when there was one architecture, and no smoothing of labels.
     #[test]
-    fn a_kept_recipe_without_a_name_is_of_jems_network() {
+    fn what_a_kept_recipe_does_not_say_is_what_there_was_then() {
         let now = Recipe::parse(STANDARD, "test", &[]).unwrap();
-        let then = now.to_toml().replace("name = \"wide_resnet\"\n", "");
-        assert_ne!(then, now.to_toml());
+        let then = now
+            .to_toml()
+            .replace("name = \"wide_resnet\"\n", "")
+            .replace("label_smoothing = 0.0\n", "");
+        assert!(!then.contains("wide_resnet") && !then.contains("smoothing"));
         assert_eq!(Recipe::kept(&then).unwrap(), now);
         assert_eq!(Recipe::kept(&now.to_toml()).unwrap(), now);
+    }
+
+    /// The recipes of the bundled model: its run's, and that on its card.
+    #[test]
+    fn published_recipes_stay_readable() {
+        let file = include_bytes!("../../static/models/fashion-mnist-jeat.safetensors");
+        let card = basin_shared::ModelFile::read(file).unwrap().card;
+        for text in [
+            include_str!("../../docs/fashion-mnist-jeat/recipe.toml"),
+            include_str!("../../docs/fashion-mnist-jeat/recipe-00005000.toml"),
+            &card.recipe,
+        ] {
+            let recipe = Recipe::kept(text).unwrap();
+            assert_eq!(recipe.architecture(), card.architecture);
+        }
+    }
+
+    #[test]
+    fn shares_are_below_one_and_labels_are_smoothed_where_they_are_used() {
+        const IGEBM: &str = include_str!("../recipes/igebm-cifar10.toml");
+        let message = |text, setting: &str| {
+            let error = Recipe::parse(text, "test", &[setting.into()]);
+            error.unwrap_err().to_string()
+        };
+        for (text, setting, expected) in [
+            (
+                STANDARD,
+                "label_smoothing=1",
+                "label_smoothing is 1, expected 0 to below 1",
+            ),
+            (
+                STANDARD,
+                "schedule.up=-0.5",
+                "schedule.up is -0.5, expected 0 to below 1",
+            ),
+            (
+                IGEBM,
+                "label_smoothing=0.1",
+                "label_smoothing is 0.1, expected 0 for a method without a cross-entropy",
+            ),
+        ] {
+            let message = message(text, setting);
+            assert!(message.contains(expected), "{message}");
+        }
     }
 }

@@ -318,6 +318,7 @@ impl Run {
                 train,
                 gaussian: self.gaussian.as_ref(),
                 batch: &batch,
+                label_smoothing: recipe.label_smoothing,
                 progress: iteration as f64 / recipe.iterations as f64,
                 before_checkpoint: recipe.checkpoint_due(iteration + 1),
                 key: method_key.fold_in(replay as u64),

@@ -19,7 +19,7 @@ use burn::{
 use serde::Deserialize;
 
 use super::{
-    Attacked, Loss, State, cross_entropy,
+    Attacked, Loss, State, Target, cross_entropy,
     dat::{self, Dat},
     free::Free,
     igebm::{self, Igebm},
@@ -94,6 +94,20 @@ fn classes(y: [i64; 5]) -> Tensor<1, Int> {
 
 fn y() -> Tensor<1, Int> {
     classes([0, 3, 1, 2, 0])
+}
+
+fn target() -> Target {
+    Target {
+        y: y(),
+        label_smoothing: 0.0,
+    }
+}
+
+fn smoothed() -> Target {
+    Target {
+        label_smoothing: 0.1,
+        ..target()
+    }
 }
 
 fn model(device: &Device) -> Network {
@@ -196,7 +210,7 @@ fn loss(name: &str, model: &Network) -> Loss {
     let attacked = Attacked {
         x: x(),
         x_adv: images(1.1, 0.1, 0.9),
-        y: y(),
+        target: target(),
     };
     let (data, sample) = (images(0.7, 0.0, 1.0), images(2.1, 0.0, 1.0));
     // What the inner problem would have used, of no meaning here.
@@ -224,8 +238,16 @@ fn loss(name: &str, model: &Network) -> Loss {
         clamp: false,
     };
     match name {
-        "standard" => cross_entropy(model, x(), y()),
+        "standard" => cross_entropy(model, x(), &target()),
+        "standard-smoothed" => cross_entropy(model, x(), &smoothed()),
         "trades" => Trades { attack, beta: 6.0 }.loss(model, &attacked),
+        "trades-smoothed" => {
+            let attacked = Attacked {
+                target: smoothed(),
+                ..attacked
+            };
+            Trades { attack, beta: 6.0 }.loss(model, &attacked)
+        }
         "mart" => Mart {
             epsilon: 0.0,
             attack: pgd,
@@ -247,7 +269,7 @@ fn loss(name: &str, model: &Network) -> Loss {
         }
         "jem" => Hybrid {
             x: x(),
-            y: y(),
+            target: target(),
             data,
             sample,
             weights: jem::Weights {
@@ -275,7 +297,7 @@ fn loss(name: &str, model: &Network) -> Loss {
         "dat" => {
             let examples = dat::Examples {
                 x_adv: attacked.x_adv,
-                y: y(),
+                target: target(),
                 contrast: Some((data, sample)),
             };
             let dat = Dat {
@@ -292,7 +314,7 @@ fn loss(name: &str, model: &Network) -> Loss {
             };
             dat.loss(model, &examples)
         }
-        "jeat" => jeat::literal_loss(model, attacked.x_adv, y(), sample),
+        "jeat" => jeat::literal_loss(model, attacked.x_adv, target(), sample),
         other => panic!("{other} has no loss here"),
     }
 }
@@ -300,7 +322,7 @@ fn loss(name: &str, model: &Network) -> Loss {
 #[test]
 fn losses_and_their_gradients_are_pytorchs() {
     let losses = reference().losses;
-    assert_eq!(losses.len(), 10);
+    assert_eq!(losses.len(), 12);
     for (name, expected) in &losses {
         let model = tracked();
         check(name, &model, &loss(name, &model), expected);
@@ -313,10 +335,10 @@ fn sam_is_pytorchs_two_steps() {
     for (name, settings, expected) in [("SAM", (0.05, false), sam), ("ASAM", (0.5, true), asam)] {
         let (rho, adaptive) = settings;
         let model = tracked();
-        let first = cross_entropy(&model, x(), y());
+        let first = cross_entropy(&model, x(), &target());
         let gradients = GradientsParams::from_grads(first.value.backward(), &model);
         let sharpest = Sam { rho, adaptive }.ascend(&model, &gradients);
-        let second = cross_entropy(&sharpest, x(), y());
+        let second = cross_entropy(&sharpest, x(), &target());
         check(name, &sharpest, &second, &expected);
     }
 }
@@ -377,7 +399,7 @@ fn attacks_from_a_given_start_are_pytorchs() {
 #[test]
 fn free_adversarial_training_moves_its_perturbation_as_pytorch_does() {
     let model = tracked();
-    let loss = cross_entropy(&model, x() + delta(), y());
+    let loss = cross_entropy(&model, x() + delta(), &target());
     let input = loss.input.clone().unwrap();
     let gradient = input.grad(&loss.value.backward()).unwrap();
     let values: Vec<f32> = delta().into_data().iter().collect();
@@ -468,7 +490,7 @@ fn optimisers_take_pytorchs_steps() {
         let mut optimizer = optimizer(&recipe);
         let mut model = tracked();
         for (rate, expected) in [0.1, 0.05, 0.02, 0.01].into_iter().zip(&traces[name]) {
-            let loss = cross_entropy(&model, x(), y());
+            let loss = cross_entropy(&model, x(), &target());
             let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
             model = optimizer.step(rate * factor, model, gradients);
             let weights = tensors::collect(&model.valid());
@@ -557,7 +579,7 @@ fn averaged_weights_are_pytorchs() {
     let mut average = model.valid();
     let rates = [0.1, 0.05, 0.02, 0.01];
     for (update, (rate, expected)) in rates.into_iter().zip(reference().average).enumerate() {
-        let loss = cross_entropy(&model, x(), y());
+        let loss = cross_entropy(&model, x(), &target());
         let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
         model = optimizer.step(rate, model, gradients);
         average = ema::update(average, &model, 0.2, update);

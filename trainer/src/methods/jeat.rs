@@ -12,7 +12,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, accuracy, logits};
+use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits};
 use crate::{data::Images, replay_buffer::ReplayBuffer};
 
 /// Settings. The paper's algorithm has weights 1, 0 and 1, no penalty, x_adv as data, unconditional chains
@@ -152,7 +152,7 @@ impl Jeat {
         let frozen = model.frozen();
         let budget = Budget::linf(self.epsilon);
         let (x, y) = inner.labelled();
-        let energy = self.attack_energy.of(y.clone());
+        let energy = self.attack_energy.of(y);
         let x_adv = energy_attack(
             &frozen,
             x.clone(),
@@ -170,7 +170,7 @@ impl Jeat {
         });
         let examples = Examples {
             x_adv,
-            y,
+            target: inner.target(),
             chains,
             clean,
         };
@@ -182,7 +182,7 @@ impl Jeat {
     fn loss(&self, model: &Network, examples: &Examples) -> Loss {
         let Examples {
             x_adv,
-            y,
+            target,
             chains,
             clean,
         } = examples;
@@ -211,7 +211,7 @@ impl Jeat {
         };
         let energy_data = energy::marginal(f_data);
         let energy_sample = energy::marginal(f_sample);
-        let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
+        let conditional = target.cross_entropy(f_adv.clone()).mean();
         let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
         let mut penalty = energy_data.clone().powf_scalar(2.0).mean();
         match &self.slope {
@@ -234,12 +234,12 @@ impl Jeat {
             + marginal * self.weight_marginal
             + penalty * self.energy_penalty;
         if let Some(f_clean) = f_clean {
-            let conditional = energy::conditional(f_clean, y.clone()).mean();
+            let conditional = target.cross_entropy(f_clean).mean();
             value = value + conditional * self.weight_conditional_clean;
         }
         Loss {
             value,
-            accuracy: accuracy(f_adv, y.clone()),
+            accuracy: accuracy(f_adv, target.y.clone()),
             figures: vec![
                 ("cross_entropy", conditional.inner()),
                 (ENERGY_DATA, energy_data.inner().mean()),
@@ -342,7 +342,7 @@ impl Jeat {
 /// What the inner problem has found.
 struct Examples {
     x_adv: Tensor<4>,
-    y: Tensor<1, Int>,
+    target: Target,
     chains: Chains,
     /// The clean images with their noise, where the loss asks for them.
     clean: Option<Tensor<4>>,
@@ -460,7 +460,7 @@ mod tests {
     pub(in crate::methods) fn literal_loss(
         model: &Network,
         x_adv: Tensor<4>,
-        y: Tensor<1, Int>,
+        target: Target,
         sample: Tensor<4>,
     ) -> Loss {
         let chains = Chains {
@@ -471,7 +471,7 @@ mod tests {
         };
         let examples = Examples {
             x_adv,
-            y,
+            target,
             chains,
             clean: None,
         };
@@ -485,6 +485,7 @@ mod tests {
             train,
             gaussian: None,
             batch: &batch(&Device::flex()),
+            label_smoothing: 0.0,
             progress: 0.0,
             before_checkpoint: false,
             key: Key::new(3),

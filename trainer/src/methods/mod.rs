@@ -34,7 +34,7 @@ use basin_shared::{
     samplers::{ClassGaussian, Start},
     weights::Array,
 };
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::{data::Images, replay_buffer::ReplayBuffer};
@@ -101,6 +101,8 @@ pub(crate) struct Inner<'a> {
     /// Those of `train`, where the method starts chains there.
     pub gaussian: Option<&'a ClassGaussian>,
     pub batch: &'a Batch,
+    /// Share of each label that a cross-entropy spreads over all classes.
+    pub label_smoothing: f32,
     /// Share of the run that is done.
     pub progress: f64,
     /// Whether a checkpoint follows this iteration.
@@ -215,6 +217,11 @@ impl Method {
         }
     }
 
+    /// Whether labels can be smoothed: whether the loss has a cross-entropy.
+    pub(crate) fn has_cross_entropy(&self) -> bool {
+        !matches!(self, Self::Igebm(_))
+    }
+
     /// Steps of the optimiser for each batch.
     pub(crate) fn replays(&self) -> usize {
         match self {
@@ -276,6 +283,14 @@ impl Inner<'_> {
     /// The batch's images and classes.
     fn labelled(&self) -> (Tensor<4>, Tensor<1, Int>) {
         (self.batch.x.clone(), self.batch.y.clone())
+    }
+
+    /// What a cross-entropy on the batch's images is against.
+    fn target(&self) -> Target {
+        Target {
+            y: self.batch.y.clone(),
+            label_smoothing: self.label_smoothing,
+        }
     }
 
     /// As many other training images as the batch has, drawn at random, without augmentation.
@@ -370,14 +385,40 @@ fn accuracy_of(model: &impl Classifier, x: Tensor<4>, y: Tensor<1, Int>) -> Tens
     classes.equal(y).float().mean()
 }
 
+/// What a cross-entropy is against. Attacks know nothing of smoothing: they leave the class itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// `[batch]`
+    y: Tensor<1, Int>,
+    /// s, the share of each label that is spread over all classes.
+    label_smoothing: f32,
+}
+
+impl Target {
+    /// −Σ_k q_k log p(k | x) of each example, where q has 1 − s for the class and s / classes for every
+    /// class (Szegedy et al. 2016, section 7). Without smoothing it is E(x, y) − E(x).
+    ///
+    /// # Shapes
+    /// - `f`: `[batch, classes]`; returns `[batch]`
+    fn cross_entropy(&self, f: Tensor<2>) -> Tensor<1> {
+        let of_class = energy::conditional(f.clone(), self.y.clone());
+        if self.label_smoothing == 0.0 {
+            return of_class;
+        }
+        let of_all = activation::log_softmax(f, 1).mean_dim(1).neg();
+        of_class * (1.0 - self.label_smoothing)
+            + of_all.squeeze_dim::<1>(1) * self.label_smoothing
+    }
+}
+
 /// The mean cross-entropy on `x`, with its accuracy and energy as figures.
-fn cross_entropy(model: &Network, x: Tensor<4>, y: Tensor<1, Int>) -> Loss {
+fn cross_entropy(model: &Network, x: Tensor<4>, target: &Target) -> Loss {
     let x = x.autodiff().require_grad();
     let logits = model.forward(x.clone(), Mode::Train);
     Loss {
-        value: energy::conditional(logits.clone(), y.clone()).mean(),
+        value: target.cross_entropy(logits.clone()).mean(),
         figures: vec![(ENERGY_DATA, energy::marginal(logits.clone().inner()).mean())],
-        accuracy: accuracy(logits, y),
+        accuracy: accuracy(logits, target.y.clone()),
         input: Some(x),
     }
 }
@@ -386,7 +427,7 @@ fn cross_entropy(model: &Network, x: Tensor<4>, y: Tensor<1, Int>) -> Loss {
 struct Attacked {
     x: Tensor<4>,
     x_adv: Tensor<4>,
-    y: Tensor<1, Int>,
+    target: Target,
 }
 
 /// The logits of both.
@@ -408,9 +449,9 @@ impl Attacked {
     fn loss(&self, Logits { f, f_adv }: Logits, value: Tensor<1>) -> Loss {
         Loss {
             value,
-            accuracy: accuracy(f_adv, self.y.clone()),
+            accuracy: accuracy(f_adv, self.target.y.clone()),
             figures: vec![
-                ("clean_accuracy", accuracy(f.clone(), self.y.clone())),
+                ("clean_accuracy", accuracy(f.clone(), self.target.y.clone())),
                 (ENERGY_DATA, energy::marginal(f.inner()).mean()),
             ],
             input: None,

@@ -26,12 +26,13 @@ impl Prejeat {
         let x_adv = energy_attack(
             &inner.model.frozen(),
             x,
-            &Energy::Joint(y.clone()),
+            &Energy::Joint(y),
             Budget::linf(self.epsilon),
             self.gradient_at,
             inner.key,
         );
-        move |model| cross_entropy(model, x_adv.clone(), y.clone())
+        let target = inner.target();
+        move |model| cross_entropy(model, x_adv.clone(), &target)
     }
 }
 
@@ -85,6 +86,7 @@ mod tests {
             train: &Images::new(vec![0; 64], vec![0], [1, 8, 8]),
             gaussian: None,
             batch: &batch,
+            label_smoothing: 0.0,
             progress: 0.0,
             before_checkpoint: false,
             key: Key::new(3),

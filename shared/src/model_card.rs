@@ -102,6 +102,11 @@ impl Architecture {
         }
     }
 
+    /// Whether examples of a batch interact in training.
+    pub fn has_batch_norm(&self) -> bool {
+        !matches!(self, Self::WideResnet(_))
+    }
+
     /// What a person calls the network, such as `Wide-ResNet 16-1`.
     pub fn title(&self) -> String {
         let wide = |config: &WideResNetConfig| format!("{}-{}", config.depth, config.width);

@@ -77,6 +77,14 @@ fn cpu() -> Result<(Device, String), DeviceError> {
     Ok((Device::flex(), format!("cpu, {threads} threads")))
 }
 
+/// Where numbers of a file wait for the device that will ask for them.
+pub(crate) fn host() -> Device {
+    #[cfg(feature = "flex")]
+    return Device::flex();
+    #[cfg(not(feature = "flex"))]
+    Device::default()
+}
+
 #[cfg(not(feature = "flex"))]
 fn cpu() -> Result<(Device, String), DeviceError> {
     Err(DeviceError::NotBuilt {

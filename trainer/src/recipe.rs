@@ -317,7 +317,7 @@ impl Recipe {
 }
 
 /// Says what recipes of earlier versions did not say: there was one architecture, no smoothing of labels,
-/// and no cutout.
+/// no cutout, and each method attacked in one mode.
 fn complete(table: &mut toml::Table) {
     let mut mean = None;
     table
@@ -333,6 +333,14 @@ fn complete(table: &mut toml::Table) {
     {
         let none = toml::Table::from_iter([("size".into(), 0.into()), ("fill".into(), mean)]);
         augmentation.entry("cutout").or_insert(none.into());
+    }
+    if let Some(toml::Value::Table(method)) = table.get_mut("method") {
+        let mode = match method.get("name").and_then(toml::Value::as_str) {
+            Some("fast") => "evaluate",
+            Some("free") => "train",
+            _ => return,
+        };
+        method.entry("attack_mode").or_insert(mode.into());
     }
 }
 
@@ -433,6 +441,21 @@ mod tests {
         assert!(!then.contains("wide_resnet") && !then.contains("smoothing"));
         assert_eq!(Recipe::kept(&then).unwrap(), now);
         assert_eq!(Recipe::kept(&now.to_toml()).unwrap(), now);
+    }
+
+    /// Fast adversarial training attacked in evaluation mode, free adversarial training in training
+    /// mode, before recipes said which.
+    #[test]
+    fn attacks_of_kept_recipes_are_in_the_mode_that_they_were_in() {
+        const FAST: &str = include_str!("../recipes/fast-cifar10.toml");
+        const FREE: &str = include_str!("../recipes/free-cifar10.toml");
+        for (text, then) in [(FAST, "evaluate"), (FREE, "train")] {
+            let setting = format!("method.attack_mode={then}");
+            let expected = Recipe::parse(text, "test", &[setting]).unwrap();
+            let kept = text.lines().filter(|line| !line.starts_with("attack_mode"));
+            let kept: Vec<&str> = kept.collect();
+            assert_eq!(Recipe::kept(&kept.join("\n")).unwrap(), expected);
+        }
     }
 
     /// The recipes of the bundled model: its run's, and that on its card.

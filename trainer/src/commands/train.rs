@@ -31,7 +31,7 @@ use crate::{
     cli,
     data::{self, Images},
     ema, gradient_norm,
-    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Outer, PGD_DROP, State},
+    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Figures, Inner, Outer, PGD_DROP, State},
     model,
     recipe::{OptimizerRecipe, Recipe},
 };
@@ -306,12 +306,17 @@ impl Run {
         let run_key = Key::new(recipe.seed).fold_in(2 + self.progress.roll_backs as u64);
         let [method_key, augment_key] = run_key.fold_in(iteration as u64).split();
         let indices = batch_indices(recipe, train.len(), iteration);
-        let (x, y) = train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
-        let labels = indices.iter().map(|&index| train.labels()[index]).collect();
-        let batch = Batch { x, y, labels };
+        let (pixels, x, y) =
+            train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
+        let batch = Batch {
+            x,
+            y,
+            pixels,
+            labels: indices.iter().map(|&index| train.labels()[index]).collect(),
+        };
 
         let rate = recipe.schedule.rate(iteration, recipe.iterations) * self.progress.rate_scale;
-        let mut figures = Vec::new();
+        let mut figures = Figures::new();
         for replay in 0..recipe.method.replays() {
             let inner = Inner {
                 model: &self.model,
@@ -329,12 +334,13 @@ impl Run {
         let average = self.ema.clone();
         self.ema = ema::update(average, &self.model, recipe.ema_decay, iteration);
         self.progress.iteration += 1;
-
+        let mut figures = to_host(figures);
+        figures.push(("learning_rate", rate as f32));
         figures
     }
 
-    /// One step of the optimiser.
-    fn descend(&mut self, recipe: &Recipe, outer: &Outer, rate: f64) -> Vec<(&'static str, f32)> {
+    /// One step of the optimiser. Its figures stay on the device.
+    fn descend(&mut self, recipe: &Recipe, outer: &Outer, rate: f64) -> Figures {
         let loss = outer(&self.model);
         let mut all = loss.value.backward();
         if let Some(gradient) = loss.input.and_then(|input| input.grad_remove(&mut all)) {
@@ -350,17 +356,21 @@ impl Run {
         let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
         self.model = self.optimizer.step(rate, self.model.clone(), gradients);
 
-        let host = |tensor: Tensor<1>| tensor.into_scalar::<f32>();
         let mut figures = vec![
-            ("loss", host(loss.value.inner())),
-            ("accuracy", host(loss.accuracy)),
-            ("gradient_norm", host(norm)),
-            ("learning_rate", rate as f32),
+            ("loss", loss.value.inner()),
+            ("accuracy", loss.accuracy),
+            ("gradient_norm", norm),
         ];
-        let further = loss.figures.into_iter();
-        figures.extend(further.map(|(name, value)| (name, host(value))));
+        figures.extend(loss.figures);
         figures
     }
+}
+
+/// Read back at once: nothing else waits for the device.
+fn to_host(figures: Figures) -> Vec<(&'static str, f32)> {
+    let (names, values): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
+    let values = Tensor::cat(values, 0).into_data();
+    names.into_iter().zip(values.iter()).collect()
 }
 
 /// The class Gaussians of the training images, where the method starts chains there.

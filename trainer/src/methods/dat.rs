@@ -119,7 +119,7 @@ impl Dat {
 
     /// Ends of ascents of the batch's classes.
     fn negatives(&self, network: &impl Classifier, inner: &Inner, steps: usize) -> Tensor<4> {
-        let Batch { x, y, labels } = inner.batch;
+        let Batch { x, y, labels, .. } = inner.batch;
         let key = inner.key.fold_in(2);
         let (shape, device) = (inner.train.shape(), x.device());
         let start = model::start(self.start, inner.gaussian, shape, labels, key, &device);

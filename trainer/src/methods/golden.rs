@@ -6,10 +6,10 @@ use basin_shared::{
     Energy, Key,
     attacks::{Budget, Norm, Pgd, ascend},
     model_card::Architecture,
-    models::{Activation, Initialization, Network, Normalization, WideResNetConfig},
+    models::{Activation, Initialization, Mode, Network, Normalization, WideResNetConfig},
     samplers::{Chain, GradientScaling, Pyld, Sgld, Start},
     tensors,
-    weights::{Array, Weights},
+    weights::Weights,
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -402,20 +402,16 @@ fn free_adversarial_training_moves_its_perturbation_as_pytorch_does() {
     let loss = cross_entropy(&model, x() + delta(), &target());
     let input = loss.input.clone().unwrap();
     let gradient = input.grad(&loss.value.backward()).unwrap();
-    let values: Vec<f32> = delta().into_data().iter().collect();
-    let mut state = State::Perturbation(Array {
-        shape: SHAPE.to_vec(),
-        values,
-    });
+    let mut state = State::Perturbation(delta());
     let free = Free {
         epsilon: 0.06,
         replays: 1,
+        attack_mode: Mode::Train,
     };
     free.ascend(&mut state, gradient);
     let State::Perturbation(found) = state else {
         unreachable!()
     };
-    let found = Tensor::from_data(TensorData::new(found.values, SHAPE), &Device::flex());
     let (mean, far) = off(found, &reference().free);
     assert!(mean < 1e-3 && far < 0.01, "{mean:e}, {far} far off");
 }

@@ -9,6 +9,8 @@
 mod at;
 mod dat;
 mod fast;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod free;
 #[cfg(test)]
 mod golden;
@@ -37,7 +39,7 @@ use basin_shared::{
 use burn::tensor::{Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::{data::Images, replay_buffer::ReplayBuffer};
+use crate::{data::Images, device::host, replay_buffer::ReplayBuffer};
 #[cfg(test)]
 pub(crate) use dat::Ascents;
 use weat::CrossEntropyOf;
@@ -88,7 +90,8 @@ pub(crate) struct Batch {
     pub x: Tensor<4>,
     /// `[batch]`
     pub y: Tensor<1, Int>,
-    /// The same on the host.
+    /// The same on the host, so that nobody need read it back: x times 255, and y.
+    pub pixels: Vec<u8>,
     pub labels: Vec<u8>,
 }
 
@@ -114,19 +117,29 @@ pub(crate) struct Inner<'a> {
 pub(crate) type Outer = Box<dyn Fn(&Network) -> Loss>;
 
 /// What a method keeps from one iteration to the next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     /// Nothing.
     Stateless,
     /// Persistent chains.
     Replay(ReplayBuffer),
     /// δ of free adversarial training, `[batch, channels, height, width]`.
-    Perturbation(Array),
+    Perturbation(Tensor<4>),
     /// Accuracy under PGD-5 at the last checkpoint of fast adversarial training.
     Robust(f32),
     /// DAT's ascents.
     Ascents(dat::Ascents),
 }
+
+/// Equal states write equal arrays.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_arrays() == other.to_arrays()
+    }
+}
+
+/// What an observer wants to know, by name: `[1]` each, untracked.
+pub(crate) type Figures = Vec<(&'static str, Tensor<1>)>;
 
 /// The loss of a batch and what an observer wants to know of it.
 pub(crate) struct Loss {
@@ -135,8 +148,8 @@ pub(crate) struct Loss {
     /// Share of the images trained on (attacked ones, if the method attacks) that are classified
     /// rightly, `[1]`.
     pub accuracy: Tensor<1>,
-    /// Further figures by name, `[1]` each, untracked.
-    pub figures: Vec<(&'static str, Tensor<1>)>,
+    /// Further figures.
+    pub figures: Figures,
     /// The images that the loss is of, tracked, where the method asks for their gradient.
     pub input: Option<Tensor<4>>,
 }
@@ -273,7 +286,9 @@ impl Method {
 
     /// Lets the method learn the gradient of the loss with respect to its input.
     pub(crate) fn learn(&self, state: &mut State, gradient: Tensor<4>) {
-        if let Self::Free(free) = self {
+        if let Self::Free(free) = self
+            && free.attack_mode == Mode::Train
+        {
             free.ascend(state, gradient);
         }
     }
@@ -325,7 +340,7 @@ impl State {
                 let [images, labels] = buffer.to_arrays();
                 vec![("buffer.images", images), ("buffer.labels", labels)]
             }
-            Self::Perturbation(delta) => vec![("perturbation", delta.clone())],
+            Self::Perturbation(delta) => vec![("perturbation", delta.to_data().into())],
             Self::Robust(accuracy) => vec![("robust", numbers(vec![*accuracy]))],
             Self::Ascents(ascents) => {
                 let counts = [ascents.steps as f32, ascents.auc_sum, ascents.images as f32];
@@ -342,7 +357,9 @@ impl State {
             return ReplayBuffer::from_arrays([images, labels]).map(Self::Replay);
         }
         if let Some(array) = take("perturbation") {
-            return (array.shape.len() == 4).then_some(Self::Perturbation(array));
+            let whole = array.shape.len() == 4;
+            let delta = || Tensor::from_data(array.to_data(), &host());
+            return whole.then(|| Self::Perturbation(delta()));
         }
         if let Some(array) = take("robust") {
             return array.values.first().copied().map(Self::Robust);
@@ -406,8 +423,7 @@ impl Target {
             return of_class;
         }
         let of_all = activation::log_softmax(f, 1).mean_dim(1).neg();
-        of_class * (1.0 - self.label_smoothing)
-            + of_all.squeeze_dim::<1>(1) * self.label_smoothing
+        of_class * (1.0 - self.label_smoothing) + of_all.squeeze_dim::<1>(1) * self.label_smoothing
     }
 }
 

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use basin_shared::{
     model_card::{Architecture, SamplerSettings},
-    models::{Activation, Initialization, Normalization, PreActResNet18Config, WideResNetConfig},
+    models::{
+        Activation, Initialization, Normalization, PreActResNet18Config, ResNet18Config,
+        WideResNetConfig,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +67,8 @@ pub(crate) enum ArchitectureRecipe {
     DmWideResnet(WideResNetRecipe),
     #[serde(rename = "pre_act_resnet_18")]
     PreActResnet18(PreActResNet18Recipe),
+    #[serde(rename = "resnet_18")]
+    Resnet18(ResNet18Recipe),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +88,14 @@ pub(crate) struct PreActResNet18Recipe {
     pub width: usize,
     /// Whether BatchNorm and ReLU follow the last block.
     pub final_batch_norm: bool,
+    pub normalization: Normalization,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResNet18Recipe {
+    /// Channels of the first group; 64 in the papers.
+    pub width: usize,
     pub normalization: Normalization,
 }
 
@@ -257,6 +270,13 @@ impl Recipe {
                     normalization: recipe.normalization.clone(),
                 })
             }
+            ArchitectureRecipe::Resnet18(recipe) => Architecture::Resnet18(ResNet18Config {
+                width: recipe.width,
+                channels,
+                size,
+                classes,
+                normalization: recipe.normalization.clone(),
+            }),
         }
     }
 
@@ -400,6 +420,7 @@ mod tests {
             ),
             ("dm_wide_resnet", wide, "DeepMind's Wide-ResNet 16-2"),
             ("pre_act_resnet_18", pre_act, "PreActResNet-18"),
+            ("resnet_18", "width = 64", "ResNet-18"),
         ] {
             let recipe =
                 with_architecture(&format!("name = \"{name}\"\n{fields}\n{normalization}"));

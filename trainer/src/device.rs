@@ -1,6 +1,6 @@
 //! `--device` -> a Burn device; the one file that knows which backends were compiled in.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
 
@@ -52,6 +52,18 @@ impl FromStr for DeviceChoice {
             },
             Some(("cuda", index)) => index.parse().map(Self::Cuda).map_err(|_| unknown()),
             Some(_) => Err(unknown()),
+        }
+    }
+}
+
+/// As [`FromStr`] reads it.
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Wgpu => f.write_str("wgpu"),
         }
     }
 }

@@ -62,6 +62,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(arguments) => commands::import::run(arguments, &device),
         Command::Checkpoint(arguments) => commands::checkpoint::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
-        Command::Benchmark(arguments) => commands::benchmark::run(arguments, &device),
+        Command::Benchmark(arguments) => {
+            commands::benchmark::run(arguments, cli.device, &name, &device)
+        }
     }
 }

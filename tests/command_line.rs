@@ -91,7 +91,8 @@ fn train<'a>(recipe: &'a Path, data: &'a str, more: &[&'a str]) -> Vec<&'a str> 
             .try_fold(section, |value, key| value.get(key))
             .is_some();
         // This network's width is in channels.
-        let residual = toml["architecture"]["name"].as_str() == Some("pre_act_resnet_18");
+        let network = toml["architecture"]["name"].as_str().unwrap();
+        let residual = network.ends_with("resnet_18");
         if there && !(residual && setting == "architecture.width=1") {
             arguments.extend(["--set", setting]);
         } else if residual && setting == "architecture.width=1" {
@@ -230,6 +231,7 @@ fn networks_with_batch_norm_train_resume_and_export() {
             "layer.0.block.0.batchnorm_1.running_var",
         ),
         ("pre_act_resnet_18", pre_act, "layer1.0.bn2.running_var"),
+        ("resnet_18", "width = 16", "layer2.0.shortcut.1.running_var"),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
@@ -328,7 +330,7 @@ fn networks_with_batch_norm_train_resume_and_export() {
             "{text}"
         );
         let other = [&import[..], &["--set", "architecture.width=32"]].concat();
-        if name == "pre_act_resnet_18" {
+        if name.ends_with("resnet_18") {
             let text = fail(directory, &other);
             assert!(
                 text.contains("the architecture wants [32, 1, 3, 3]"),

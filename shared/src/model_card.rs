@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     models::{
-        ConfigError, Normalization, PreActResNet18Config, WideResNetConfig, config::check_multiple,
-        outline::Outline,
+        ConfigError, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig,
+        config::check_multiple, outline::Outline,
     },
     plan::Plan,
     samplers::{Sgld, Start},
@@ -84,6 +84,10 @@ pub enum Architecture {
     /// block's first convolution, and a 1x1 shortcut of the raw block input.
     #[serde(rename = "pre_act_resnet_18")]
     PreActResnet18(PreActResNet18Config),
+    /// ResNet-18 (He et al. 2016; TRADES, MAIL and WEAT's code): BatchNorm behind each convolution, no
+    /// biases, ReLU after the residual sum.
+    #[serde(rename = "resnet_18")]
+    Resnet18(ResNet18Config),
 }
 
 impl Architecture {
@@ -94,6 +98,7 @@ impl Architecture {
             | Self::StandardWideResnet(config)
             | Self::DmWideResnet(config) => (config.channels, config.size),
             Self::PreActResnet18(config) => (config.channels, config.size),
+            Self::Resnet18(config) => (config.channels, config.size),
         };
         [channels, size, size]
     }
@@ -105,6 +110,7 @@ impl Architecture {
             | Self::StandardWideResnet(config)
             | Self::DmWideResnet(config) => &config.normalization,
             Self::PreActResnet18(config) => &config.normalization,
+            Self::Resnet18(config) => &config.normalization,
         }
     }
 
@@ -115,7 +121,13 @@ impl Architecture {
             | Self::StandardWideResnet(config)
             | Self::DmWideResnet(config) => config.classes,
             Self::PreActResnet18(config) => config.classes,
+            Self::Resnet18(config) => config.classes,
         }
+    }
+
+    /// Whether examples of a batch interact in training.
+    pub fn has_batch_norm(&self) -> bool {
+        !matches!(self, Self::WideResnet(_))
     }
 
     /// What a person calls the network, such as `Wide-ResNet 16-1`.
@@ -131,6 +143,8 @@ impl Architecture {
                 "PreActResNet-18".into()
             }
             Self::PreActResnet18(config) => format!("PreActResNet-18 of width {}", config.width),
+            Self::Resnet18(ResNet18Config { width: 64, .. }) => "ResNet-18".into(),
+            Self::Resnet18(config) => format!("ResNet-18 of width {}", config.width),
         }
     }
 
@@ -147,6 +161,7 @@ impl Architecture {
                 check_multiple("size", config.size, 4)
             }
             Self::PreActResnet18(config) => config.check(),
+            Self::Resnet18(config) => config.check(),
         }
     }
 
@@ -178,6 +193,7 @@ impl Architecture {
             Self::StandardWideResnet(config) => Outline::standard_wide_resnet(config),
             Self::DmWideResnet(config) => Outline::dm_wide_resnet(config),
             Self::PreActResnet18(config) => Outline::pre_act_resnet_18(config),
+            Self::Resnet18(config) => Outline::resnet_18(config),
         }
     }
 }

@@ -14,7 +14,7 @@
 use crate::{
     models::{
         Activation, Normalization, WideResNetConfig,
-        outline::{self, Outline},
+        outline::{self, Outline, Shortcut},
     },
     weights::Weights,
 };
@@ -208,8 +208,8 @@ impl Plan {
         let follows = |n: usize| match outline.blocks.get(n) {
             None => (outline.last_norm.as_deref(), false),
             Some(block) => {
-                let norm = block.norms.as_ref().map(|[norm, _]| norm.as_str());
-                (norm, block.shortcut.is_none() || !block.shortcut_of_active)
+                let is_read = matches!(block.shortcut, Shortcut::Raw | Shortcut::OfRaw(_));
+                (block.norm.as_deref(), is_read)
             }
         };
 
@@ -236,16 +236,19 @@ impl Plan {
         for (n, block) in outline.blocks.iter().enumerate() {
             let [first, second] = &block.convolutions;
             let first = plan.convolution(first, extent, weights);
-            let norm = block.norms.as_ref().map(|[_, norm]| norm.as_str());
-            plan.normalize(first, norm, true, weights);
             let middle = plan.convolutions[first].output;
             let second = plan.convolution(second, middle, weights);
             plan.normalize(second, follows(n + 1).0, false, weights);
             plan.convolutions[second].linear =
                 n + 1 == outline.blocks.len() && !outline.last_activation;
             let end = plan.convolutions[second].output;
-            let shortcut = block.shortcut.as_ref();
-            let shortcut = shortcut.map(|shortcut| plan.convolution(shortcut, extent, weights));
+            let shortcut = match &block.shortcut {
+                Shortcut::Raw => None,
+                Shortcut::Active => Some(plan.identity(extent)),
+                Shortcut::OfRaw(shortcut) | Shortcut::OfActive(shortcut) => {
+                    Some(plan.convolution(shortcut, extent, weights))
+                }
+            };
 
             let between = plan.active(middle, active.value);
             // By then what the next convolution has read is of no more use.
@@ -267,9 +270,11 @@ impl Plan {
             if let Some(shortcut) = shortcut {
                 let old = raw;
                 raw = plan.buffer(end);
-                let (source, derivative) = match block.shortcut_of_active {
-                    true => (active.value, Some(active.derivative)),
-                    false => (old, None),
+                let (source, derivative) = match &block.shortcut {
+                    Shortcut::Raw | Shortcut::OfRaw(_) => (old, None),
+                    Shortcut::Active | Shortcut::OfActive(_) => {
+                        (active.value, Some(active.derivative))
+                    }
                 };
                 plan.operations.push(Operation::Forward {
                     convolution: shortcut,
@@ -309,7 +314,7 @@ impl Plan {
         plan
     }
 
-    /// Adds a convolution of images of this extent.
+    /// Adds a convolution of images of this extent, with its BatchNorm.
     fn convolution(
         &mut self,
         of: &outline::Convolution,
@@ -332,6 +337,31 @@ impl Plan {
             padding: of.padding,
             weight: numbers(weights, &of.name, "weight").to_vec(),
             bias,
+            affine: None,
+            linear: false,
+        });
+        let index = self.convolutions.len() - 1;
+        self.normalize(index, of.norm.as_deref(), true, weights);
+        index
+    }
+
+    /// Adds the 1×1 convolution that changes nothing. With it a shortcut carries an activated a(y) on,
+    /// and no operation or kernel is needed that a(y)'s gradient alone would ask for.
+    fn identity(&mut self, extent: Extent) -> usize {
+        let channels = extent.channels;
+        let mut weight = vec![0.0; channels * channels];
+        weight
+            .iter_mut()
+            .step_by(channels + 1)
+            .for_each(|w| *w = 1.0);
+        self.convolutions.push(Convolution {
+            input: extent,
+            output: extent,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            weight,
+            bias: vec![0.0; channels],
             affine: None,
             linear: false,
         });

@@ -11,7 +11,7 @@ use basin_shared::{
     model_card::{Architecture, is_statistic},
     models::{
         Activation, Initialization, Mode, Network, Normalization, PreActResNet18Config,
-        WideResNetConfig,
+        ResNet18Config, WideResNetConfig,
     },
     samplers::{Chain, GradientScaling, Sgld},
     tensors,
@@ -149,7 +149,7 @@ fn has_jumps(architecture: &Architecture) -> bool {
         Architecture::WideResnet(config)
         | Architecture::StandardWideResnet(config)
         | Architecture::DmWideResnet(config) => config.activation != Activation::Silu,
-        Architecture::PreActResnet18(_) => true,
+        Architecture::PreActResnet18(_) | Architecture::Resnet18(_) => true,
     }
 }
 
@@ -252,7 +252,7 @@ fn wide(size: usize) -> WideResNetConfig {
     }
 }
 
-fn small_architectures() -> [Architecture; 4] {
+fn small_architectures() -> [Architecture; 5] {
     let pre_act = |final_batch_norm| {
         Architecture::PreActResnet18(PreActResNet18Config {
             width: 16,
@@ -268,6 +268,13 @@ fn small_architectures() -> [Architecture; 4] {
         Architecture::DmWideResnet(wide(8)),
         pre_act(false),
         pre_act(true),
+        Architecture::Resnet18(ResNet18Config {
+            width: 16,
+            channels: 1,
+            size: 8,
+            classes: 10,
+            normalization: wide(8).normalization,
+        }),
     ]
 }
 
@@ -430,6 +437,17 @@ fn parameter_shapes_and_counts_are_those_of_the_module() {
             }),
             90,
             11_172_170,
+        ),
+        (
+            Architecture::Resnet18(ResNet18Config {
+                width: 64,
+                channels: 3,
+                size: 32,
+                classes: 10,
+                normalization: cifar10(10, 1).normalization,
+            }),
+            102,
+            11_173_962,
         ),
     ] {
         assert_eq!(architecture.check(), Ok(()));

@@ -5,7 +5,8 @@ use basin_shared::{
     cpu::Compiled,
     model_card::{Architecture, is_statistic},
     models::{
-        Activation, Initialization, Network, Normalization, PreActResNet18Config, WideResNetConfig,
+        Activation, Initialization, Network, Normalization, PreActResNet18Config, ResNet18Config,
+        WideResNetConfig,
     },
     samplers::{Chain, GradientScaling, Sgld},
     tensors,
@@ -85,7 +86,7 @@ fn architectures() -> impl Strategy<Value = Architecture> {
     ];
     let normalization = (0.0..1.0f32, 0.2..1.0f32);
     (
-        0usize..5,
+        0usize..6,
         0usize..3,
         1usize..5,
         1usize..5,
@@ -113,9 +114,16 @@ fn architectures() -> impl Strategy<Value = Architecture> {
                     0 => Architecture::WideResnet(wide),
                     1 => Architecture::StandardWideResnet(wide),
                     2 => Architecture::DmWideResnet(wide),
+                    3 => Architecture::Resnet18(ResNet18Config {
+                        width: 16,
+                        channels,
+                        size,
+                        classes,
+                        normalization,
+                    }),
                     _ => Architecture::PreActResnet18(PreActResNet18Config {
                         width: 16,
-                        final_batch_norm: kind == 3,
+                        final_batch_norm: kind == 4,
                         channels,
                         size,
                         classes,
@@ -131,7 +139,7 @@ fn has_jumps(architecture: &Architecture) -> bool {
         Architecture::WideResnet(config)
         | Architecture::StandardWideResnet(config)
         | Architecture::DmWideResnet(config) => config.activation != Activation::Silu,
-        Architecture::PreActResnet18(_) => true,
+        Architecture::PreActResnet18(_) | Architecture::Resnet18(_) => true,
     }
 }
 

@@ -1,5 +1,5 @@
 """Logits, input gradients and running statistics of the networks with BatchNorm, computed by PyTorch
-in double precision: the Wide-ResNet of TRADES and RobustBench, DeepMind's, and PreActResNet-18.
+in double precision: the Wide-ResNet of TRADES and RobustBench, DeepMind's, PreActResNet-18 and ResNet-18.
 
 Writes batch_norm.json beside itself; shared/tests/batch_norm.rs compares. Weights and images come from
 a formula that both sides evaluate, so that neither has to be stored. Parameters have the names of
@@ -162,6 +162,44 @@ class PreActResNet18(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
+class BasicBlock(nn.Module):
+    """BatchNorm behind every convolution, ReLU after the sum."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = conv(inputs, outputs, 3, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv(outputs, outputs, 3)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, width, channels):
+        super().__init__()
+        self.conv1 = conv(channels, width, 3)
+        self.bn1 = nn.BatchNorm2d(width)
+        inputs = width
+        for group in range(4):
+            outputs, blocks = width << group, []
+            for n in range(2):
+                blocks.append(BasicBlock(inputs, outputs, 2 if group > 0 and n == 0 else 1))
+                inputs = outputs
+            setattr(self, f"layer{group + 1}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(inputs, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.linear(x.mean((2, 3)))
+
+
 def wave(count, phase):
     """sin(1.7 i + phase) for i = 0..count, which fills [-1, 1] without repeating."""
     return torch.sin(1.7 * torch.arange(count) + phase)
@@ -199,10 +237,14 @@ def main():
         {"type": "dm_wide_resnet", "depth": 16, "width": 2, "channels": 1, "size": 12, "activation": "relu"},
         {"type": "pre_act_resnet_18", "width": 64, "channels": 3, "size": 32, "final_batch_norm": False},
         {"type": "pre_act_resnet_18", "width": 16, "channels": 1, "size": 28, "final_batch_norm": True},
+        {"type": "resnet_18", "width": 64, "channels": 3, "size": 32},
+        {"type": "resnet_18", "width": 16, "channels": 1, "size": 28},
     ]:
         channels, size, width = (architecture[name] for name in ("channels", "size", "width"))
         if architecture["type"] == "pre_act_resnet_18":
             model = PreActResNet18(width, channels, architecture["final_batch_norm"])
+        elif architecture["type"] == "resnet_18":
+            model = ResNet18(width, channels)
         else:
             kind = {"standard_wide_resnet": StandardWideResNet, "dm_wide_resnet": DmWideResNet}
             activation = ACTIVATIONS[architecture["activation"]]

@@ -58,9 +58,9 @@ def kl(f, f_adv):
     return F.kl_div(F.log_softmax(f_adv, 1), F.softmax(f, 1), reduction="none").sum(1)
 
 
-def trades(net, beta=6.0):
+def trades(net, beta=6.0, smoothing=0.0):
     f, f_adv = net(X), net(X_ADV)
-    return F.cross_entropy(f, Y) + beta * kl(f, f_adv).sum() / len(Y)
+    return F.cross_entropy(f, Y, label_smoothing=smoothing) + beta * kl(f, f_adv).sum() / len(Y)
 
 
 def mart(net, beta=6.0):
@@ -117,7 +117,9 @@ def jeat(net):
 
 LOSSES = {
     "standard": lambda net: F.cross_entropy(net(X), Y),
+    "standard-smoothed": lambda net: F.cross_entropy(net(X), Y, label_smoothing=0.1),
     "trades": trades,
+    "trades-smoothed": lambda net: trades(net, smoothing=0.1),
     "mart": mart,
     "mail-trades": mail_trades,
     "weat-nat": lambda net: weat(net, True),
@@ -266,6 +268,75 @@ def optimiser(make, rates):
     return trace
 
 
+def schedule(make, iterations):
+    """The rate of each iteration; PyTorch's rates are factors of, or replace, a rate of 1."""
+    optimiser = torch.optim.SGD([torch.zeros(1)], 1.0, momentum=0.9)
+    scheduler = make(optimiser)
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    return rates
+
+
+def schedules():
+    """Of 40 iterations, the first 8 of them warm-up where there is one. Ours rises and falls from one
+    step before the run to its last step; PyTorch's from the first step to one after the last. So its
+    cyclic rate is taken one step late, and the other parts are one step shorter."""
+    rate = torch.optim.lr_scheduler
+    rise = lambda o: rate.LinearLR(o, 1 / 8, 1.0, total_iters=7)
+    return {
+        "triangular": schedule(
+            lambda o: rate.CyclicLR(o, 0.0, 0.2, step_size_up=16, step_size_down=24), 41
+        )[1:],
+        "triangular_to_a_rate": schedule(
+            lambda o: rate.SequentialLR(
+                o, [rise(o), rate.LinearLR(o, 1.0, 0.1, total_iters=32)], milestones=[7]
+            ),
+            40,
+        ),
+        "cosine": schedule(
+            lambda o: rate.SequentialLR(
+                o, [rise(o), rate.CosineAnnealingLR(o, 32, eta_min=0.1)], milestones=[7]
+            ),
+            40,
+        ),
+        "multi_step": schedule(
+            lambda o: rate.ChainedScheduler([rise(o), rate.MultiStepLR(o, [20, 30], gamma=0.3)]), 40
+        ),
+        "one_cycle": schedule(
+            lambda o: rate.OneCycleLR(o, 0.1, total_steps=40, pct_start=0.25), 40
+        ),
+    }
+
+
+def average(decay, rates):
+    """class_output.bias of the averaged weights after each step of SGD on the cross-entropy; of
+    update t the decay is at most (1 + t) / (10 + t)."""
+    net = tracked()
+    names = sorted(net.weights)
+    parameters = torch.nn.ParameterList([torch.nn.Parameter(net.weights[name]) for name in names])
+    net.weights = dict(zip(names, parameters))
+    blend = lambda d, old, new: d * old + (1 - d) * new
+    averaged = torch.optim.swa_utils.AveragedModel(
+        # Its count begins with the weights before the first step, which it takes as they are.
+        parameters,
+        avg_fn=lambda old, new, count: blend(min(decay, float(count / (9 + count))), old, new),
+    )
+    averaged.update_parameters(parameters)
+    optimiser = torch.optim.SGD(parameters, 1)
+    trace = []
+    for rate in rates:
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad()
+        F.cross_entropy(net(X), Y).backward()
+        optimiser.step()
+        averaged.update_parameters(parameters)
+        trace.append(averaged.module[names.index("class_output.bias")].detach().tolist())
+    return trace
+
+
 def main():
     results = {"losses": {}}
     for name, loss in LOSSES.items():
@@ -295,6 +366,8 @@ def main():
             [r / 10 for r in rates],
         ),
     }
+    results["schedules"] = schedules()
+    results["average"] = average(0.2, rates)
     results["sgld"] = chain(0.2, 0.01, 0.0, None)
     results["sgld_momentum"] = chain(0.05, 0.005, 0.8, 0.5)
     results["pyld"] = pyld()

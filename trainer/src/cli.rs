@@ -1,6 +1,6 @@
 //! The command line as typed; nothing is opened or checked here.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Checkpoint(Checkpoint),
     /// Draw a run's curves and samples into one page.
     Report(Report),
-    /// Measure how long an iteration of a recipe takes on this machine, on made-up images.
+    /// Measure what an iteration of recipes costs on this machine, on made-up images.
     Benchmark(Benchmark),
 }
 
@@ -292,12 +292,43 @@ pub(crate) struct Report {
 
 #[derive(Debug, Args)]
 pub(crate) struct Benchmark {
-    /// The recipe.
-    pub recipe: PathBuf,
-    /// Change a number of the recipe, such as --set architecture.width=2; may be repeated.
+    /// The recipes.
+    #[arg(required = true, value_name = "RECIPE")]
+    pub recipes: Vec<PathBuf>,
+    /// Measure each recipe on JEM's Wide-ResNet of these depths and widths, such as 16-1,16-2,16-4, rather
+    /// than on its own network.
+    #[arg(long, value_name = "DEPTH-WIDTH", value_delimiter = ',')]
+    pub networks: Vec<NetworkSize>,
+    /// Change a number of every recipe, such as --set batch_size=64; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// How long to measure.
+    /// How long to measure each; one iteration is measured in any case.
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
+}
+
+/// Depth and width of a Wide-ResNet as people name it, such as 16-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NetworkSize {
+    pub depth: usize,
+    pub width: usize,
+}
+
+impl FromStr for NetworkSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('-');
+        let numbers = parts.and_then(|(d, w)| Some((d.parse().ok()?, w.parse().ok()?)));
+        match numbers {
+            Some((depth, width)) => Ok(Self { depth, width }),
+            None => Err("expected DEPTH-WIDTH, such as 16-2".into()),
+        }
+    }
+}
+
+impl fmt::Display for NetworkSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.depth, self.width)
+    }
 }

@@ -1,6 +1,6 @@
 //! `--device` -> a Burn device; the one file that knows which backends were compiled in.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
 
@@ -56,6 +56,18 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// As [`FromStr`] reads it.
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Wgpu => f.write_str("wgpu"),
+        }
+    }
+}
+
 impl DeviceChoice {
     /// The device, and its name for people.
     ///
@@ -75,6 +87,14 @@ impl DeviceChoice {
 fn cpu() -> Result<(Device, String), DeviceError> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     Ok((Device::flex(), format!("cpu, {threads} threads")))
+}
+
+/// Where numbers of a file wait for the device that will ask for them.
+pub(crate) fn host() -> Device {
+    #[cfg(feature = "flex")]
+    return Device::flex();
+    #[cfg(not(feature = "flex"))]
+    Device::default()
 }
 
 #[cfg(not(feature = "flex"))]

@@ -1,4 +1,7 @@
 //! Learning-rate schedules: iteration -> rate.
+//!
+//! The straight ascents begin one step up and no descent stops short of its end: of an iteration with
+//! a rate of zero nobody has anything.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +22,28 @@ pub(crate) enum Schedule {
         factor: f64,
         milestones: Vec<f64>,
     },
+    /// Half a cosine up from `peak / div_factor` over the first `up` of the run, then half a cosine
+    /// down to `peak / div_factor / final_div_factor`: PyTorch's OneCycleLR (Smith & Topin 2019), where
+    /// `peak` is called max_lr and `up` pct_start.
+    OneCycle {
+        peak: f64,
+        up: f64,
+        div_factor: f64,
+        final_div_factor: f64,
+    },
 }
 
 impl Schedule {
+    /// Share of the run over which the rate rises.
+    pub(crate) fn up(&self) -> f64 {
+        match *self {
+            Self::Triangular { up, .. }
+            | Self::Cosine { up, .. }
+            | Self::MultiStep { up, .. }
+            | Self::OneCycle { up, .. } => up,
+        }
+    }
+
     /// The rate of an iteration, the first being 0.
     pub(crate) fn rate(&self, iteration: usize, iterations: usize) -> f64 {
         let progress = (iteration as f64 + 1.0) / iterations as f64; // (0, 1]
@@ -42,11 +64,10 @@ impl Schedule {
                 }
             }
             Self::Cosine { peak, up, last } => {
-                let falling = 0.5 * (1.0 + (std::f64::consts::PI * fall(up)).cos());
                 if progress <= up {
                     peak * rise(up)
                 } else {
-                    last + (peak - last) * falling
+                    half_cosine(peak, last, fall(up))
                 }
             }
             Self::MultiStep {
@@ -58,8 +79,30 @@ impl Schedule {
                 let passed = milestones.iter().filter(|&&at| progress > at).count();
                 rate * rise(up) * factor.powi(passed as i32)
             }
+            Self::OneCycle {
+                peak,
+                up,
+                div_factor,
+                final_div_factor,
+            } => {
+                let first = peak / div_factor;
+                let last = first / final_div_factor;
+                // PyTorch counts steps from 0 to the last one, and the peak is one before `up`.
+                let (step, end) = (iteration as f64, iterations as f64 - 1.0);
+                let summit = up * iterations as f64 - 1.0;
+                if step < summit {
+                    half_cosine(first, peak, step / summit)
+                } else {
+                    half_cosine(peak, last, (step - summit) / (end - summit))
+                }
+            }
         }
     }
+}
+
+/// From `start` to `end` as `progress` goes from 0 to 1.
+fn half_cosine(start: f64, end: f64, progress: f64) -> f64 {
+    end + 0.5 * (start - end) * (1.0 + (std::f64::consts::PI * progress).cos())
 }
 
 #[cfg(test)]

@@ -58,11 +58,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Train(arguments) if !arguments.devices.is_empty() => arguments.devices.clone(),
         _ => vec![cli.device],
     };
-    let mut devices = Vec::new();
+    let (mut devices, mut names) = (Vec::new(), Vec::new());
     for choice in choices {
         let (device, name) = choice.resolve()?;
         eprintln!("device: {name}");
         devices.push(device);
+        names.push(name);
     }
     let device = &devices[0];
     match cli.command {
@@ -75,6 +76,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(arguments) => commands::import::run(arguments, device),
         Command::Checkpoint(arguments) => commands::checkpoint::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
-        Command::Benchmark(arguments) => commands::benchmark::run(arguments, device),
+        Command::Benchmark(arguments) => {
+            commands::benchmark::run(arguments, cli.device, &names[0], device)
+        }
     }
 }

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use basin_shared::{
     model_card::{Architecture, SamplerSettings},
-    models::{Activation, Initialization, Normalization, PreActResNet18Config, WideResNetConfig},
+    models::{
+        Activation, Initialization, Normalization, PreActResNet18Config, ResNet18Config,
+        WideResNetConfig,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +35,8 @@ pub(crate) struct Recipe {
     pub seed: u64,
     pub iterations: usize,
     pub batch_size: usize,
+    /// Share of each label that a cross-entropy spreads over all classes; 0 is none.
+    pub label_smoothing: f32,
     /// Decay of the exponential moving average of the weights; 0 is none.
     pub ema_decay: f32,
     /// Iterations between two checkpoints.
@@ -62,6 +67,8 @@ pub(crate) enum ArchitectureRecipe {
     DmWideResnet(WideResNetRecipe),
     #[serde(rename = "pre_act_resnet_18")]
     PreActResnet18(PreActResNet18Recipe),
+    #[serde(rename = "resnet_18")]
+    Resnet18(ResNet18Recipe),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +88,14 @@ pub(crate) struct PreActResNet18Recipe {
     pub width: usize,
     /// Whether BatchNorm and ReLU follow the last block.
     pub final_batch_norm: bool,
+    pub normalization: Normalization,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResNet18Recipe {
+    /// Channels of the first group; 64 in the papers.
+    pub width: usize,
     pub normalization: Normalization,
 }
 
@@ -200,7 +215,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe that a checkpoint keeps. Before recipes named their architecture there was one.
+    /// The recipe that a checkpoint or a model card keeps, which may be of an earlier version: what
+    /// recipes did not say then is what there was then.
     pub(crate) fn kept(text: &str) -> Result<Self, RecipeError> {
         let path = "the checkpoint's recipe";
         let parse_error = |source| RecipeError::Parse {
@@ -208,10 +224,7 @@ impl Recipe {
             source: Box::new(source),
         };
         let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
-        if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
-            let name = || toml::Value::String("wide_resnet".into());
-            architecture.entry("name").or_insert_with(name);
-        }
+        complete(&mut table);
         Self::parse(&table.to_string(), path, &[])
     }
 
@@ -257,6 +270,13 @@ impl Recipe {
                     normalization: recipe.normalization.clone(),
                 })
             }
+            ArchitectureRecipe::Resnet18(recipe) => Architecture::Resnet18(ResNet18Config {
+                width: recipe.width,
+                channels,
+                size,
+                classes,
+                normalization: recipe.normalization.clone(),
+            }),
         }
     }
 
@@ -284,12 +304,24 @@ impl Recipe {
                 });
             }
         }
-        if !(0.0..1.0).contains(&self.ema_decay) {
-            let found = self.ema_decay.to_string();
+        for (name, found) in [
+            ("ema_decay", self.ema_decay),
+            ("label_smoothing", self.label_smoothing),
+            ("schedule.up", self.schedule.up() as f32),
+        ] {
+            if !(0.0..1.0).contains(&found) {
+                return Err(RecipeError::Range {
+                    name,
+                    found: found.to_string(),
+                    expected: "0 to below 1",
+                });
+            }
+        }
+        if self.label_smoothing > 0.0 && !self.method.has_cross_entropy() {
             return Err(RecipeError::Range {
-                name: "ema_decay",
-                found,
-                expected: "0 to below 1",
+                name: "label_smoothing",
+                found: self.label_smoothing.to_string(),
+                expected: "0 for a method without a cross-entropy",
             });
         }
         for (which, settings) in [
@@ -301,6 +333,34 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+/// Says what recipes of earlier versions did not say: there was one architecture, no smoothing of labels,
+/// no cutout, and each method attacked in one mode.
+fn complete(table: &mut toml::Table) {
+    let mut mean = None;
+    table
+        .entry("label_smoothing")
+        .or_insert(toml::Value::Float(0.0));
+    if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
+        architecture.entry("name").or_insert("wide_resnet".into());
+        let normalization = architecture.get("normalization");
+        mean = normalization.and_then(|it| it.get("mean")).cloned();
+    }
+    if let (Some(toml::Value::Table(augmentation)), Some(mean)) =
+        (table.get_mut("augmentation"), mean)
+    {
+        let none = toml::Table::from_iter([("size".into(), 0.into()), ("fill".into(), mean)]);
+        augmentation.entry("cutout").or_insert(none.into());
+    }
+    if let Some(toml::Value::Table(method)) = table.get_mut("method") {
+        let mode = match method.get("name").and_then(toml::Value::as_str) {
+            Some("fast") => "evaluate",
+            Some("free") => "train",
+            _ => return,
+        };
+        method.entry("attack_mode").or_insert(mode.into());
     }
 }
 
@@ -360,6 +420,7 @@ mod tests {
             ),
             ("dm_wide_resnet", wide, "DeepMind's Wide-ResNet 16-2"),
             ("pre_act_resnet_18", pre_act, "PreActResNet-18"),
+            ("resnet_18", "width = 64", "ResNet-18"),
         ] {
             let recipe =
                 with_architecture(&format!("name = \"{name}\"\n{fields}\n{normalization}"));
@@ -390,13 +451,75 @@ mod tests {
         }
     }
 
-    /// As runs kept them that began when there was one architecture.
+    /// As runs kept them that began when there was one architecture, and no smoothing of labels.
     #[test]
-    fn a_kept_recipe_without_a_name_is_of_jems_network() {
+    fn what_a_kept_recipe_does_not_say_is_what_there_was_then() {
         let now = Recipe::parse(STANDARD, "test", &[]).unwrap();
-        let then = now.to_toml().replace("name = \"wide_resnet\"\n", "");
-        assert_ne!(then, now.to_toml());
+        let then = now
+            .to_toml()
+            .replace("name = \"wide_resnet\"\n", "")
+            .replace("label_smoothing = 0.0\n", "");
+        assert!(!then.contains("wide_resnet") && !then.contains("smoothing"));
         assert_eq!(Recipe::kept(&then).unwrap(), now);
         assert_eq!(Recipe::kept(&now.to_toml()).unwrap(), now);
+    }
+
+    /// Fast adversarial training attacked in evaluation mode, free adversarial training in training
+    /// mode, before recipes said which.
+    #[test]
+    fn attacks_of_kept_recipes_are_in_the_mode_that_they_were_in() {
+        const FAST: &str = include_str!("../recipes/fast-cifar10.toml");
+        const FREE: &str = include_str!("../recipes/free-cifar10.toml");
+        for (text, then) in [(FAST, "evaluate"), (FREE, "train")] {
+            let setting = format!("method.attack_mode={then}");
+            let expected = Recipe::parse(text, "test", &[setting]).unwrap();
+            let kept = text.lines().filter(|line| !line.starts_with("attack_mode"));
+            let kept: Vec<&str> = kept.collect();
+            assert_eq!(Recipe::kept(&kept.join("\n")).unwrap(), expected);
+        }
+    }
+
+    /// The recipes of the bundled model: its run's, and that on its card.
+    #[test]
+    fn published_recipes_stay_readable() {
+        let file = include_bytes!("../../static/models/fashion-mnist-jeat.safetensors");
+        let card = basin_shared::ModelFile::read(file).unwrap().card;
+        for text in [
+            include_str!("../../docs/fashion-mnist-jeat/recipe.toml"),
+            include_str!("../../docs/fashion-mnist-jeat/recipe-00005000.toml"),
+            &card.recipe,
+        ] {
+            let recipe = Recipe::kept(text).unwrap();
+            assert_eq!(recipe.architecture(), card.architecture);
+        }
+    }
+
+    #[test]
+    fn shares_are_below_one_and_labels_are_smoothed_where_they_are_used() {
+        const IGEBM: &str = include_str!("../recipes/igebm-cifar10.toml");
+        let message = |text, setting: &str| {
+            let error = Recipe::parse(text, "test", &[setting.into()]);
+            error.unwrap_err().to_string()
+        };
+        for (text, setting, expected) in [
+            (
+                STANDARD,
+                "label_smoothing=1",
+                "label_smoothing is 1, expected 0 to below 1",
+            ),
+            (
+                STANDARD,
+                "schedule.up=-0.5",
+                "schedule.up is -0.5, expected 0 to below 1",
+            ),
+            (
+                IGEBM,
+                "label_smoothing=0.1",
+                "label_smoothing is 0.1, expected 0 for a method without a cross-entropy",
+            ),
+        ] {
+            let message = message(text, setting);
+            assert!(message.contains(expected), "{message}");
+        }
     }
 }

@@ -57,10 +57,9 @@ impl ReplayBuffer {
         )
     }
 
-    /// Puts the ends of the chains back.
-    pub(crate) fn put(&mut self, places: &[usize], x: Tensor<4>, labels: &[u8]) {
+    /// Puts the ends of the chains back, read back to the host.
+    pub(crate) fn put(&mut self, places: &[usize], pixels: &[f32], labels: &[u8]) {
         let size: usize = self.shape.iter().product();
-        let pixels: Vec<f32> = x.into_data().iter().collect();
         for (i, &place) in places.iter().enumerate() {
             self.pixels[place * size..(place + 1) * size]
                 .copy_from_slice(&pixels[i * size..(i + 1) * size]);

@@ -7,11 +7,11 @@ use std::{
     thread::Scope,
 };
 
-use basin_shared::{Key, models::Network, weights::Array};
+use basin_shared::{Key, models::Network};
 use burn::{
     module::Module,
     optim::{GradientsAccumulator, GradientsParams},
-    tensor::Device,
+    tensor::{Device, Tensor},
 };
 
 use crate::{
@@ -185,7 +185,7 @@ pub(crate) fn deal(states: Vec<State>, replicas: usize) -> Vec<State> {
         let dealt = ReplayBuffer::deal(&buffers, replicas).into_iter();
         dealt.map(State::Replay).collect()
     } else if !perturbations.is_empty() {
-        match cut(&perturbations, replicas) {
+        match cut(perturbations, replicas) {
             Some(dealt) => dealt.into_iter().map(State::Perturbation).collect(),
             None => all(State::Stateless),
         }
@@ -205,19 +205,13 @@ pub(crate) fn deal(states: Vec<State>, replicas: usize) -> Vec<State> {
     }
 }
 
-/// Arrays joined and cut into so many along the first dimension; none where they do not divide it.
-fn cut(arrays: &[Array], count: usize) -> Option<Vec<Array>> {
-    let values: Vec<f32> = arrays.iter().flat_map(|a| a.values.clone()).collect();
-    let rows: usize = arrays.iter().map(|array| array.shape[0]).sum();
-    if !rows.is_multiple_of(count) {
-        return None;
-    }
-    let shape = [&[rows / count], &arrays[0].shape[1..]].concat();
-    let piece = |values: &[f32]| Array {
-        shape: shape.clone(),
-        values: values.to_vec(),
-    };
-    Some(values.chunks(values.len() / count).map(piece).collect())
+/// Tensors joined and cut into so many along the first dimension; none where they do not divide it.
+fn cut(tensors: Vec<Tensor<4>>, count: usize) -> Option<Vec<Tensor<4>>> {
+    let device = tensors[0].device();
+    let here = tensors.into_iter().map(|tensor| tensor.to_device(&device));
+    let joined = Tensor::cat(here.collect(), 0);
+    let [rows, ..] = joined.dims();
+    rows.is_multiple_of(count).then(|| joined.chunk(count, 0))
 }
 
 #[cfg(test)]
@@ -253,10 +247,8 @@ mod tests {
             State::Replay(ReplayBuffer::new(pixels, labels.to_vec(), [1, 1, 1]))
         };
         let delta = |values: &[f32]| {
-            State::Perturbation(Array {
-                shape: vec![values.len() / 2, 1, 1, 2],
-                values: values.to_vec(),
-            })
+            let delta = Tensor::<1>::from_floats(values, &Device::flex());
+            State::Perturbation(delta.reshape([values.len() / 2, 1, 1, 2]))
         };
         let ascents = |steps, auc_sum, images| {
             State::Ascents(Ascents {

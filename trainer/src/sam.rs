@@ -30,7 +30,9 @@ impl Sam {
         };
         model.visit(&mut squares);
         let norm = squares.sum.expect("a model has parameters").sqrt();
-        model.clone().map(&mut Ascent {
+        // Not a clone, which would share the running statistics: the second pass leaves those of the
+        // model as the first has made them (SADA-JEM's code).
+        model.valid().train().map(&mut Ascent {
             gradients,
             adaptive: self.adaptive,
             factor: norm.clamp_min(1e-12).recip() * self.rho,
@@ -79,5 +81,43 @@ impl ModuleMapper for Ascent<'_> {
             }
             Tensor::from_inner(weight.inner() + step.clone() * factor.clone()).require_grad()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use basin_shared::{energy, model_card::is_statistic, models::Mode, tensors, weights::Weights};
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::methods::fixture;
+
+    #[test]
+    fn the_second_pass_leaves_the_running_statistics_as_the_first_has_made_them() {
+        let model = fixture::network_with_batch_norm(&Device::flex().autodiff());
+        let x = fixture::batch().x;
+        let gradients = |model: &Network| {
+            let f = model.forward(x.clone().autodiff(), Mode::Train);
+            GradientsParams::from_grads(energy::marginal(f).mean().backward(), model)
+        };
+        let weights = |model: &Network| tensors::collect(&model.valid());
+        let moved = |before: &Weights, after: &Weights, name: &String| before[name] != after[name];
+
+        let at_first = weights(&model);
+        let first = gradients(&model);
+        let after_first = weights(&model);
+        for adaptive in [false, true] {
+            let sam = Sam { rho: 0.5, adaptive };
+            let sharpest = sam.ascend(&model, &first);
+            let second = gradients(&sharpest);
+            assert_eq!(second.len(), first.len());
+            assert_eq!(weights(&model), after_first);
+            // The first pass has moved the statistics alone, and the second its own.
+            let after_second = weights(&sharpest);
+            for name in after_first.keys().filter(|name| is_statistic(name)) {
+                assert!(moved(&at_first, &after_first, name), "{name}");
+                assert!(moved(&after_first, &after_second, name), "{name}");
+            }
+        }
     }
 }

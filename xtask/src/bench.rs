@@ -99,7 +99,13 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
         )?;
     }
     let rows: Vec<Value> = rows.iter().zip(found).map(|(r, f)| r.report(f)).collect();
-    let report = json!({ "rounds": options.rounds, "rows": rows, "model_bytes": model_bytes()? });
+    let methods = step("every method", methods)?;
+    let report = json!({
+        "rounds": options.rounds,
+        "rows": rows,
+        "methods": methods,
+        "model_bytes": model_bytes()?,
+    });
     println!("{report:#}");
     Ok(())
 }
@@ -240,45 +246,84 @@ fn native(options: &Options, rows: &mut Vec<Row>) {
 }
 
 /// An iteration of training, images made up: batch, inner problem, loss, backward pass, optimiser,
-/// averaged weights.
+/// averaged weights. The peer's JEAT has chains of five steps.
 fn training(options: &Options, rows: &mut Vec<Row>) {
-    for (method, task) in [("standard", "ce"), ("prejeat", "prejeat")] {
+    for (method, task, setting) in [
+        ("standard", "ce", None),
+        ("prejeat", "prejeat", None),
+        ("jeat", "jeat5", Some("method.steps=5")),
+    ] {
         let recipe = format!("trainer/recipes/{method}-cifar10.toml");
-        let command = [
-            "env",
-            "RAYON_NUM_THREADS=2",
-            "target/release/basin",
-            "--device",
-            "cpu",
-            "benchmark",
-            &recipe,
-            "--seconds",
-            "4",
-            "--set",
-            "architecture.depth=16",
-            "--set",
-            "architecture.width=2",
-            "--set",
-            "batch_size=64",
-        ];
-        for (variant, peer, bar) in [
-            ("cl", "PyTorch, channels_last, f32", Some(PEER)),
-            (
-                "bf16+cl",
-                "PyTorch, channels_last, bf16, for information",
-                None,
-            ),
-        ] {
-            rows.push(Row {
-                name: format!("training iteration, {method}, 16-2-64, threads: 2; peer: {peer}"),
-                unit: "ms",
-                ours: Measurement::new(&command, root(), "/milliseconds"),
-                peer: options.torch(task, "16-2-64", 2, variant, "/median_ms"),
-                bar,
-                once: false,
-            });
+        for network in METHODS_NETWORKS {
+            let mut command = benchmark(&[&recipe], network, 4);
+            command.extend(setting.into_iter().flat_map(|s| ["--set".into(), s.into()]));
+            let command: Vec<&str> = command.iter().map(String::as_str).collect();
+            for (variant, peer, bar) in [
+                ("cl", "PyTorch, channels_last, f32", Some(PEER)),
+                (
+                    "bf16+cl",
+                    "PyTorch, channels_last, bf16, for information",
+                    None,
+                ),
+            ] {
+                let network = format!("{network}-64");
+                rows.push(Row {
+                    name: format!(
+                        "training iteration, {method}, {network}, threads: 2; peer: {peer}"
+                    ),
+                    unit: "ms",
+                    ours: Measurement::new(&command, root(), "/measurements/0/milliseconds"),
+                    peer: options.torch(task, &network, 2, variant, "/median_ms"),
+                    bar,
+                    once: false,
+                });
+            }
         }
     }
+}
+
+/// Depth and width of JEM's Wide-ResNet, on which training is measured.
+const METHODS_NETWORKS: [&str; 3] = ["16-1", "16-2", "16-4"];
+
+/// An iteration of every method in time and memory, as `basin benchmark` prints it.
+fn methods() -> Result<Value> {
+    let folder = root().join("trainer/recipes");
+    let mut recipes = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path().to_string_lossy().into_owned();
+        if path.ends_with("-cifar10.toml") {
+            recipes.push(path);
+        }
+    }
+    recipes.sort();
+    let recipes: Vec<&str> = recipes.iter().map(String::as_str).collect();
+    let command = benchmark(&recipes, &METHODS_NETWORKS.join(","), 4);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let printed = Measurement::new(&command, root(), "").run();
+    Ok(printed.into_iter().next().unwrap_or_default())
+}
+
+/// `basin benchmark` on two threads, with batches of 64.
+fn benchmark(recipes: &[&str], networks: &str, seconds: usize) -> Vec<String> {
+    let program = [
+        "env",
+        "RAYON_NUM_THREADS=2",
+        "target/release/basin",
+        "--device",
+        "cpu",
+        "benchmark",
+    ];
+    let seconds = seconds.to_string();
+    let settings = [
+        "--networks",
+        networks,
+        "--seconds",
+        &seconds,
+        "--set",
+        "batch_size=64",
+    ];
+    let words = program.iter().chain(recipes).chain(&settings);
+    words.map(|word| word.to_string()).collect()
 }
 
 /// What a visitor downloads, the model aside.

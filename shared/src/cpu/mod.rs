@@ -431,7 +431,8 @@ mod tests {
         gradient::value_and_gradient,
         model_card::Architecture,
         models::{
-            Activation, Initialization, Normalization, PreActResNet18Config, WideResNetConfig,
+            Activation, Initialization, Normalization, PreActResNet18Config, ResNet18Config,
+            WideResNetConfig,
         },
         tensors,
     };
@@ -477,7 +478,10 @@ mod tests {
         // BatchNorm begins as the identity: here it is none.
         let mut weights = tensors::collect(&model);
         for (n, (name, array)) in weights.iter_mut().enumerate() {
-            if name.contains("bn") || name.contains("batchnorm") {
+            if ["bn", "batchnorm", "shortcut.1"]
+                .iter()
+                .any(|norm| name.contains(norm))
+            {
                 let draws = Key::new(6).fold_in(n as u64).uniforms(array.values.len());
                 array.values = draws.into_iter().map(|draw| 0.2 + draw).collect();
             }
@@ -568,6 +572,13 @@ mod tests {
             Architecture::DmWideResnet(relu(12)),
             pre_act(false),
             pre_act(true),
+            Architecture::Resnet18(ResNet18Config {
+                width: 16,
+                channels: 3,
+                size: 18,
+                classes: 5,
+                normalization: wide(18).normalization,
+            }),
         ] {
             check(&architecture, 5, EnergyKind::Conditional);
         }

@@ -66,6 +66,22 @@ pub struct PreActResNet18Config {
     pub normalization: Normalization,
 }
 
+/// The numbers of a ResNet-18 (He et al. 2016, *Deep Residual Learning*): four groups of two blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResNet18Config {
+    /// The groups have 1, 2, 4 and 8 times this many channels; 64 in the papers.
+    pub width: usize,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Height and width of the input.
+    pub size: usize,
+    /// Number of logits.
+    pub classes: usize,
+    /// Of the input, part of the model.
+    pub normalization: Normalization,
+}
+
 /// Scale of the initial weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,16 +168,41 @@ impl PreActResNet18Config {
     /// # Errors
     /// The first number that is out of range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        check_ranges(&[("width", self.width, 16, 128)])?;
-        check_multiple("width", self.width, 16)?;
+        check_width_of_18(self.width)?;
         check_input(self.channels, self.size, self.classes, &self.normalization)
     }
 
     /// Channels in and out, and the stride, of each block of the four groups.
     pub(crate) fn groups(&self) -> [Vec<([usize; 2], usize)>; 4] {
-        let [c1, c2, c3, c4] = [1, 2, 4, 8].map(|factor| factor * self.width);
-        [([c1, c1], 1), ([c1, c2], 2), ([c2, c3], 2), ([c3, c4], 2)].map(|first| group(first, 2))
+        groups_of_18(self.width)
     }
+}
+
+impl ResNet18Config {
+    /// Checks all numbers, so that nothing after it meets an absurd one.
+    ///
+    /// # Errors
+    /// The first number that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_width_of_18(self.width)?;
+        check_input(self.channels, self.size, self.classes, &self.normalization)
+    }
+
+    /// Channels in and out, and the stride, of each block of the four groups.
+    pub(crate) fn groups(&self) -> [Vec<([usize; 2], usize)>; 4] {
+        groups_of_18(self.width)
+    }
+}
+
+/// Of both networks of 18 layers.
+fn check_width_of_18(width: usize) -> Result<(), ConfigError> {
+    check_ranges(&[("width", width, 16, 128)])?;
+    check_multiple("width", width, 16)
+}
+
+fn groups_of_18(width: usize) -> [Vec<([usize; 2], usize)>; 4] {
+    let [c1, c2, c3, c4] = [1, 2, 4, 8].map(|factor| factor * width);
+    [([c1, c1], 1), ([c1, c2], 2), ([c2, c3], 2), ([c3, c4], 2)].map(|first| group(first, 2))
 }
 
 /// A group of blocks, of which only the first changes channels and size.

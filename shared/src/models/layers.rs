@@ -8,6 +8,7 @@ use burn::{
         module::{batch_norm, batch_norm_train},
     },
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Activation, Normalization};
 use crate::{activation, convolution::conv2d, key::Key, plan::BATCH_NORM_EPSILON};
@@ -36,7 +37,8 @@ impl Normalization {
 }
 
 /// Which statistics BatchNorm normalises with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The batch's, and the running ones move towards them.
     Train,

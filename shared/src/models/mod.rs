@@ -14,12 +14,15 @@ pub(crate) mod outline;
 #[cfg(feature = "tensors")]
 pub mod pre_act_resnet_18;
 #[cfg(feature = "tensors")]
+pub mod resnet_18;
+#[cfg(feature = "tensors")]
 pub mod standard_wide_resnet;
 #[cfg(feature = "tensors")]
 pub mod wide_resnet;
 
 pub use config::{
-    Activation, ConfigError, Initialization, Normalization, PreActResNet18Config, WideResNetConfig,
+    Activation, ConfigError, Initialization, Normalization, PreActResNet18Config, ResNet18Config,
+    WideResNetConfig,
 };
 #[cfg(feature = "tensors")]
 pub use dm_wide_resnet::DmWideResNet;
@@ -31,6 +34,8 @@ pub use layers::{BatchNorm, Convolution, Linear, Mode};
 pub use network::Network;
 #[cfg(feature = "tensors")]
 pub use pre_act_resnet_18::PreActResNet18;
+#[cfg(feature = "tensors")]
+pub use resnet_18::ResNet18;
 #[cfg(feature = "tensors")]
 pub use standard_wide_resnet::StandardWideResNet;
 #[cfg(feature = "tensors")]

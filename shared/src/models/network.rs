@@ -8,7 +8,8 @@ use burn::{
 #[cfg(feature = "flex")]
 use super::Linear;
 use super::{
-    DmWideResNet, Frozen, Initialization, Mode, PreActResNet18, StandardWideResNet, WideResNet,
+    DmWideResNet, Frozen, Initialization, Mode, PreActResNet18, ResNet18, StandardWideResNet,
+    WideResNet,
 };
 use crate::{classifier::Classifier, key::Key, model_card::Architecture};
 #[cfg(feature = "flex")]
@@ -29,6 +30,8 @@ pub enum Network {
     DmWideResnet(DmWideResNet),
     /// See [`Architecture::PreActResnet18`].
     PreActResnet18(PreActResNet18),
+    /// See [`Architecture::Resnet18`].
+    Resnet18(ResNet18),
 }
 
 impl Architecture {
@@ -48,6 +51,9 @@ impl Architecture {
             Self::PreActResnet18(config) => {
                 Network::PreActResnet18(PreActResNet18::init(config, initialization, key, device))
             }
+            Self::Resnet18(config) => {
+                Network::Resnet18(ResNet18::init(config, initialization, key, device))
+            }
         }
     }
 }
@@ -62,6 +68,7 @@ impl Network {
             }
             Self::DmWideResnet(network) => Architecture::DmWideResnet(network.config().clone()),
             Self::PreActResnet18(network) => Architecture::PreActResnet18(network.config().clone()),
+            Self::Resnet18(network) => Architecture::Resnet18(network.config().clone()),
         }
     }
 
@@ -78,6 +85,7 @@ impl Network {
             Self::StandardWideResnet(network) => network.head(),
             Self::DmWideResnet(network) => network.head(),
             Self::PreActResnet18(network) => network.head(),
+            Self::Resnet18(network) => network.head(),
         }
     }
 
@@ -92,6 +100,7 @@ impl Network {
             Self::StandardWideResnet(network) => network.forward(x, mode),
             Self::DmWideResnet(network) => network.forward(x, mode),
             Self::PreActResnet18(network) => network.forward(x, mode),
+            Self::Resnet18(network) => network.forward(x, mode),
         }
     }
 

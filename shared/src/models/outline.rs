@@ -1,11 +1,12 @@
 //! The architectures as data, for whoever builds no tensors: names and shapes of what a file holds,
 //! and the plan of an engine.
 
-use super::{Activation, Normalization, PreActResNet18Config, WideResNetConfig};
+use super::{Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig};
 use crate::plan::Extent;
 
-/// A network of pre-activation blocks (He et al. 2016): a convolution, the blocks, and a linear layer
-/// of the mean over all pixels.
+/// A residual network (He et al. 2016): a convolution, the blocks, and a linear layer of the mean over all
+/// pixels. It is told as if blocks began with their activation; where a network has it after the residual
+/// sum, that is the next block's.
 #[derive(Debug)]
 pub(crate) struct Outline {
     pub(crate) image: Extent,
@@ -32,18 +33,30 @@ pub(crate) struct Convolution {
     /// Zeros in front of the first row and column.
     pub(crate) padding: usize,
     pub(crate) bias: bool,
+    /// BatchNorm of its output, before anything is added to that.
+    pub(crate) norm: Option<String>,
 }
 
-/// x ↦ conv2(a(norm2(conv1(a(norm1(x)))))) + shortcut
+/// x ↦ conv2(a(conv1(v))) + shortcut, with v = a(norm(x))
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// BatchNorm in front of the two activations.
-    pub(crate) norms: Option<[String; 2]>,
+    /// BatchNorm in front of the first activation.
+    pub(crate) norm: Option<String>,
     pub(crate) convolutions: [Convolution; 2],
-    /// The identity without one.
-    pub(crate) shortcut: Option<Convolution>,
-    /// Whether the shortcut reads a(norm1(x)) rather than x.
-    pub(crate) shortcut_of_active: bool,
+    pub(crate) shortcut: Shortcut,
+}
+
+/// What a block adds to its convolutions' result.
+#[derive(Debug)]
+pub(crate) enum Shortcut {
+    /// x
+    Raw,
+    /// v
+    Active,
+    /// A convolution of x.
+    OfRaw(Convolution),
+    /// A convolution of v.
+    OfActive(Convolution),
 }
 
 impl Convolution {
@@ -55,6 +68,14 @@ impl Convolution {
             stride,
             padding: kernel / 2,
             bias: false,
+            norm: None,
+        }
+    }
+
+    fn with_norm(self, name: String) -> Self {
+        Self {
+            norm: Some(name),
+            ..self
         }
     }
 
@@ -72,13 +93,16 @@ impl Outline {
             let conv1 = Convolution::new(format!("{name}.conv1"), channels, 3, 1);
             let conv2 = Convolution::new(format!("{name}.conv2"), [output; 2], 3, stride);
             Block {
-                norms: None,
+                norm: None,
                 convolutions: [conv1, conv2].map(Convolution::with_bias),
-                shortcut: changes(channels, stride).then(|| {
-                    let name = format!("{name}.shortcut");
-                    Convolution::new(name, channels, 1, stride).with_bias()
-                }),
-                shortcut_of_active: false,
+                shortcut: match changes(channels, stride) {
+                    false => Shortcut::Raw,
+                    true => {
+                        let name = format!("{name}.shortcut");
+                        let shortcut = Convolution::new(name, channels, 1, stride);
+                        Shortcut::OfRaw(shortcut.with_bias())
+                    }
+                },
             }
         };
         let stem = Convolution::new("conv1".into(), [config.channels, 16], 3, 1);
@@ -97,14 +121,19 @@ impl Outline {
             let name = format!("block{}.layer.{block}", group + 1);
             let [_, output] = channels;
             Block {
-                norms: Some([1, 2].map(|n| format!("{name}.bn{n}"))),
+                norm: Some(format!("{name}.bn1")),
                 convolutions: [
-                    Convolution::new(format!("{name}.conv1"), channels, 3, stride),
+                    Convolution::new(format!("{name}.conv1"), channels, 3, stride)
+                        .with_norm(format!("{name}.bn2")),
                     Convolution::new(format!("{name}.conv2"), [output; 2], 3, 1),
                 ],
-                shortcut: changes(channels, stride)
-                    .then(|| Convolution::new(format!("{name}.convShortcut"), channels, 1, stride)),
-                shortcut_of_active: true,
+                shortcut: match changes(channels, stride) {
+                    false => Shortcut::Raw,
+                    true => {
+                        let name = format!("{name}.convShortcut");
+                        Shortcut::OfActive(Convolution::new(name, channels, 1, stride))
+                    }
+                },
             }
         };
         Self {
@@ -124,14 +153,18 @@ impl Outline {
                 ..Convolution::new(format!("{name}.conv_0"), channels, 3, stride)
             };
             Block {
-                norms: Some([0, 1].map(|n| format!("{name}.batchnorm_{n}"))),
+                norm: Some(format!("{name}.batchnorm_0")),
                 convolutions: [
-                    conv_0,
+                    conv_0.with_norm(format!("{name}.batchnorm_1")),
                     Convolution::new(format!("{name}.conv_1"), [output; 2], 3, 1),
                 ],
-                shortcut: changes(channels, stride)
-                    .then(|| Convolution::new(format!("{name}.shortcut"), channels, 1, stride)),
-                shortcut_of_active: true,
+                shortcut: match changes(channels, stride) {
+                    false => Shortcut::Raw,
+                    true => {
+                        let name = format!("{name}.shortcut");
+                        Shortcut::OfActive(Convolution::new(name, channels, 1, stride))
+                    }
+                },
             }
         };
         Self {
@@ -149,14 +182,19 @@ impl Outline {
             let name = format!("layer{}.{block}", group + 1);
             let [_, output] = channels;
             Block {
-                norms: Some([1, 2].map(|n| format!("{name}.bn{n}"))),
+                norm: Some(format!("{name}.bn1")),
                 convolutions: [
-                    Convolution::new(format!("{name}.conv1"), channels, 3, stride),
+                    Convolution::new(format!("{name}.conv1"), channels, 3, stride)
+                        .with_norm(format!("{name}.bn2")),
                     Convolution::new(format!("{name}.conv2"), [output; 2], 3, 1),
                 ],
-                shortcut: changes(channels, stride)
-                    .then(|| Convolution::new(format!("{name}.shortcut.0"), channels, 1, stride)),
-                shortcut_of_active: false,
+                shortcut: match changes(channels, stride) {
+                    false => Shortcut::Raw,
+                    true => {
+                        let name = format!("{name}.shortcut.0");
+                        Shortcut::OfRaw(Convolution::new(name, channels, 1, stride))
+                    }
+                },
             }
         };
         Self {
@@ -170,6 +208,47 @@ impl Outline {
             blocks: numbered(&config.groups(), block),
             last_norm: config.final_batch_norm.then(|| "bn".into()),
             last_activation: config.final_batch_norm,
+            head: "linear".into(),
+            classes: config.classes,
+        }
+    }
+
+    /// [`crate::model_card::Architecture::Resnet18`]
+    pub(crate) fn resnet_18(config: &ResNet18Config) -> Self {
+        let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
+            let name = format!("layer{}.{block}", group + 1);
+            let [_, output] = channels;
+            let convolution = |n: usize, channels, stride| {
+                Convolution::new(format!("{name}.conv{n}"), channels, 3, stride)
+                    .with_norm(format!("{name}.bn{n}"))
+            };
+            Block {
+                norm: None,
+                convolutions: [
+                    convolution(1, channels, stride),
+                    convolution(2, [output; 2], 1),
+                ],
+                shortcut: match changes(channels, stride) {
+                    false => Shortcut::Active,
+                    true => Shortcut::OfActive(
+                        Convolution::new(format!("{name}.shortcut.0"), channels, 1, stride)
+                            .with_norm(format!("{name}.shortcut.1")),
+                    ),
+                },
+            }
+        };
+        let stem = Convolution::new("conv1".into(), [config.channels, config.width], 3, 1);
+        Self {
+            image: Extent {
+                channels: config.channels,
+                size: config.size,
+            },
+            normalization: config.normalization.clone(),
+            activation: Activation::Relu,
+            stem: stem.with_norm("bn1".into()),
+            blocks: numbered(&config.groups(), block),
+            last_norm: None,
+            last_activation: true,
             head: "linear".into(),
             classes: config.classes,
         }
@@ -205,6 +284,11 @@ impl Outline {
     /// Name and shape of every tensor of a file, running statistics included.
     pub(crate) fn tensor_shapes(&self) -> Vec<(String, Vec<usize>)> {
         let mut shapes = Vec::new();
+        let norm = |shapes: &mut Vec<_>, name: &str, channels: usize| {
+            for of in ["weight", "bias", "running_mean", "running_var"] {
+                shapes.push((format!("{name}.{of}"), vec![channels]));
+            }
+        };
         let convolution = |shapes: &mut Vec<_>, convolution: &Convolution| {
             let Convolution {
                 name,
@@ -217,21 +301,19 @@ impl Outline {
             if convolution.bias {
                 shapes.push((format!("{name}.bias"), vec![*output]));
             }
-        };
-        let norm = |shapes: &mut Vec<_>, name: &str, channels: usize| {
-            for of in ["weight", "bias", "running_mean", "running_var"] {
-                shapes.push((format!("{name}.{of}"), vec![channels]));
+            if let Some(name) = &convolution.norm {
+                norm(shapes, name, *output);
             }
         };
         convolution(&mut shapes, &self.stem);
         for block in &self.blocks {
-            for (n, each) in block.convolutions.iter().enumerate() {
-                if let Some(norms) = &block.norms {
-                    norm(&mut shapes, &norms[n], each.channels[0]);
-                }
+            if let Some(name) = &block.norm {
+                norm(&mut shapes, name, block.convolutions[0].channels[0]);
+            }
+            for each in &block.convolutions {
                 convolution(&mut shapes, each);
             }
-            if let Some(shortcut) = &block.shortcut {
+            if let Shortcut::OfRaw(shortcut) | Shortcut::OfActive(shortcut) = &block.shortcut {
                 convolution(&mut shapes, shortcut);
             }
         }

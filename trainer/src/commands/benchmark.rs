@@ -1,20 +1,94 @@
-//! `basin benchmark`: how long an iteration of a recipe takes here.
+//! `basin benchmark`: what an iteration of recipes costs here, in time and memory.
 
-use std::time::Instant;
+use std::{path::Path, process::Command, time::Instant};
 
-use anyhow::Result;
-use basin_shared::Key;
+use anyhow::{Context, Result, ensure};
+use basin_shared::{Key, models::Activation};
 use burn::tensor::Device;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::train::Run;
-use crate::{cli, data::Images, recipe::Recipe};
+use crate::{
+    cli::{self, NetworkSize},
+    data::Images,
+    device::DeviceChoice,
+    recipe::{ArchitectureRecipe, Recipe, WideResNetRecipe},
+};
 
 /// Images to draw batches from: they are made up, so that no data set is needed.
 const IMAGES: usize = 1024;
 
-pub(crate) fn run(arguments: cli::Benchmark, device: &Device) -> Result<()> {
-    let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
+pub(crate) fn run(
+    arguments: cli::Benchmark,
+    choice: DeviceChoice,
+    name: &str,
+    device: &Device,
+) -> Result<()> {
+    let mut sizes: Vec<Option<NetworkSize>> =
+        arguments.networks.iter().copied().map(Some).collect();
+    if sizes.is_empty() {
+        sizes.push(None);
+    }
+    let measurements = match (arguments.recipes.as_slice(), sizes.as_slice()) {
+        ([recipe], [size]) => vec![measure(recipe, *size, &arguments, device)?],
+        (recipes, sizes) => {
+            let mut measurements = Vec::new();
+            for recipe in recipes {
+                for &size in sizes {
+                    measurements.push(measure_apart(recipe, size, &arguments, choice)?);
+                }
+            }
+            measurements
+        }
+    };
+    let report = json!({"device": name, "measurements": measurements});
+    println!("{report:#}");
+    Ok(())
+}
+
+/// In a process of its own, whose peak of memory is that of this measurement alone.
+fn measure_apart(
+    recipe: &Path,
+    size: Option<NetworkSize>,
+    arguments: &cli::Benchmark,
+    choice: DeviceChoice,
+) -> Result<Value> {
+    let mut command = Command::new(std::env::current_exe().context("the program's own path")?);
+    command.args(["--device", &choice.to_string(), "benchmark"]);
+    command.arg(recipe);
+    command.args(["--seconds", &arguments.seconds.to_string()]);
+    for assignment in &arguments.overrides {
+        command.args(["--set", assignment]);
+    }
+    let mut what = recipe.display().to_string();
+    if let Some(size) = size {
+        command.args(["--networks", &size.to_string()]);
+        what = format!("{what} on Wide-ResNet {size}");
+    }
+    eprintln!("{what}");
+    let output = command.output().with_context(|| what.clone())?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{what}: {}", told.trim());
+    let mut report: Value = serde_json::from_slice(&output.stdout).context(what)?;
+    Ok(report["measurements"][0].take())
+}
+
+fn measure(
+    path: &Path,
+    size: Option<NetworkSize>,
+    arguments: &cli::Benchmark,
+    device: &Device,
+) -> Result<Value> {
+    let mut recipe = Recipe::read(path, &arguments.overrides)?;
+    if let Some(NetworkSize { depth, width }) = size {
+        recipe.architecture = ArchitectureRecipe::WideResnet(WideResNetRecipe {
+            depth,
+            width,
+            activation: Activation::LeakyRelu,
+            normalization: recipe.architecture().normalization().clone(),
+        });
+        recipe.architecture().check()?;
+    }
     let shape = recipe.data_set.shape();
     let classes = recipe.data_set.classes();
     let numbers = Key::new(recipe.seed).uniforms(IMAGES * shape.iter().product::<usize>());
@@ -27,14 +101,15 @@ pub(crate) fn run(arguments: cli::Benchmark, device: &Device) -> Result<()> {
     run.iterate(&recipe, &images, device);
     let mut milliseconds = Vec::new();
     let begun = Instant::now();
-    while milliseconds.len() < 3 || begun.elapsed().as_secs_f64() < arguments.seconds {
+    while milliseconds.is_empty() || begun.elapsed().as_secs_f64() < arguments.seconds {
         let start = Instant::now();
         run.iterate(&recipe, &images, device);
         milliseconds.push(start.elapsed().as_secs_f64() * 1000.0);
     }
     milliseconds.sort_by(f64::total_cmp);
     let median = milliseconds[milliseconds.len() / 2];
-    let report = json!({
+    Ok(json!({
+        "recipe": path.file_stem().map(|stem| stem.to_string_lossy()),
         "method": recipe.method.name(),
         "network": recipe.architecture().title(),
         "batch_size": recipe.batch_size,
@@ -42,7 +117,16 @@ pub(crate) fn run(arguments: cli::Benchmark, device: &Device) -> Result<()> {
         "milliseconds": median,
         "least_milliseconds": milliseconds[0],
         "images_per_second": recipe.batch_size as f64 * 1000.0 / median,
-    });
-    println!("{report:#}");
-    Ok(())
+        "peak_memory_mb": peak_memory_mb(),
+    }))
+}
+
+/// Most memory that this process has had, on the host; none where the system does not tell.
+fn peak_memory_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024.0 / 1e6)
 }

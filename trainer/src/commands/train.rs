@@ -38,7 +38,7 @@ use crate::{
     cli,
     data::{self, Images},
     ema, gradient_norm,
-    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Method, Outer, PGD_DROP, State},
+    methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Figures, Inner, Method, Outer, PGD_DROP, State},
     metrics_log::MetricsLog,
     model::{self, Adversary},
     recipe::{OptimizerRecipe, Recipe},
@@ -353,7 +353,7 @@ pub(super) struct Run<'env> {
 struct Found {
     /// Of the share's part in the mean over the batch.
     gradients: GradientsParams,
-    figures: Vec<(&'static str, Tensor<1>)>,
+    figures: Figures,
 }
 
 impl<'env> Run<'env> {
@@ -471,12 +471,18 @@ impl<'env> Run<'env> {
         let run_key = Key::new(recipe.seed).fold_in(2 + self.progress.roll_backs as u64);
         let [method_key, augment_key] = run_key.fold_in(iteration as u64).split();
         let indices = batch_indices(recipe, train.len(), iteration);
-        let (x, y) = train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
-        let labels = indices.iter().map(|&index| train.labels()[index]).collect();
-        let shares = Batch { x, y, labels }.shares(self.replicas.count());
+        let (pixels, x, y) =
+            train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
+        let batch = Batch {
+            x,
+            y,
+            pixels,
+            labels: indices.iter().map(|&index| train.labels()[index]).collect(),
+        };
+        let shares = batch.shares(self.replicas.count());
 
         let rate = recipe.schedule.rate(iteration, recipe.iterations) * self.progress.rate_scale;
-        let mut figures = Vec::new();
+        let mut figures = Figures::new();
         for replay in 0..self.method.replays() {
             let key = method_key.fold_in(replay as u64);
             let solved = self.solve(recipe, train, &shares, key);
@@ -490,7 +496,8 @@ impl<'env> Run<'env> {
         };
         self.ema = ema::update(average, &self.model, decay);
         self.progress.iteration += 1;
-
+        let mut figures = to_host(figures);
+        figures.push(("learning_rate", rate as f32));
         figures
     }
 
@@ -505,6 +512,7 @@ impl<'env> Run<'env> {
     ) -> Vec<(Outer, Found)> {
         let iteration = self.progress.iteration;
         let progress = iteration as f64 / recipe.iterations as f64;
+        let label_smoothing = recipe.label_smoothing;
         let before_checkpoint = recipe.checkpoint_due(iteration + 1);
         let (method, gaussian) = (self.method.clone(), self.gaussian.clone());
         let part = 1.0 / self.replicas.count() as f32;
@@ -519,6 +527,7 @@ impl<'env> Run<'env> {
                 train,
                 gaussian: gaussian.as_deref(),
                 batch: &batch.on(device),
+                label_smoothing,
                 progress,
                 before_checkpoint,
                 key,
@@ -535,13 +544,8 @@ impl<'env> Run<'env> {
         solved
     }
 
-    /// One step of the optimiser, down the mean over the shares.
-    fn descend(
-        &mut self,
-        recipe: &Recipe,
-        solved: Vec<(Outer, Found)>,
-        rate: f64,
-    ) -> Vec<(&'static str, f32)> {
+    /// One step of the optimiser, down the mean over the shares. Its figures stay on the device.
+    fn descend(&mut self, recipe: &Recipe, solved: Vec<(Outer, Found)>, rate: f64) -> Figures {
         let (outers, found): (Vec<_>, Vec<_>) = solved.into_iter().unzip();
         let (mut all, mut shares) = (Vec::new(), Vec::new());
         for Found { gradients, figures } in found {
@@ -564,12 +568,8 @@ impl<'env> Run<'env> {
         self.model = self.optimizer.step(rate, self.model.clone(), gradients);
 
         let mut figures = mean(shares);
-        let steps = [
-            ("gradient_norm", norm.into_scalar()),
-            ("learning_rate", rate as f32),
-        ];
         // After the loss and the accuracy.
-        figures.splice(2..2, steps);
+        figures.insert(2, ("gradient_norm", norm));
         figures
     }
 }
@@ -587,23 +587,18 @@ fn backward(outer: &Outer, model: &Network, part: f32) -> (Found, Option<Tensor<
 }
 
 /// The mean of each figure over the shares of a batch, which all have the same ones.
-fn mean(shares: Vec<Vec<(&'static str, Tensor<1>)>>) -> Vec<(&'static str, f32)> {
-    let count = shares.len() as f32;
-    let mut shares = shares.into_iter().map(|figures| {
-        let figures = figures.into_iter();
-        figures.map(|(name, value)| (name, value.into_scalar::<f32>()))
-    });
-    let first = shares.next().expect("there is a device");
-    let mut mean: Vec<(&'static str, f32)> = first.collect();
+fn mean(shares: Vec<Figures>) -> Figures {
+    let part = 1.0 / shares.len() as f32;
+    let mut shares = shares.into_iter();
+    let mut mean = shares.next().expect("there is a device");
     for figures in shares {
         for ((_, sum), (_, value)) in mean.iter_mut().zip(figures) {
-            *sum += value;
+            *sum = sum.clone() + value.to_device(&sum.device());
         }
     }
-    for (_, sum) in &mut mean {
-        *sum /= count;
-    }
-    mean
+    mean.into_iter()
+        .map(|(name, sum)| (name, sum * part))
+        .collect()
 }
 
 /// The method as each replica follows it.
@@ -631,6 +626,13 @@ fn with_beginnings(
         state => state,
     };
     states.into_iter().enumerate().map(begin).collect()
+}
+
+/// Read back at once: nothing else waits for the device.
+fn to_host(figures: Figures) -> Vec<(&'static str, f32)> {
+    let (names, values): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
+    let values = Tensor::cat(values, 0).into_data();
+    names.into_iter().zip(values.iter()).collect()
 }
 
 /// The class Gaussians of the training images, where the method starts chains there.

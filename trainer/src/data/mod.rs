@@ -177,16 +177,18 @@ impl Images {
         self.to_tensors(&self.gather(indices), indices, device)
     }
 
-    /// As [`Images::batch`], with each image changed as `augmentation` and `key` say.
+    /// As [`Images::batch`], with each image changed as `augmentation` and `key` say; first the pixels
+    /// on the host.
     pub(crate) fn augmented_batch(
         &self,
         indices: &[usize],
         augmentation: &Augmentation,
         key: Key,
         device: &Device,
-    ) -> (Tensor<4>, Tensor<1, Int>) {
+    ) -> (Vec<u8>, Tensor<4>, Tensor<1, Int>) {
         let pixels = augmentation.apply(key, &self.gather(indices), self.shape);
-        self.to_tensors(&pixels, indices, device)
+        let (x, y) = self.to_tensors(&pixels, indices, device);
+        (pixels, x, y)
     }
 
     /// Without the last `count` images, and these: a validation set no training step has seen.
@@ -503,9 +505,11 @@ mod tests {
             },
         };
         let (plain, _) = images.batch(&[3, 5, 8], &Device::flex());
-        let (x, y) =
+        let (pixels, x, y) =
             images.augmented_batch(&[3, 5, 8], &augmentation, Key::new(1), &Device::flex());
         x.into_data().assert_eq(&plain.into_data(), true);
+        let originals = [3, 5, 8].map(|index| images.pixels(index));
+        assert_eq!(pixels, originals.concat());
         let labels = [3, 5, 8].map(|index| i64::from(images.labels()[index]));
         assert_eq!(y.into_data().iter::<i64>().collect::<Vec<_>>(), labels);
     }

@@ -24,7 +24,8 @@ impl At {
         let (x, y) = inner.labelled();
         let model = inner.model.frozen();
         let budget = Budget::linf(self.epsilon);
-        let x_adv = pgd(&model, x, y.clone(), budget, self.attack, inner.key);
-        move |model| cross_entropy(model, x_adv.clone(), y.clone())
+        let x_adv = pgd(&model, x, y, budget, self.attack, inner.key);
+        let target = inner.target();
+        move |model| cross_entropy(model, x_adv.clone(), &target)
     }
 }

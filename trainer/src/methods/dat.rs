@@ -9,10 +9,10 @@ use basin_shared::{
     models::Network,
     samplers::{Chain, GradientScaling, Sgld, Start},
 };
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, accuracy, logits};
+use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits};
 use crate::model;
 
 /// Settings.
@@ -55,7 +55,7 @@ pub(crate) struct Ascents {
 /// The examples of an iteration.
 pub(super) struct Examples {
     pub(super) x_adv: Tensor<4>,
-    pub(super) y: Tensor<1, Int>,
+    pub(super) target: Target,
     /// Real images and negatives, in the energy stage.
     pub(super) contrast: Option<(Tensor<4>, Tensor<4>)>,
 }
@@ -69,7 +69,7 @@ impl Dat {
     ) -> impl Fn(&Network) -> Loss + use<> {
         let model = inner.model.frozen();
         let (x, y) = inner.labelled();
-        let energy = Energy::Conditional(y.clone());
+        let energy = Energy::Conditional(y);
         let x_adv = ascend(&model, x.clone(), &x, &energy, self.budget, self.attack);
         let contrast = (inner.progress >= self.energy_from).then(|| {
             let State::Ascents(ascents) = state else {
@@ -77,10 +77,15 @@ impl Dat {
             };
             let negative = self.negatives(&model, &inner, ascents.steps);
             let data = inner.others();
-            self.grow(&model, &data, &negative, ascents);
+            self.grow(&model, data.clone(), negative.clone(), ascents);
             (data, negative)
         });
-        let (settings, examples) = (self.clone(), Examples { x_adv, y, contrast });
+        let examples = Examples {
+            x_adv,
+            target: inner.target(),
+            contrast,
+        };
+        let settings = self.clone();
         move |model| settings.loss(model, &examples)
     }
 
@@ -99,14 +104,14 @@ impl Dat {
             figures.push((ENERGY_SAMPLE, energy_sample.inner().mean()));
         }
         let f = logits(model, examples.x_adv.clone());
-        let conditional = energy::conditional(f.clone(), examples.y.clone()).mean();
+        let conditional = examples.target.cross_entropy(f.clone()).mean();
         figures.push(("cross_entropy", conditional.clone().inner()));
         Loss {
             value: match energy_term {
                 Some(energy_term) => conditional + energy_term,
                 None => conditional,
             },
-            accuracy: accuracy(f, examples.y.clone()),
+            accuracy: accuracy(f, examples.target.y.clone()),
             figures,
             input: None,
         }
@@ -114,7 +119,7 @@ impl Dat {
 
     /// Ends of ascents of the batch's classes.
     fn negatives(&self, network: &impl Classifier, inner: &Inner, steps: usize) -> Tensor<4> {
-        let Batch { x, y, labels } = inner.batch;
+        let Batch { x, y, labels, .. } = inner.batch;
         let key = inner.key.fold_in(2);
         let (shape, device) = (inner.train.shape(), x.device());
         let start = model::start(self.start, inner.gaussian, shape, labels, key, &device);
@@ -136,16 +141,15 @@ impl Dat {
     fn grow(
         &self,
         model: &impl Classifier,
-        data: &Tensor<4>,
-        negative: &Tensor<4>,
+        data: Tensor<4>,
+        negative: Tensor<4>,
         ascents: &mut Ascents,
     ) {
-        let energies = |x: &Tensor<4>| -> Vec<f32> {
-            let energy = energy::marginal(model.logits(x.clone()));
-            energy.into_data().iter().collect()
-        };
-        let (real, other) = (energies(data), energies(negative));
-        ascents.auc_sum += auc(&real, &other) * real.len() as f32;
+        // Read back, as the AUC decides how many steps the next ascent has.
+        let energies = energy::marginal(model.logits(Tensor::cat(vec![data, negative], 0)));
+        let energies: Vec<f32> = energies.into_data().iter().collect();
+        let (real, other) = energies.split_at(energies.len() / 2);
+        ascents.auc_sum += auc(real, other) * real.len() as f32;
         ascents.images += real.len();
         if ascents.images >= self.auc_images {
             let reached = ascents.auc_sum / ascents.images as f32 >= self.auc;

@@ -1,4 +1,4 @@
-//! Methods, attacks, chains and optimisers against PyTorch's numbers (tests/reference/methods.py).
+//! Methods, attacks, chains, optimisers, schedules and the averaged weights against PyTorch's numbers (tests/reference/methods.py).
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use basin_shared::{
     Energy, Key,
     attacks::{Budget, Norm, Pgd, ascend},
     model_card::Architecture,
-    models::{Activation, Initialization, Network, Normalization, WideResNetConfig},
+    models::{Activation, Initialization, Mode, Network, Normalization, WideResNetConfig},
     samplers::{Chain, GradientScaling, Pyld, Sgld, Start},
     tensors,
-    weights::{Array, Weights},
+    weights::Weights,
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -19,7 +19,7 @@ use burn::{
 use serde::Deserialize;
 
 use super::{
-    Attacked, Loss, State, cross_entropy,
+    Attacked, Loss, State, Target, cross_entropy,
     dat::{self, Dat},
     free::Free,
     igebm::{self, Igebm},
@@ -31,7 +31,9 @@ use super::{
     trades::{KlAttack, Trades},
     weat::{CrossEntropyOf, Weat},
 };
-use crate::{commands::train::optimizer, recipe::OptimizerRecipe, sam::Sam};
+use crate::{
+    commands::train::optimizer, ema, learning_rate::Schedule, recipe::OptimizerRecipe, sam::Sam,
+};
 
 #[path = "../../../tests/reference/formula.rs"]
 mod formula;
@@ -46,6 +48,8 @@ struct Reference {
     kl_linf: Vec<f64>,
     free: Vec<f64>,
     optimizers: BTreeMap<String, Vec<Vec<f64>>>,
+    schedules: BTreeMap<String, Vec<f64>>,
+    average: Vec<Vec<f64>>,
     sgld: Vec<f64>,
     sgld_momentum: Vec<f64>,
     pyld: Vec<f64>,
@@ -90,6 +94,20 @@ fn classes(y: [i64; 5]) -> Tensor<1, Int> {
 
 fn y() -> Tensor<1, Int> {
     classes([0, 3, 1, 2, 0])
+}
+
+fn target() -> Target {
+    Target {
+        y: y(),
+        label_smoothing: 0.0,
+    }
+}
+
+fn smoothed() -> Target {
+    Target {
+        label_smoothing: 0.1,
+        ..target()
+    }
 }
 
 fn model(device: &Device) -> Network {
@@ -192,7 +210,7 @@ fn loss(name: &str, model: &Network) -> Loss {
     let attacked = Attacked {
         x: x(),
         x_adv: images(1.1, 0.1, 0.9),
-        y: y(),
+        target: target(),
     };
     let (data, sample) = (images(0.7, 0.0, 1.0), images(2.1, 0.0, 1.0));
     // What the inner problem would have used, of no meaning here.
@@ -220,8 +238,16 @@ fn loss(name: &str, model: &Network) -> Loss {
         clamp: false,
     };
     match name {
-        "standard" => cross_entropy(model, x(), y()),
+        "standard" => cross_entropy(model, x(), &target()),
+        "standard-smoothed" => cross_entropy(model, x(), &smoothed()),
         "trades" => Trades { attack, beta: 6.0 }.loss(model, &attacked),
+        "trades-smoothed" => {
+            let attacked = Attacked {
+                target: smoothed(),
+                ..attacked
+            };
+            Trades { attack, beta: 6.0 }.loss(model, &attacked)
+        }
         "mart" => Mart {
             epsilon: 0.0,
             attack: pgd,
@@ -243,7 +269,7 @@ fn loss(name: &str, model: &Network) -> Loss {
         }
         "jem" => Hybrid {
             x: x(),
-            y: y(),
+            target: target(),
             data,
             sample,
             weights: jem::Weights {
@@ -271,7 +297,7 @@ fn loss(name: &str, model: &Network) -> Loss {
         "dat" => {
             let examples = dat::Examples {
                 x_adv: attacked.x_adv,
-                y: y(),
+                target: target(),
                 contrast: Some((data, sample)),
             };
             let dat = Dat {
@@ -288,7 +314,7 @@ fn loss(name: &str, model: &Network) -> Loss {
             };
             dat.loss(model, &examples)
         }
-        "jeat" => jeat::literal_loss(model, attacked.x_adv, y(), sample),
+        "jeat" => jeat::literal_loss(model, attacked.x_adv, target(), sample),
         other => panic!("{other} has no loss here"),
     }
 }
@@ -296,7 +322,7 @@ fn loss(name: &str, model: &Network) -> Loss {
 #[test]
 fn losses_and_their_gradients_are_pytorchs() {
     let losses = reference().losses;
-    assert_eq!(losses.len(), 10);
+    assert_eq!(losses.len(), 12);
     for (name, expected) in &losses {
         let model = tracked();
         check(name, &model, &loss(name, &model), expected);
@@ -309,10 +335,10 @@ fn sam_is_pytorchs_two_steps() {
     for (name, settings, expected) in [("SAM", (0.05, false), sam), ("ASAM", (0.5, true), asam)] {
         let (rho, adaptive) = settings;
         let model = tracked();
-        let first = cross_entropy(&model, x(), y());
+        let first = cross_entropy(&model, x(), &target());
         let gradients = GradientsParams::from_grads(first.value.backward(), &model);
         let sharpest = Sam { rho, adaptive }.ascend(&model, &gradients);
-        let second = cross_entropy(&sharpest, x(), y());
+        let second = cross_entropy(&sharpest, x(), &target());
         check(name, &sharpest, &second, &expected);
     }
 }
@@ -373,23 +399,19 @@ fn attacks_from_a_given_start_are_pytorchs() {
 #[test]
 fn free_adversarial_training_moves_its_perturbation_as_pytorch_does() {
     let model = tracked();
-    let loss = cross_entropy(&model, x() + delta(), y());
+    let loss = cross_entropy(&model, x() + delta(), &target());
     let input = loss.input.clone().unwrap();
     let gradient = input.grad(&loss.value.backward()).unwrap();
-    let values: Vec<f32> = delta().into_data().iter().collect();
-    let mut state = State::Perturbation(Array {
-        shape: SHAPE.to_vec(),
-        values,
-    });
+    let mut state = State::Perturbation(delta());
     let free = Free {
         epsilon: 0.06,
         replays: 1,
+        attack_mode: Mode::Train,
     };
     free.ascend(&mut state, gradient);
     let State::Perturbation(found) = state else {
         unreachable!()
     };
-    let found = Tensor::from_data(TensorData::new(found.values, SHAPE), &Device::flex());
     let (mean, far) = off(found, &reference().free);
     assert!(mean < 1e-3 && far < 0.01, "{mean:e}, {far} far off");
 }
@@ -464,7 +486,7 @@ fn optimisers_take_pytorchs_steps() {
         let mut optimizer = optimizer(&recipe);
         let mut model = tracked();
         for (rate, expected) in [0.1, 0.05, 0.02, 0.01].into_iter().zip(&traces[name]) {
-            let loss = cross_entropy(&model, x(), y());
+            let loss = cross_entropy(&model, x(), &target());
             let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
             model = optimizer.step(rate * factor, model, gradients);
             let weights = tensors::collect(&model.valid());
@@ -475,6 +497,94 @@ fn optimisers_take_pytorchs_steps() {
                     "{name}: {found}, expected {expected}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn schedules_are_pytorchs() {
+    let traces = reference().schedules;
+    let cases = [
+        (
+            "triangular",
+            Schedule::Triangular {
+                peak: 0.2,
+                up: 0.4,
+                last: 0.0,
+            },
+        ),
+        (
+            "triangular_to_a_rate",
+            Schedule::Triangular {
+                peak: 1.0,
+                up: 0.2,
+                last: 0.1,
+            },
+        ),
+        (
+            "cosine",
+            Schedule::Cosine {
+                peak: 1.0,
+                up: 0.2,
+                last: 0.1,
+            },
+        ),
+        (
+            "multi_step",
+            Schedule::MultiStep {
+                rate: 1.0,
+                up: 0.2,
+                factor: 0.3,
+                milestones: vec![0.5, 0.75],
+            },
+        ),
+        (
+            "one_cycle",
+            Schedule::OneCycle {
+                peak: 0.1,
+                up: 0.25,
+                div_factor: 25.0,
+                final_div_factor: 1e4,
+            },
+        ),
+    ];
+    assert_eq!(traces.len(), cases.len());
+    for (name, schedule) in cases {
+        let trace = &traces[name];
+        assert_eq!(trace.len(), 40, "{name}");
+        for (iteration, expected) in trace.iter().enumerate() {
+            let rate = schedule.rate(iteration, 40);
+            assert!(
+                (rate - expected).abs() < 1e-8,
+                "{name}: the rate of iteration {iteration} is {rate}, expected {expected}"
+            );
+        }
+    }
+}
+
+/// Past the update from which on the decay no longer depends on the count.
+#[test]
+fn averaged_weights_are_pytorchs() {
+    let mut optimizer = optimizer(&OptimizerRecipe::Sgd {
+        momentum: 0.0,
+        nesterov: false,
+        weight_decay: 0.0,
+        clip_norm: 1e9,
+    });
+    let mut model = tracked();
+    let mut average = model.valid();
+    let rates = [0.1, 0.05, 0.02, 0.01];
+    for (update, (rate, expected)) in rates.into_iter().zip(reference().average).enumerate() {
+        let loss = cross_entropy(&model, x(), &target());
+        let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
+        model = optimizer.step(rate, model, gradients);
+        average = ema::update(average, &model, ema::growing_decay(0.2, update));
+        let bias = &tensors::collect(&average)["class_output.bias"].values;
+        for (found, expected) in bias.iter().zip(expected) {
+            assert!(
+                (f64::from(*found) - expected).abs() < 1e-5,
+                "update {update}: {found}, expected {expected}"
+            );
         }
     }
 }

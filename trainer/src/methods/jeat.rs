@@ -12,7 +12,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, accuracy, logits};
+use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits};
 use crate::{data::Images, replay_buffer::ReplayBuffer};
 
 /// Settings. The paper's algorithm has weights 1, 0 and 1, no penalty, x_adv as data, unconditional chains
@@ -152,7 +152,7 @@ impl Jeat {
         let frozen = model.frozen();
         let budget = Budget::linf(self.epsilon);
         let (x, y) = inner.labelled();
-        let energy = self.attack_energy.of(y.clone());
+        let energy = self.attack_energy.of(y);
         let x_adv = energy_attack(
             &frozen,
             x.clone(),
@@ -170,7 +170,7 @@ impl Jeat {
         });
         let examples = Examples {
             x_adv,
-            y,
+            target: inner.target(),
             chains,
             clean,
         };
@@ -182,7 +182,7 @@ impl Jeat {
     fn loss(&self, model: &Network, examples: &Examples) -> Loss {
         let Examples {
             x_adv,
-            y,
+            target,
             chains,
             clean,
         } = examples;
@@ -190,15 +190,22 @@ impl Jeat {
             Tensor::<1>::from_floats(d, &x_adv.device()) * slope.per_distance
         };
 
-        // One pass for all images. Examples do not interact, but through the statistics of BatchNorm
-        // where the network has it: they are then of all these images.
+        // One pass for all images, as examples do not interact; but three where the network has
+        // BatchNorm, or it would see the statistics of a mixture.
         let [count, ..] = x_adv.dims();
         let [samples, ..] = chains.end.dims();
         let restarts = chains.start_distances.len();
-        let mut images = vec![x_adv.clone(), chains.end.clone()];
-        images.extend(chains.start.clone());
+        let mut sampled = vec![chains.end.clone()];
+        sampled.extend(chains.start.clone());
+        let mut images = vec![x_adv.clone(), Tensor::cat(sampled, 0)];
         images.extend(clean.clone());
-        let f = logits(model, Tensor::cat(images, 0)); // [all images, classes]
+        let f = match model.architecture().has_batch_norm() {
+            false => logits(model, Tensor::cat(images, 0)),
+            true => {
+                let each = images.into_iter().map(|x| logits(model, x)).collect();
+                Tensor::cat(each, 0)
+            }
+        }; // [all images, classes]
         let [all, _] = f.dims();
         let f_adv = f.clone().narrow(0, 0, count);
         let f_sample = f.clone().narrow(0, count, samples);
@@ -211,7 +218,7 @@ impl Jeat {
         };
         let energy_data = energy::marginal(f_data);
         let energy_sample = energy::marginal(f_sample);
-        let conditional = energy::conditional(f_adv.clone(), y.clone()).mean();
+        let conditional = target.cross_entropy(f_adv.clone()).mean();
         let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
         let mut penalty = energy_data.clone().powf_scalar(2.0).mean();
         match &self.slope {
@@ -234,12 +241,12 @@ impl Jeat {
             + marginal * self.weight_marginal
             + penalty * self.energy_penalty;
         if let Some(f_clean) = f_clean {
-            let conditional = energy::conditional(f_clean, y.clone()).mean();
+            let conditional = target.cross_entropy(f_clean).mean();
             value = value + conditional * self.weight_conditional_clean;
         }
         Loss {
             value,
-            accuracy: accuracy(f_adv, y.clone()),
+            accuracy: accuracy(f_adv, target.y.clone()),
             figures: vec![
                 ("cross_entropy", conditional.inner()),
                 (ENERGY_DATA, energy_data.inner().mean()),
@@ -267,8 +274,9 @@ impl Jeat {
         let (mut start, _) = buffer.get(&places, &device);
 
         // Restarts take the batch's own images, noised or replaced by noise.
-        let originals = batch.x.clone().narrow(0, 0, count).into_data();
-        let originals: Vec<f32> = originals.iter().collect();
+        let size: usize = train.shape().iter().product();
+        let originals = batch.pixels[..count * size].iter();
+        let originals: Vec<f32> = originals.map(|&byte| f32::from(byte) / 255.0).collect();
         let mut fresh = originals.clone();
         let mut fresh_labels = batch.labels[..count].to_vec();
         self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
@@ -281,7 +289,6 @@ impl Jeat {
         for &i in &restarted {
             labels[i] = fresh_labels[i];
         }
-        let size = fresh.len() / count;
         // Without a slope nobody asks how far from the data the starts are.
         let measured: Vec<usize> = match self.slope {
             Some(_) => restarted,
@@ -313,8 +320,9 @@ impl Jeat {
             .sampler
             .run(chain_key, model, &energy, Chain::init(start), self.steps)
             .x;
-        buffer.put(&places, x_sample.clone(), &labels);
+        // Read back once: the buffer and the references of the slope are on the host.
         let ends: Vec<f32> = x_sample.to_data().iter().collect();
+        buffer.put(&places, &ends, &labels);
         let ends = ends.par_chunks_exact(size).zip(&labels);
         Chains {
             start: restarts,
@@ -342,7 +350,7 @@ impl Jeat {
 /// What the inner problem has found.
 struct Examples {
     x_adv: Tensor<4>,
-    y: Tensor<1, Int>,
+    target: Target,
     chains: Chains,
     /// The clean images with their noise, where the loss asks for them.
     clean: Option<Tensor<4>>,
@@ -372,14 +380,11 @@ pub(super) use tests::literal_loss;
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::{
-        model_card::Architecture,
-        models::{Activation, Initialization, Normalization, WideResNetConfig},
-        samplers::GradientScaling,
-    };
+    use basin_shared::samplers::GradientScaling;
     use burn::tensor::Device;
 
     use super::*;
+    use crate::methods::fixture::{batch, images, inner, network, network_with_batch_norm};
 
     /// The paper's algorithm.
     fn literal() -> Jeat {
@@ -413,54 +418,11 @@ mod tests {
         }
     }
 
-    fn images() -> Images {
-        let bytes = Key::new(4).integers(8 * 64, 256);
-        let labels = vec![0, 1, 2, 0, 1, 2, 0, 1];
-        Images::new(
-            bytes.into_iter().map(|byte| byte as u8).collect(),
-            labels,
-            [1, 8, 8],
-        )
-    }
-
-    fn model(device: &Device) -> Network {
-        let architecture = Architecture::WideResnet(WideResNetConfig {
-            depth: 10,
-            width: 1,
-            channels: 1,
-            size: 8,
-            classes: 3,
-            activation: Activation::Silu,
-            normalization: Normalization {
-                mean: vec![0.5],
-                std: vec![0.5],
-            },
-        });
-        architecture.init(
-            Initialization {
-                gain: 1.4,
-                residual_scale: 0.5,
-            },
-            Key::new(1),
-            device,
-        )
-    }
-
-    fn batch(device: &Device) -> Batch {
-        let images = images();
-        let (x, y) = images.batch(&[0, 1, 2, 3], device);
-        Batch {
-            x,
-            y,
-            labels: images.labels()[..4].to_vec(),
-        }
-    }
-
     /// On given examples, for the comparison with PyTorch.
     pub(in crate::methods) fn literal_loss(
         model: &Network,
         x_adv: Tensor<4>,
-        y: Tensor<1, Int>,
+        target: Target,
         sample: Tensor<4>,
     ) -> Loss {
         let chains = Chains {
@@ -471,7 +433,7 @@ mod tests {
         };
         let examples = Examples {
             x_adv,
-            y,
+            target,
             chains,
             clean: None,
         };
@@ -480,15 +442,8 @@ mod tests {
 
     /// Of the batch under key 3.
     fn loss(jeat: &Jeat, model: &Network, train: &Images, buffer: &ReplayBuffer) -> Loss {
-        let inner = Inner {
-            model,
-            train,
-            gaussian: None,
-            batch: &batch(&Device::flex()),
-            progress: 0.0,
-            before_checkpoint: false,
-            key: Key::new(3),
-        };
+        let batch = batch();
+        let inner = inner(model, train, &batch);
         jeat.outer(inner, &mut State::Replay(buffer.clone()))(model)
     }
 
@@ -496,14 +451,14 @@ mod tests {
     #[test]
     fn the_papers_loss_is_joint_minus_sampled_energy() {
         let device = Device::flex();
-        let model = model(&device.clone().autodiff());
+        let model = network(&device.clone().autodiff());
         let jeat = literal();
         let buffer = jeat.init(&images(), 3, Key::new(2));
         let loss = loss(&jeat, &model, &images(), &buffer);
 
         let frozen = model.frozen();
         let [attack_key, sample_key, _] = Key::new(3).split();
-        let Batch { x, y, .. } = batch(&device);
+        let Batch { x, y, .. } = batch();
         let budget = Budget::linf(0.1);
         let x_adv = energy_attack(
             &frozen,
@@ -517,7 +472,7 @@ mod tests {
             .sample(
                 &frozen,
                 &images(),
-                &batch(&device),
+                &batch(),
                 &mut buffer.clone(),
                 3,
                 sample_key,
@@ -532,11 +487,61 @@ mod tests {
         );
     }
 
+    /// With BatchNorm the logits of the attacked images, of the samples and of the clean images are
+    /// those of a pass each; without it one pass for all gives the same.
+    #[test]
+    fn batch_norm_sees_each_kind_of_image_alone() {
+        let device = Device::flex();
+        let network = network as fn(&Device) -> Network;
+        for (network, mixes) in [(network, false), (network_with_batch_norm, true)] {
+            let init = || network(&device.clone().autodiff());
+            let [x_adv, sample, clean] =
+                [5, 6, 7].map(|key| Key::new(key).uniform([4, 1, 8, 8], &device));
+            // Of another brightness, so that statistics differ.
+            let sample = sample * 0.2;
+            let jeat = Jeat {
+                weight_conditional_clean: 1.0,
+                ..literal()
+            };
+            let y = Tensor::from_data([0, 1, 2, 0], &device);
+            let target = Target {
+                y: y.clone(),
+                label_smoothing: 0.0,
+            };
+            let examples = Examples {
+                x_adv: x_adv.clone(),
+                target,
+                chains: Chains {
+                    start: None,
+                    start_distances: Vec::new(),
+                    end: sample.clone(),
+                    end_distances: Vec::new(),
+                },
+                clean: Some(clean.clone()),
+            };
+            let found: f32 = jeat.loss(&init(), &examples).value.into_scalar();
+            let of = |[f_adv, f_sample, f_clean]: [Tensor<2>; 3]| -> f32 {
+                let marginal = energy::marginal(f_adv.clone()) - energy::marginal(f_sample);
+                let conditional =
+                    energy::conditional(f_adv, y.clone()) + energy::conditional(f_clean, y.clone());
+                (conditional + marginal).mean().into_scalar()
+            };
+            let images = [x_adv, sample, clean];
+            let alone = of(images.clone().map(|x| logits(&init(), x)));
+            let together = logits(&init(), Tensor::cat(images.to_vec(), 0));
+            let together = of([0, 4, 8].map(|at| together.clone().narrow(0, at, 4)));
+            let title = init().architecture().title();
+            assert!((found - alone).abs() < 1e-5, "{title}: {found}, {alone}");
+            let differs = (alone - together).abs() > 1e-2;
+            assert_eq!(differs, mixes, "{title}: {alone}, {together}");
+        }
+    }
+
     /// The penalty by its formula, from the same chains.
     #[test]
     fn with_a_slope_energies_are_held_to_a_line_over_the_distance() {
         let device = Device::flex();
-        let model = model(&device.clone().autodiff());
+        let model = network(&device.clone().autodiff());
         let slope = Slope {
             per_distance: 1.5,
             references: 2,
@@ -557,7 +562,7 @@ mod tests {
 
         let frozen = model.frozen();
         let [_, sample_key, _] = Key::new(3).split();
-        let clean = batch(&device);
+        let clean = batch();
         let chains = jeat.sample(&frozen, &images, &clean, &mut buffer.clone(), 3, sample_key);
         let energies = |x| -> Vec<f32> {
             let energies = energy::marginal(frozen.logits(x));
@@ -615,19 +620,12 @@ mod tests {
     #[test]
     fn the_ends_of_chains_go_back_to_their_places() {
         let device = Device::flex();
-        let frozen = model(&device);
+        let frozen = network(&device);
         let jeat = literal();
         let before = jeat.init(&images(), 3, Key::new(2));
         let mut after = before.clone();
         let ends = jeat
-            .sample(
-                &frozen,
-                &images(),
-                &batch(&device),
-                &mut after,
-                3,
-                Key::new(5),
-            )
+            .sample(&frozen, &images(), &batch(), &mut after, 3, Key::new(5))
             .end;
         let [draw_key, ..] = Key::new(5).split::<4>();
         let places = before.draw(draw_key, 4);

@@ -2,11 +2,11 @@
 //! model and you should treat it like one", Algorithm 1), and the loss that its successors share.
 
 use basin_shared::{energy, models::Network, samplers::Sgld};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, accuracy, logits, negatives::Negatives,
+    ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits, negatives::Negatives,
 };
 
 /// Settings.
@@ -49,14 +49,14 @@ impl Jem {
         let (sample, _) =
             self.negatives
                 .sample_by_sgld(&inner, state.replay(), &self.sampler, self.steps);
-        let (x, y) = inner.labelled();
+        let x = inner.batch.x.clone();
         let noised = |x: Tensor<4>, key: basin_shared::Key| {
             let noise = key.normal(x.dims(), &x.device()) * self.input_noise_std;
             x + noise
         };
         let hybrid = Hybrid {
             x: noised(x, x_key),
-            y,
+            target: inner.target(),
             data: noised(inner.others(), data_key),
             sample,
             weights: self.weights,
@@ -69,7 +69,7 @@ impl Jem {
 pub(super) struct Hybrid {
     /// Labelled images.
     pub(super) x: Tensor<4>,
-    pub(super) y: Tensor<1, Int>,
+    pub(super) target: Target,
     /// Images whose energy is to fall.
     pub(super) data: Tensor<4>,
     /// Samples, whose energy is to rise.
@@ -84,7 +84,7 @@ impl Hybrid {
         let energy_data = energy::marginal(logits(model, self.data.clone()));
         let energy_sample = energy::marginal(logits(model, self.sample.clone()));
         let f = logits(model, self.x.clone());
-        let conditional = energy::conditional(f.clone(), self.y.clone()).mean();
+        let conditional = self.target.cross_entropy(f.clone()).mean();
         let squares = energy_data.clone().powf_scalar(2.0).mean()
             + energy_sample.clone().powf_scalar(2.0).mean();
         let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
@@ -92,7 +92,7 @@ impl Hybrid {
             value: conditional.clone() * self.weights.conditional
                 + marginal * self.weights.marginal
                 + squares * self.weights.energy_penalty,
-            accuracy: accuracy(f, self.y.clone()),
+            accuracy: accuracy(f, self.target.y.clone()),
             figures: vec![
                 ("cross_entropy", conditional.inner()),
                 (ENERGY_DATA, energy_data.inner().mean()),

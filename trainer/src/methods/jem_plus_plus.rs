@@ -39,13 +39,13 @@ impl JemPlusPlus {
             .sample(&inner, state.replay(), |start, energy, _| {
                 self.sampler.run(&model, energy, start)
             });
-        let (x, y) = inner.labelled();
+        let x = inner.batch.x.clone();
         let noise = inner.key.normal(x.dims(), &x.device()) * self.input_noise_std;
         let x = x + noise;
         let hybrid = Hybrid {
             data: x.clone(),
             x,
-            y,
+            target: inner.target(),
             sample,
             weights: self.weights,
         };

@@ -35,7 +35,7 @@ impl MailTrades {
     /// max_{k≠y} p_k(x_adv) − p_y(x_adv), through which no gradient flows.
     pub(super) fn loss(&self, model: &Network, examples: &Attacked, weighted: bool) -> Loss {
         let Logits { f, f_adv } = examples.logits(model);
-        let y = &examples.y;
+        let y = &examples.target.y;
         let mut divergence = energy::kl_divergence(f.clone(), f_adv.clone());
         if weighted {
             let p_adv = activation::softmax(f_adv.clone().detach(), 1);
@@ -43,7 +43,7 @@ impl MailTrades {
             let weight = activation::sigmoid((margin + self.bias) * self.slope) * self.scale;
             divergence = divergence * weight;
         }
-        let natural = energy::conditional(f.clone(), y.clone()).mean();
+        let natural = examples.target.cross_entropy(f.clone()).mean();
         let value = natural + divergence.mean() * self.beta;
         examples.loss(Logits { f, f_adv }, value)
     }

@@ -3,7 +3,6 @@
 
 use basin_shared::{
     attacks::{Budget, Pgd, pgd},
-    energy,
     models::Network,
 };
 use burn::tensor::activation;
@@ -34,20 +33,21 @@ impl Mart {
         let (x, y) = inner.labelled();
         let budget = Budget::linf(self.epsilon);
         let model = inner.model.frozen();
-        let x_adv = pgd(&model, x.clone(), y.clone(), budget, self.attack, inner.key);
-        let (settings, examples) = (self.clone(), Attacked { x, x_adv, y });
+        let x_adv = pgd(&model, x.clone(), y, budget, self.attack, inner.key);
+        let target = inner.target();
+        let (settings, examples) = (self.clone(), Attacked { x, x_adv, target });
         move |model| settings.loss(model, &examples)
     }
 
     /// Mean of −log p_y(x_adv) − log(1 − max_{k≠y} p_k(x_adv)) + λ KL(p(x) ‖ p(x_adv)) (1 − p_y(x)).
     pub(super) fn loss(&self, model: &Network, examples: &Attacked) -> Loss {
         let Logits { f, f_adv } = examples.logits(model);
-        let y = &examples.y;
+        let y = &examples.target.y;
         let p = activation::softmax(f.clone(), 1);
         let p_adv = activation::softmax(f_adv.clone(), 1);
         let wrong = best_wrong(p_adv.clone(), y.clone());
         let margin = (wrong.neg() + LOG_MARGIN + LEAST).log().neg();
-        let boosted = energy::conditional(f_adv.clone(), y.clone()) + margin;
+        let boosted = examples.target.cross_entropy(f_adv.clone()) + margin;
         let log_p_adv = (p_adv + LEAST).log();
         // p log p has the limit 0 where p is 0.
         let log_p = p.clone().clamp_min(f32::MIN_POSITIVE).log();

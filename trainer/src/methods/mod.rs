@@ -9,6 +9,8 @@
 mod at;
 mod dat;
 mod fast;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod free;
 #[cfg(test)]
 mod golden;
@@ -34,10 +36,10 @@ use basin_shared::{
     samplers::{ClassGaussian, Start},
     weights::Array,
 };
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::{data::Images, replay_buffer::ReplayBuffer};
+use crate::{data::Images, device::host, replay_buffer::ReplayBuffer};
 pub(crate) use dat::Ascents;
 use weat::CrossEntropyOf;
 
@@ -88,7 +90,8 @@ pub(crate) struct Batch {
     pub x: Tensor<4>,
     /// `[batch]`
     pub y: Tensor<1, Int>,
-    /// The same on the host.
+    /// The same on the host, so that nobody need read it back: x times 255, and y.
+    pub pixels: Vec<u8>,
     pub labels: Vec<u8>,
 }
 
@@ -96,9 +99,11 @@ impl Batch {
     /// Cuts the batch into so many shares of one size; its own must be a multiple of their number.
     pub(crate) fn shares(self, count: usize) -> Vec<Self> {
         let size = self.labels.len() / count;
+        let image = self.pixels.len() / self.labels.len();
         let share = |(i, labels): (usize, &[u8])| Self {
             x: self.x.clone().narrow(0, i * size, size),
             y: self.y.clone().narrow(0, i * size, size),
+            pixels: self.pixels[i * size * image..][..size * image].to_vec(),
             labels: labels.to_vec(),
         };
         self.labels.chunks(size).enumerate().map(share).collect()
@@ -109,6 +114,7 @@ impl Batch {
         Self {
             x: self.x.clone().to_device(device),
             y: self.y.clone().to_device(device),
+            pixels: self.pixels.clone(),
             labels: self.labels.clone(),
         }
     }
@@ -123,6 +129,8 @@ pub(crate) struct Inner<'a> {
     /// Those of `train`, where the method starts chains there.
     pub gaussian: Option<&'a ClassGaussian>,
     pub batch: &'a Batch,
+    /// Share of each label that a cross-entropy spreads over all classes.
+    pub label_smoothing: f32,
     /// Share of the run that is done.
     pub progress: f64,
     /// Whether a checkpoint follows this iteration.
@@ -134,19 +142,29 @@ pub(crate) struct Inner<'a> {
 pub(crate) type Outer = Box<dyn Fn(&Network) -> Loss + Send>;
 
 /// What a method keeps from one iteration to the next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     /// Nothing.
     Stateless,
     /// Persistent chains.
     Replay(ReplayBuffer),
     /// δ of free adversarial training, `[batch, channels, height, width]`.
-    Perturbation(Array),
+    Perturbation(Tensor<4>),
     /// Accuracy under PGD-5 at the last checkpoint of fast adversarial training.
     Robust(f32),
     /// DAT's ascents.
-    Ascents(dat::Ascents),
+    Ascents(Ascents),
 }
+
+/// Equal states write equal arrays.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_arrays() == other.to_arrays()
+    }
+}
+
+/// What an observer wants to know, by name: `[1]` each, untracked.
+pub(crate) type Figures = Vec<(&'static str, Tensor<1>)>;
 
 /// The loss of a batch and what an observer wants to know of it.
 pub(crate) struct Loss {
@@ -155,8 +173,8 @@ pub(crate) struct Loss {
     /// Share of the images trained on (attacked ones, if the method attacks) that are classified
     /// rightly, `[1]`.
     pub accuracy: Tensor<1>,
-    /// Further figures by name, `[1]` each, untracked.
-    pub figures: Vec<(&'static str, Tensor<1>)>,
+    /// Further figures.
+    pub figures: Figures,
     /// The images that the loss is of, tracked, where the method asks for their gradient.
     pub input: Option<Tensor<4>>,
 }
@@ -270,6 +288,11 @@ impl Method {
         }
     }
 
+    /// Whether labels can be smoothed: whether the loss has a cross-entropy.
+    pub(crate) fn has_cross_entropy(&self) -> bool {
+        !matches!(self, Self::Igebm(_))
+    }
+
     /// Steps of the optimiser for each batch.
     pub(crate) fn replays(&self) -> usize {
         match self {
@@ -288,7 +311,7 @@ impl Method {
     ) -> State {
         match self {
             Self::Jeat(jeat) => State::Replay(jeat.init(train, classes, key)),
-            Self::Dat(_) => State::Ascents(dat::Ascents::default()),
+            Self::Dat(_) => State::Ascents(Ascents::default()),
             other => match other.negatives() {
                 Some(negatives) => State::Replay(negatives.init(train, classes, gaussian, key)),
                 None => State::Stateless,
@@ -321,7 +344,9 @@ impl Method {
 
     /// Lets the method learn the gradient of the loss with respect to its input.
     pub(crate) fn learn(&self, state: &mut State, gradient: Tensor<4>) {
-        if let Self::Free(free) = self {
+        if let Self::Free(free) = self
+            && free.attack_mode == Mode::Train
+        {
             free.ascend(state, gradient);
         }
     }
@@ -331,6 +356,14 @@ impl Inner<'_> {
     /// The batch's images and classes.
     fn labelled(&self) -> (Tensor<4>, Tensor<1, Int>) {
         (self.batch.x.clone(), self.batch.y.clone())
+    }
+
+    /// What a cross-entropy on the batch's images is against.
+    fn target(&self) -> Target {
+        Target {
+            y: self.batch.y.clone(),
+            label_smoothing: self.label_smoothing,
+        }
     }
 
     /// As many other training images as the batch has, drawn at random, without augmentation.
@@ -365,7 +398,7 @@ impl State {
                 let [images, labels] = buffer.to_arrays();
                 vec![("buffer.images", images), ("buffer.labels", labels)]
             }
-            Self::Perturbation(delta) => vec![("perturbation", delta.clone())],
+            Self::Perturbation(delta) => vec![("perturbation", delta.to_data().into())],
             Self::Robust(accuracy) => vec![("robust", numbers(vec![*accuracy]))],
             Self::Ascents(ascents) => {
                 let counts = [ascents.steps as f32, ascents.auc_sum, ascents.images as f32];
@@ -382,7 +415,9 @@ impl State {
             return ReplayBuffer::from_arrays([images, labels]).map(Self::Replay);
         }
         if let Some(array) = take("perturbation") {
-            return (array.shape.len() == 4).then_some(Self::Perturbation(array));
+            let whole = array.shape.len() == 4;
+            let delta = || Tensor::from_data(array.to_data(), &host());
+            return whole.then(|| Self::Perturbation(delta()));
         }
         if let Some(array) = take("robust") {
             return array.values.first().copied().map(Self::Robust);
@@ -391,7 +426,7 @@ impl State {
             let &[steps, auc_sum, images] = array.values.as_slice() else {
                 return None;
             };
-            return Some(Self::Ascents(dat::Ascents {
+            return Some(Self::Ascents(Ascents {
                 steps: steps as usize,
                 auc_sum,
                 images: images as usize,
@@ -425,14 +460,39 @@ fn accuracy_of(model: &impl Classifier, x: Tensor<4>, y: Tensor<1, Int>) -> Tens
     classes.equal(y).float().mean()
 }
 
+/// What a cross-entropy is against. Attacks know nothing of smoothing: they leave the class itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// `[batch]`
+    y: Tensor<1, Int>,
+    /// s, the share of each label that is spread over all classes.
+    label_smoothing: f32,
+}
+
+impl Target {
+    /// −Σ_k q_k log p(k | x) of each example, where q has 1 − s for the class and s / classes for every
+    /// class (Szegedy et al. 2016, section 7). Without smoothing it is E(x, y) − E(x).
+    ///
+    /// # Shapes
+    /// - `f`: `[batch, classes]`; returns `[batch]`
+    fn cross_entropy(&self, f: Tensor<2>) -> Tensor<1> {
+        let of_class = energy::conditional(f.clone(), self.y.clone());
+        if self.label_smoothing == 0.0 {
+            return of_class;
+        }
+        let of_all = activation::log_softmax(f, 1).mean_dim(1).neg();
+        of_class * (1.0 - self.label_smoothing) + of_all.squeeze_dim::<1>(1) * self.label_smoothing
+    }
+}
+
 /// The mean cross-entropy on `x`, with its accuracy and energy as figures.
-fn cross_entropy(model: &Network, x: Tensor<4>, y: Tensor<1, Int>) -> Loss {
+fn cross_entropy(model: &Network, x: Tensor<4>, target: &Target) -> Loss {
     let x = x.autodiff().require_grad();
     let logits = model.forward(x.clone(), Mode::Train);
     Loss {
-        value: energy::conditional(logits.clone(), y.clone()).mean(),
+        value: target.cross_entropy(logits.clone()).mean(),
         figures: vec![(ENERGY_DATA, energy::marginal(logits.clone().inner()).mean())],
-        accuracy: accuracy(logits, y),
+        accuracy: accuracy(logits, target.y.clone()),
         input: Some(x),
     }
 }
@@ -441,7 +501,7 @@ fn cross_entropy(model: &Network, x: Tensor<4>, y: Tensor<1, Int>) -> Loss {
 struct Attacked {
     x: Tensor<4>,
     x_adv: Tensor<4>,
-    y: Tensor<1, Int>,
+    target: Target,
 }
 
 /// The logits of both.
@@ -463,9 +523,9 @@ impl Attacked {
     fn loss(&self, Logits { f, f_adv }: Logits, value: Tensor<1>) -> Loss {
         Loss {
             value,
-            accuracy: accuracy(f_adv, self.y.clone()),
+            accuracy: accuracy(f_adv, self.target.y.clone()),
             figures: vec![
-                ("clean_accuracy", accuracy(f.clone(), self.y.clone())),
+                ("clean_accuracy", accuracy(f.clone(), self.target.y.clone())),
                 (ENERGY_DATA, energy::marginal(f.inner()).mean()),
             ],
             input: None,

@@ -82,7 +82,9 @@ impl Negatives {
             Energy::Marginal
         };
         let end = walk(start, &energy, walk_key).inner();
-        buffer.put(&places, end.clone(), &labels);
+        // Read back: the buffer is on the host.
+        let pixels: Vec<f32> = end.to_data().iter().collect();
+        buffer.put(&places, &pixels, &labels);
         (end, model::labels(&labels, &device))
     }
 }

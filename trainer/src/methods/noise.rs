@@ -17,9 +17,9 @@ pub(crate) struct Noise {
 impl Noise {
     /// Mean of E(x + ξ, y) − E(x + ξ).
     pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
-        let (x, y) = inner.labelled();
+        let (x, target) = (inner.batch.x.clone(), inner.target());
         let noise = inner.key.normal(x.dims(), &x.device()) * self.noise_std;
         let x = (x + noise).clamp(0.0, 1.0);
-        move |model| cross_entropy(model, x.clone(), y.clone())
+        move |model| cross_entropy(model, x.clone(), &target)
     }
 }

@@ -35,10 +35,9 @@ impl SadaJem {
         let (sample, _) =
             self.negatives
                 .sample_by_sgld(&inner, state.replay(), &self.sampler, self.steps);
-        let (x, y) = inner.labelled();
         let hybrid = Hybrid {
-            x,
-            y,
+            x: inner.batch.x.clone(),
+            target: inner.target(),
             data: inner.others(),
             sample,
             weights: self.weights,

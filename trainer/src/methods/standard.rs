@@ -13,7 +13,7 @@ pub(crate) struct Standard {}
 impl Standard {
     /// Mean of E(x, y) − E(x).
     pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
-        let (x, y) = inner.labelled();
-        move |model| cross_entropy(model, x.clone(), y.clone())
+        let (x, target) = (inner.batch.x.clone(), inner.target());
+        move |model| cross_entropy(model, x.clone(), &target)
     }
 }

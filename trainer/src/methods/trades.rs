@@ -37,14 +37,15 @@ pub(crate) struct KlAttack {
 impl KlAttack {
     /// The batch with its adversarial examples, found with the model in evaluation mode.
     pub(super) fn examples(&self, inner: &Inner) -> Attacked {
-        let (x, y) = inner.labelled();
+        let x = inner.batch.x.clone();
         let model = inner.model.frozen();
         let budget = Budget::linf(self.epsilon);
         let p = activation::softmax(model.logits(x.clone()), 1);
         let noise = inner.key.normal(x.dims(), &x.device()) * self.start_noise_std;
         let start = budget.project(x.clone() + noise, &x);
         let x_adv = ascend(&model, start, &x, &Energy::Expected(p), budget, self.pgd);
-        Attacked { x, x_adv, y }
+        let target = inner.target();
+        Attacked { x, x_adv, target }
     }
 }
 
@@ -58,7 +59,7 @@ impl Trades {
     /// flows through both distributions.
     pub(super) fn loss(&self, model: &Network, examples: &Attacked) -> Loss {
         let Logits { f, f_adv } = examples.logits(model);
-        let natural = energy::conditional(f.clone(), examples.y.clone()).mean();
+        let natural = examples.target.cross_entropy(f.clone()).mean();
         let divergence = energy::kl_divergence(f.clone(), f_adv.clone()).mean();
         let value = natural + divergence.clone() * self.beta;
         let mut loss = examples.loss(Logits { f, f_adv }, value);

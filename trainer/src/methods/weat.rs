@@ -47,7 +47,7 @@ impl Weat {
             CrossEntropyOf::Natural => f.clone(),
             CrossEntropyOf::Adversarial => f_adv.clone(),
         };
-        let cross_entropy = energy::conditional(classified, examples.y.clone());
+        let cross_entropy = examples.target.cross_entropy(classified);
         let divergence = energy::kl_divergence(f.clone(), f_adv.clone());
         let value = (weight * (cross_entropy + divergence * self.beta)).mean();
         examples.loss(Logits { f, f_adv }, value)

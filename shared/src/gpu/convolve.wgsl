@@ -93,7 +93,7 @@ fn store(place: u32, sums: vec4f, own: Channels) {
         raw[place] = Stored(y);
     }
     if (op.multiply_or_activate == 1u) {
-        // One and zero where there is no BatchNorm: cheaper than another branch.
+        // One and zero where there is no BatchNorm.
         let z = y * own.scale + own.shift;
         if (op.activation == 0u) {
             let sigmoid = 1.0 / (1.0 + exp(-z));

@@ -11,8 +11,6 @@ struct Head {
 }
 
 const THREADS = 64u;
-// Enough for 1280 channels (network.rs checks it).
-const MOST_QUADS = 320u;
 
 @group(0) @binding(0) var<uniform> op: Head;
 @group(0) @binding(1) var<storage, read> value: array<Stored>;
@@ -24,31 +22,38 @@ const MOST_QUADS = 320u;
 // The intended class of each image.
 @group(0) @binding(6) var<storage, read> labels: array<u32>;
 
-var<workgroup> means: array<vec4f, MOST_QUADS>;
+// Over the pixels, a quad of channels of each thread.
+var<workgroup> means: array<vec4f, THREADS>;
 
 @compute @workgroup_size(64)
 fn head(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3u) {
     let image = group.x;
     let pixels = op.size * op.size;
     let share = 1.0 / f32(pixels);
-    for (var quad = thread; quad < op.quads; quad += THREADS) {
-        var sum = vec4f(0.0);
-        for (var p = 0u; p < pixels; p++) {
-            sum += vec4f(value[place(image, p) + quad]);
-        }
-        means[quad] = sum * share;
-    }
-    workgroupBarrier();
+    let first = image * op.classes;
     for (var k = thread; k < op.classes; k += THREADS) {
-        var logit = weights[op.classes * op.quads + k].x;
-        for (var quad = 0u; quad < op.quads; quad++) {
-            logit += dot(weights[k * op.quads + quad], means[quad]);
+        logits[first + k] = weights[op.classes * op.quads + k].x;
+    }
+    for (var before = 0u; before < op.quads; before += THREADS) {
+        if (before + thread < op.quads) {
+            var sum = vec4f(0.0);
+            for (var p = 0u; p < pixels; p++) {
+                sum += vec4f(value[place(image, p) + before + thread]);
+            }
+            means[thread] = sum * share;
         }
-        logits[image * op.classes + k] = logit;
+        workgroupBarrier();
+        for (var k = thread; k < op.classes; k += THREADS) {
+            var logit = logits[first + k];
+            for (var i = 0u; i < min(THREADS, op.quads - before); i++) {
+                logit += dot(weights[k * op.quads + before + i], means[i]);
+            }
+            logits[first + k] = logit;
+        }
+        workgroupBarrier();
     }
     storageBarrier();
     // Each thread for itself: there are few classes.
-    let first = image * op.classes;
     var largest = logits[first];
     for (var k = 1u; k < op.classes; k++) {
         largest = max(largest, logits[first + k]);

@@ -22,8 +22,6 @@ const PIXELS: usize = 8;
 const MOST_SCRATCH: usize = 8 << 20;
 /// Bytes of weights that may be on their way to the GPU at once.
 const MOST_WAITING: usize = 4 << 20;
-/// Of channels before the head, as head.wgsl has it.
-const MOST_QUADS: usize = 320;
 
 /// A compiled network on a GPU.
 #[derive(Debug)]
@@ -74,10 +72,7 @@ impl Engine {
     /// If the GPU refuses them, or a convolution has more than it takes in one buffer.
     pub async fn new(gpu: Gpu, plan: Plan) -> Result<Self, GpuError> {
         let matrices = plan.convolutions.iter().flat_map(|convolution| {
-            let [input, output] = [convolution.input, convolution.output].map(Layout::of);
-            // Backward, input and output change places.
-            [[input, output], [output, input]]
-                .map(|ends| pack::matrices(convolution, ends.map(|end| end.quads)))
+            ends(convolution).map(|ends| pack::matrices(convolution, ends))
         });
         let needed = (matrices.max().unwrap_or_default() * 4 * gpu.precision.vector()) as u64;
         let limit = gpu.device.limits().max_storage_buffer_binding_size;
@@ -227,9 +222,7 @@ impl Engine {
     fn scratch(&self, batch: usize) -> [usize; 2] {
         let mut most = [16, 16];
         for convolution in self.plan.convolutions.iter().filter(|c| pack::is_tiled(c)) {
-            let [input, output] = [convolution.input, convolution.output].map(Layout::of);
-            // Backward, input and output change places.
-            for [from, to] in [[input, output], [output, input]] {
+            for [from, to] in ends(convolution) {
                 let images = batch.min(at_once(from, to));
                 let bytes = tile_bytes(images, from, to);
                 most = [0, 1].map(|i| most[i].max(bytes[i]));
@@ -237,6 +230,12 @@ impl Engine {
         }
         most
     }
+}
+
+/// Source and output of a convolution; backward they change places.
+fn ends(convolution: &Convolution) -> [[Layout; 2]; 2] {
+    let [input, output] = [convolution.input, convolution.output].map(Layout::of);
+    [[input, output], [output, input]]
 }
 
 /// What stands for the activation after a convolution in convolve.wgsl: 0 for SiLU, or 1 and the slope
@@ -460,7 +459,7 @@ impl<'a> Recorder<'a> {
                 of.active.into(),
                 activation,
                 slope.to_bits() as usize,
-                pack::matrices(convolution, [from.quads, output.quads]),
+                pack::matrices(convolution, [from, output]),
                 tiles,
                 first,
             ];
@@ -531,7 +530,6 @@ impl<'a> Recorder<'a> {
             gpu, plan, weights, ..
         } = self.engine;
         let layout = self.layouts[output];
-        assert!(layout.quads <= MOST_QUADS, "{} channels", layout.quads * 4);
         let settings = [
             layout.row() as u32,
             layout.len() as u32,

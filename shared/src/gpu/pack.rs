@@ -1,5 +1,6 @@
 //! Weights in the order in which the kernels read them.
 
+use super::layout::Layout;
 use crate::{
     cpu::winograd::{POSITIONS, transform_kernel},
     plan::{Affine, Convolution, Plan},
@@ -10,8 +11,9 @@ pub(super) fn is_tiled(convolution: &Convolution) -> bool {
     convolution.kernel == 3 && convolution.stride == 1
 }
 
-/// Matrices of a convolution's weights, from so many quads of channels to so many.
-pub(super) fn matrices(convolution: &Convolution, [from, to]: [usize; 2]) -> usize {
+/// Matrices of a convolution's weights from images of one layout to images of the other.
+pub(super) fn matrices(convolution: &Convolution, ends: [Layout; 2]) -> usize {
+    let [from, to] = ends.map(|end| end.quads);
     if is_tiled(convolution) {
         POSITIONS * to.next_multiple_of(4) * from
     } else {

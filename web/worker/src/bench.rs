@@ -103,8 +103,8 @@ impl Bench {
             }
         };
         let mut tested = self.tested(&file, bytes).await;
-        let refined = tested.as_ref().is_ok_and(|(_, test)| !test.passed());
-        if refined && self.engine.refine().await {
+        let differs = tested.as_ref().is_ok_and(|(_, test)| !test.passed());
+        if differs && self.engine.refine().await {
             tested = self.tested(&file, bytes).await;
         }
         let (network, test) = match tested {

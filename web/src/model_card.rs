@@ -33,7 +33,7 @@ fn share(value: f64) -> String {
 /// A measurement in the words and digits of its kind.
 fn measured(name: &str, value: f64) -> (String, String) {
     let words = name.replace('_', " ");
-    let is_share = ["accuracy", "fraction", "verdict", "rate"]
+    let is_share = ["accuracy", "agrees", "below"]
         .iter()
         .any(|part| name.contains(part));
     match () {

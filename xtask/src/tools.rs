@@ -138,19 +138,27 @@ fn ensure(tool: &Tool) -> Result<PathBuf> {
     step(&what, || {
         let package = format!("{}@{}", tool.package, tool.version);
         let build = tools.join("build");
-        let mut install = cargo(&["install", "--quiet", "--locked", "--force", "--root"]);
-        install
-            .arg(&tools)
-            .args(tool.options)
-            .arg(package)
-            // Minutes of compile time buy nothing here: these programs run for seconds. What an
-            // interrupted build has done is kept until it ends.
-            .env("CARGO_TARGET_DIR", &build)
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env_remove("RUSTFLAGS");
-        run(&mut install)?;
+        let install = |locked: &[&str]| {
+            let mut install = cargo(&["install", "--quiet", "--force", "--root"]);
+            install
+                .arg(&tools)
+                .args(locked)
+                .args(tool.options)
+                .arg(&package)
+                // Minutes of compile time buy nothing here: these programs run for seconds. What an
+                // interrupted build has done is kept until it ends.
+                .env("CARGO_TARGET_DIR", &build)
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+                .env_remove("RUSTFLAGS");
+            run(&mut install)
+        };
+        // The versions that the tool's authors tested, unless the registry or its mirror lacks one.
+        install(&["--locked"]).or_else(|error| {
+            eprintln!("xtask: {error:#}; once more with whatever versions there are");
+            install(&[])
+        })?;
         fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))
     })?;
     Ok(ours)

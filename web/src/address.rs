@@ -486,6 +486,21 @@ mod tests {
     use crate::tests::model;
 
     #[test]
+    fn quick_is_what_the_model_says_or_a_third_of_the_steps() {
+        let mut model = model();
+        model.generation.from_class = Some(0.35);
+        let dream = Dream::default();
+        let (plan, steps) = dream.quick(&model).plan(&model);
+        assert_eq!((steps, plan.origin), (33, Origin::Class { spread: 0.35 }));
+        let mut quick = model.generation;
+        (quick.steps, quick.from_class, quick.sampler.friction) = (12, None, 0.5);
+        model.quick = Some(quick);
+        let (plan, steps) = dream.quick(&model).plan(&model);
+        assert_eq!((steps, plan.origin), (12, Origin::Noise));
+        assert_eq!(plan.sampler.friction, 0.5);
+    }
+
+    #[test]
     fn a_link_gives_back_what_it_was_made_of() {
         let dream = Dream {
             class: ClassChoice::All,

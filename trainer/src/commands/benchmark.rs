@@ -68,7 +68,11 @@ fn measure_apart(
     eprintln!("{what}");
     let output = command.output().with_context(|| what.clone())?;
     let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{what}: {}", told.trim());
+    // Behind the line that names the device.
+    let error = told
+        .split_once("basin: ")
+        .map_or(&*told, |(_, error)| error);
+    ensure!(output.status.success(), "{what}: {}", error.trim());
     let mut report: Value = serde_json::from_slice(&output.stdout).context(what)?;
     Ok(report["measurements"][0].take())
 }

@@ -14,7 +14,7 @@ use basin_shared::{
     Key, cpu,
     gpu::{Engine, Gpu, GpuError, Precision},
     model_card::{Architecture, EnergyKind},
-    models::{Activation, Normalization, PreActResNet18Config, WideResNetConfig},
+    models::{Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
     plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     samplers::{Dynamics, GradientScaling, MOST_STEPS, Sgld},
     weights::{Array, Weights},
@@ -69,6 +69,16 @@ fn pre_act([channels, size]: [usize; 2], final_batch_norm: bool) -> Architecture
     Architecture::PreActResnet18(PreActResNet18Config {
         width: 16,
         final_batch_norm,
+        channels,
+        size,
+        classes: 5,
+        normalization: normalization(channels),
+    })
+}
+
+fn resnet([channels, size]: [usize; 2]) -> Architecture {
+    Architecture::Resnet18(ResNet18Config {
+        width: 16,
         channels,
         size,
         classes: 5,
@@ -345,6 +355,7 @@ fn architectures() -> [Architecture; 6] {
         Architecture::DmWideResnet(wide([16, 1, 1, 12], Relu)),
         pre_act([3, 18], false),
         pre_act([3, 18], true),
+        resnet([3, 18]),
     ]
 }
 
@@ -372,22 +383,23 @@ fn every_architecture_agrees_with_the_processor() {
 #[test]
 fn networks_drawn_at_random_agree_with_the_processor() {
     let (gpu, _alone) = gpu(Precision::Single);
-    for n in 0..24 {
+    for n in 0..25 {
         let draws = Key::new(40).fold_in(n).integers(8, 1 << 16);
         let draw = |i: usize, least: usize, most: usize| least + draws[i] % (most - least + 1);
         let channels = draw(0, 1, 3);
         // DeepMind's takes multiples of four.
-        let size = match n % 4 {
+        let size = match n % 5 {
             2 => 4 * draw(1, 2, 6),
             _ => draw(1, 8, 24),
         };
         let activation = [Activation::Silu, Activation::LeakyRelu, Activation::Relu][draw(2, 0, 2)];
         let numbers = [[10, 16][draw(3, 0, 1)], draw(4, 1, 3), channels, size];
         let config = wide(numbers, activation);
-        let architecture = match n % 4 {
+        let architecture = match n % 5 {
             0 => Architecture::WideResnet(config),
             1 => Architecture::StandardWideResnet(config),
             2 => Architecture::DmWideResnet(config),
+            3 => resnet([channels, size]),
             _ => pre_act([channels, size], draw(2, 0, 1) == 0),
         };
         let (batch, energy) = (draw(5, 1, 7), ENERGIES[draw(6, 0, 2)]);

@@ -92,7 +92,8 @@ fn plan_of(architecture: &Architecture) -> Plan {
     let weights: Weights = shapes
         .map(|(i, (name, shape))| {
             let count = shape.iter().product();
-            let values = if name.contains("bn") || name.contains("batchnorm") {
+            let norms = ["bn", "batchnorm", "shortcut.1"];
+            let values = if norms.iter().any(|norm| name.contains(norm)) {
                 let draws = Key::new(i as u64).uniforms(count).into_iter();
                 draws.map(|draw| 0.2 + draw).collect()
             } else {
@@ -346,7 +347,7 @@ const ENERGIES: [EnergyKind; 3] = [
 ];
 
 /// Those with BatchNorm.
-fn architectures() -> [Architecture; 6] {
+fn architectures() -> [Architecture; 7] {
     use Activation::{Relu, Silu};
     [
         Architecture::StandardWideResnet(wide([16, 2, 3, 13], Silu)),

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     add("clean_accuracy", clean);
     if arguments.attacked > 0 {
         let (test, key) = (&images.test, attack_key);
-        robustness(&network, test, &arguments, key, device, &mut add)?;
+        robustness(&file, &network, test, &arguments, key, device, &mut add)?;
     }
     energies(&network, &images.test, noise_key, device, &mut add);
     denoising(&file, &network, &images.test, denoise_key, device, &mut add);
@@ -182,6 +182,7 @@ fn adversary(steps: usize, budget: Budget, key: Key) -> Adversary {
 /// `robust_accuracy` is that under PGD-20, unless one of the others takes more than [`NEGLIGIBLE`] off:
 /// then it is what that one leaves.
 fn robustness(
+    file: &ModelFile,
     network: &Frozen,
     test: &Images,
     arguments: &cli::Evaluate,
@@ -220,7 +221,7 @@ fn robustness(
         leaves(share(&left, again), before);
     }
     if let Some(path) = &arguments.transfer {
-        let other = model::read(path)?.model(device).frozen();
+        let other = model::of_same_classes(path, file)?.model(device).frozen();
         let transfer = adversary(20, budget, transfer_key);
         let left = model::survivors(network, &other, test, &all, transfer, device);
         add("transfer_accuracy", share(&left, attacked));

@@ -707,6 +707,20 @@ fn two_devices_train_as_one_does() {
     }
 }
 
+#[test]
+fn a_fault_of_the_recipe_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let recipe = root().join("trainer/recipes/fast-cifar10.toml");
+    let recipe = recipe.to_str().unwrap();
+    let text = fail(
+        directory.path(),
+        &["benchmark", recipe, "--set", "architecture.width=24"],
+    );
+    let fault = "recipe: width is 24, expected a multiple of 16 for this architecture\n";
+    assert!(text.ends_with(fault), "{text}");
+    assert_eq!(text.matches("width is 24").count(), 1, "{text}");
+}
+
 /// Chains, a perturbation of the batch, ascents and running statistics: each in its way is of a device.
 #[test]
 fn runs_on_two_devices_resume_bit_exactly() {

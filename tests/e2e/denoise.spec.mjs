@@ -21,7 +21,7 @@ test("a picture of the visitor's is fitted to the model and cleaned", async ({ p
   await expect.poll(() => page.url()).toContain("picture=own");
   await finished(page);
   const after = await pixels(page);
-  expect(after[0]).toHaveLength(28 * 28 * 4);
+  expect(after[0]).toHaveLength(32 * 32 * 4);
   expect(after).not.toEqual(before);
 });
 

@@ -19,7 +19,7 @@ test("a broken file shows the loader's words and the model before it goes on", a
   await give(page, "cut.safetensors", sound.subarray(0, 5000));
   await expect(notice(page).last()).toContainText(/cut\.safetensors: .*5000.*The model before it stays/);
   await expect(page.locator("[data-model-name]")).toHaveText(name);
-  await page.getByRole("button", { name: "Bag" }).click();
+  await page.getByRole("button", { name: "ship" }).click();
   await finished(page);
   expect(violations).toEqual([]);
 });
@@ -34,7 +34,28 @@ test("a model file of the visitor's is used, and a link to it says what it canno
   expect(page.url()).toContain("model=file:mine.safetensors");
   await page.reload();
   await expect(notice(page)).toContainText("mine.safetensors");
-  await expect(page.getByRole("button", { name: "Trouser" })).toBeVisible();
+  await expect(page.getByRole("button", { name: "automobile" })).toBeVisible();
+});
+
+test("a first visitor sees the CIFAR-10 model, and the other one is a click away", async ({ page }) => {
+  await open(page, "/");
+  await finished(page);
+  await expect(page.getByRole("button", { name: "frog" })).toBeVisible();
+  expect(page.url()).toContain("model=cifar-10&");
+  await openPanel(page, "model");
+  await page.getByRole("button", { name: "Fashion-MNIST" }).click();
+  await openPanel(page, "model");
+  await expect(page.getByRole("button", { name: "Sandal" })).toBeVisible();
+  await finished(page);
+  expect(page.url()).toContain("model=fashion-mnist&");
+  await page.reload();
+  await expect(page.getByRole("button", { name: "Sandal" })).toBeVisible();
+  await page.getByRole("button", { name: "Denoise" }).click();
+  await expect(page.getByRole("button", { name: "Sample 3" }).locator("img")).toHaveAttribute(
+    "src",
+    "samples/fashion-mnist/2.png",
+  );
+  await finished(page);
 });
 
 test("?model= names a model, and the address keeps it", async ({ page, baseURL }) => {

@@ -5,6 +5,8 @@
 
 use basin_protocol::{EnergyKind, Model, Origin, Plan, Recommended, Sampler};
 
+use crate::bundled::Bundled;
+
 /// Most steps of a chain.
 pub const MOST_STEPS: u32 = 2000;
 
@@ -26,10 +28,9 @@ pub enum Tab {
 }
 
 /// Where the model comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
-    #[default]
-    Bundled,
+    Bundled(Bundled),
     Url(String),
     /// A file of the visitor's, by name; a link cannot carry it.
     File(String),
@@ -92,6 +93,12 @@ pub enum Picture {
 
 /// Number of bundled sample images.
 pub const SAMPLES: usize = 10;
+
+impl Default for ModelSource {
+    fn default() -> Self {
+        Self::Bundled(Bundled::default())
+    }
+}
 
 impl Default for Dream {
     fn default() -> Self {
@@ -233,7 +240,7 @@ impl Settings {
         };
         pairs.push(("tab", tab.into()));
         let source = match &self.model {
-            ModelSource::Bundled => BUNDLED.into(),
+            ModelSource::Bundled(bundled) => bundled.name().into(),
             ModelSource::Url(url) => escape(url),
             ModelSource::File(name) => format!("file:{}", escape(name)),
         };
@@ -288,10 +295,12 @@ impl Settings {
             ("tab", _) if value == "dream" || value == "denoise" => {}
             ("tab", _) => return Err("dream or denoise"),
             ("model", _) => {
-                self.model = match (value, value.strip_prefix("file:")) {
-                    (BUNDLED | "", _) => ModelSource::Bundled,
-                    (_, Some(name)) => ModelSource::File(unescape(name)),
-                    (url, None) => ModelSource::Url(unescape(url)),
+                let bundled = Bundled::ALL.into_iter().find(|b| b.name() == value);
+                self.model = match (bundled, value.strip_prefix("file:")) {
+                    (Some(bundled), _) => ModelSource::Bundled(bundled),
+                    (None, Some(name)) => ModelSource::File(unescape(name)),
+                    (None, None) if value.is_empty() => ModelSource::default(),
+                    (None, None) => ModelSource::Url(unescape(value)),
                 }
             }
             ("engine", _) => {
@@ -406,9 +415,6 @@ impl Denoise {
         pairs.extend(step_size.map(|step_size| ("step", text(step_size))));
     }
 }
-
-/// The bundled model's name in a link.
-const BUNDLED: &str = "fashion-mnist";
 
 /// The word for an energy in a link and in a form.
 pub fn energy_name(energy: EnergyKind) -> &'static str {
@@ -534,6 +540,10 @@ mod tests {
             },
             Settings {
                 model: ModelSource::Url(url),
+                ..Settings::default()
+            },
+            Settings {
+                model: ModelSource::Bundled(Bundled::FashionMnist),
                 ..Settings::default()
             },
             Settings {

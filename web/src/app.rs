@@ -87,7 +87,7 @@ fn read_address() -> (Settings, Vec<String>) {
     let asked = web_sys::UrlSearchParams::new_with_str(&query)
         .ok()
         .and_then(|query| query.get("model"));
-    if let (Some(url), ModelSource::Bundled) =
+    if let (Some(url), ModelSource::Bundled(_)) =
         (asked.filter(|url| !url.is_empty()), &settings.model)
     {
         settings.model = ModelSource::Url(url);

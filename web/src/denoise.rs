@@ -118,7 +118,7 @@ fn Choices(clean: Memo<Shown>) -> impl IntoView {
                         aria-pressed=move || (denoise().picture == Choice::Sample(i)).to_string()
                         on:click=move |_| change(&move |denoise| denoise.picture = Choice::Sample(i))
                     >
-                        <img src=format!("samples/{i}.png") alt="" width="28" height="28" />
+                        <img src=move || lab.samples().sample(i) alt="" width="28" height="28" />
                     </button>
                 }).collect_view()}
             </div>

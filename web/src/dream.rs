@@ -58,7 +58,7 @@ pub fn DreamTab() -> impl IntoView {
                 <div class=grid class:waiting=waiting>
                     {pictures}
                     {move || waiting().then(|| view! {
-                        <img class="prepared" src="samples/dream.png" alt="" />
+                        <img class="prepared" src=move || lab.samples().dream() alt="" />
                         <p class="prepared-note">"drawn earlier, while this page loads"</p>
                     })}
                 </div>
@@ -171,7 +171,7 @@ fn Choices() -> impl IntoView {
                                 <span class="mean" aria-hidden="true">
                                     {move || match mean.with(Option::is_some) {
                                         true => view! { <Picture pixels=mean label /> }.into_any(),
-                                        false => view! { <img class="picture" src=format!("samples/class-{i}.png") alt="" /> }.into_any(),
+                                        false => view! { <img class="picture" src=move || lab.samples().class_mean(i) alt="" /> }.into_any(),
                                     }}
                                 </span>
                                 <span class="name">{name}</span>
@@ -252,10 +252,8 @@ fn Choices() -> impl IntoView {
 fn classes(lab: Lab) -> Vec<(String, Shown)> {
     lab.model.with(|in_use| {
         let Some(in_use) = in_use else {
-            return FASHION
-                .iter()
-                .map(|name| ((*name).to_owned(), None))
-                .collect();
+            let names = lab.samples().class_names();
+            return names.map(|name| (name.to_owned(), None)).into();
         };
         let means = in_use.means.chunks(in_use.shape().len());
         let pictures = means.map(|mean| Some((in_use.shape(), mean.into())));
@@ -268,20 +266,6 @@ fn classes(lab: Lab) -> Vec<(String, Shown)> {
             .collect()
     })
 }
-
-/// The bundled model's classes, for the moment before it is here.
-const FASHION: [&str; 10] = [
-    "T-shirt",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
 
 /// Numbers of the sampler.
 #[component]

@@ -5,9 +5,6 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableStreamDefaultReader, RequestInit, Response};
 
-/// Where the bundled model lies.
-pub const BUNDLED: &str = "models/fashion-mnist-jeat.safetensors";
-
 /// Longest file that is taken in; the loader's own limit.
 const LONGEST: usize = 256 << 20;
 

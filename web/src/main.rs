@@ -8,6 +8,7 @@
 
 mod address;
 mod app;
+mod bundled;
 mod chain;
 mod curve;
 mod denoise;

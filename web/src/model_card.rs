@@ -4,6 +4,7 @@ use leptos::prelude::*;
 
 use crate::{
     address::ModelSource,
+    bundled::Bundled,
     dream::FileButton,
     lab::{InUse, Lab},
 };
@@ -56,10 +57,20 @@ pub fn ModelCard() -> impl IntoView {
             lab.fetch_model(ModelSource::Url(url));
         }
     };
-    let bundled = move || {
-        lab.settings
-            .with(|settings| settings.model == ModelSource::Bundled)
-    };
+    // The page's own models.
+    let bundled = Bundled::ALL.map(|bundled| {
+        let source = ModelSource::Bundled(bundled);
+        let asked = source.clone();
+        let in_use = move || lab.settings.with(|settings| settings.model == asked);
+        view! {
+            <button
+                aria-pressed=move || in_use().to_string()
+                on:click=move |_| lab.fetch_model(source.clone())
+            >
+                {bundled.title()}
+            </button>
+        }
+    });
     view! {
         {move || lab.model.get().map(|in_use| {
             let model = in_use.model.clone();
@@ -83,12 +94,10 @@ pub fn ModelCard() -> impl IntoView {
             }
         })}
         <h2 class="small">"Use another"</h2>
+        <div class="row" role="group" aria-label="The page's models">{bundled.collect_view()}</div>
         <div class="row">
             <FileButton label="a model file" accept=".safetensors" />
             <span class="hint">"or drop one anywhere"</span>
-            {move || (!bundled()).then(|| view! {
-                <button on:click=move |_| lab.fetch_model(ModelSource::Bundled)>"the bundled one"</button>
-            })}
         </div>
         <form class="row" on:submit=fetch>
             <label class="field wide">

@@ -14,6 +14,7 @@ use web_sys::AbortController;
 
 use crate::{
     address::{ModelSource, Settings},
+    bundled::Bundled,
     chain::Chain,
     engine::{Engine, Kind},
     gpu::Adapter,
@@ -124,6 +125,18 @@ struct Bench {
 }
 
 impl Lab {
+    /// Whose samples are shown: the nearest to the model in use, or before there is one to what is asked for.
+    pub fn samples(self) -> Bundled {
+        let nearest = |in_use: &Arc<InUse>| Bundled::nearest(&in_use.model);
+        let asked = || match self.settings.with(|settings| settings.model.clone()) {
+            ModelSource::Bundled(bundled) => bundled,
+            ModelSource::Url(_) | ModelSource::File(_) => Bundled::default(),
+        };
+        self.model
+            .with(|model| model.as_ref().map(nearest))
+            .unwrap_or_else(asked)
+    }
+
     /// Everything at rest, with what the address asks for.
     pub fn new(settings: Settings) -> Self {
         let engine = EngineState {

@@ -18,7 +18,7 @@ impl Lab {
     /// Fetches a model and has the engine judge it; the one before stays until it is found sound.
     pub fn fetch_model(self, source: ModelSource) {
         let url = match &source {
-            ModelSource::Bundled => load_model::BUNDLED.to_owned(),
+            ModelSource::Bundled(bundled) => bundled.file(),
             ModelSource::Url(url) => url.clone(),
             ModelSource::File(name) => {
                 let text = format!(
@@ -26,8 +26,8 @@ impl Lab {
                 );
                 self.tell(false, text);
                 self.settings
-                    .update(|settings| settings.model = ModelSource::Bundled);
-                return self.fetch_model(ModelSource::Bundled);
+                    .update(|settings| settings.model = ModelSource::default());
+                return self.fetch_model(ModelSource::default());
             }
         };
         let controller = AbortController::new().expect("the browser can abort a fetch");
@@ -59,10 +59,10 @@ impl Lab {
                 }),
                 Err(FetchError::Failed(why)) => {
                     self.tell(true, format!("{why}."));
-                    if none && source != ModelSource::Bundled {
+                    if none && source != ModelSource::default() {
                         self.settings
-                            .update(|settings| settings.model = ModelSource::Bundled);
-                        self.fetch_model(ModelSource::Bundled);
+                            .update(|settings| settings.model = ModelSource::default());
+                        self.fetch_model(ModelSource::default());
                     } else if none {
                         self.progress.set(Progress::Stopped);
                     } else {

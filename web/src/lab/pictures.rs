@@ -50,7 +50,8 @@ impl Lab {
             }
             (Picture::Sample(index), _) => index,
         };
-        match sample(index, shape).await {
+        let samples = untrack(|| self.samples());
+        match sample(&samples.sample(index), shape).await {
             Ok(pixels) => Some(pixels.into()),
             Err(why) => {
                 self.tell(true, format!("Sample {index}: {why}."));
@@ -60,11 +61,11 @@ impl Lab {
     }
 }
 
-/// A bundled sample.
-async fn sample(index: usize, shape: Shape) -> Result<Vec<f32>, String> {
+/// A bundled sample, by where it lies.
+async fn sample(path: &str, shape: Shape) -> Result<Vec<f32>, String> {
     let window = web_sys::window().expect("the page has a window");
     let unreachable = |_| "cannot be fetched".to_owned();
-    let promise = window.fetch_with_str(&format!("samples/{index}.png"));
+    let promise = window.fetch_with_str(path);
     let response: Response = JsFuture::from(promise)
         .await
         .map_err(unreachable)?

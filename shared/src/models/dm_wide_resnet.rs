@@ -7,7 +7,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{Activation, BatchNorm, Convolution, Initialization, Linear, Mode, WideResNetConfig};
+use super::{
+    Activation, BatchNorm, Convolution, Initialization, Linear, Mode, WideResNetConfig,
+    layers::groups,
+};
 use crate::key::Key;
 
 /// That of the training code of Wang et al. 2023.
@@ -90,20 +93,14 @@ impl DmWideResNet {
         device: &Device,
     ) -> Self {
         let [stem_key, head_key, group_key] = key.split();
-        let group = |(group, blocks): (u64, Vec<([usize; 2], usize)>)| {
-            let key = group_key.fold_in(group);
-            let block = |(n, &(channels, stride)): (u64, &([usize; 2], usize))| {
-                Block::init(key.fold_in(n), channels, stride, initialization, device)
-            };
-            Group {
-                block: (0..).zip(&blocks).map(block).collect(),
-            }
-        };
+        let groups = groups(config.groups(), group_key, |key, channels, stride| {
+            Block::init(key, channels, stride, initialization, device)
+        });
         let (channels, features) = ([config.channels, 16], 64 * config.width);
         Self {
             init_conv: Convolution::init(stem_key, channels, 3, 1, initialization.gain, device)
                 .without_bias(),
-            layer: (0..).zip(config.groups()).map(group).collect(),
+            layer: groups.map(|block| Group { block }).into(),
             batchnorm: BatchNorm::init(features, MOMENTUM, device),
             logits: Linear::init(head_key, [features, config.classes], device),
             config: config.clone(),

@@ -160,6 +160,22 @@ impl BatchNorm {
     }
 }
 
+/// `N` groups of residual blocks, each block with a key of its own. A group is told as channels in and
+/// out and the stride of its blocks.
+pub(super) fn groups<B, const N: usize>(
+    groups: [Vec<([usize; 2], usize)>; N],
+    key: Key,
+    block: impl Fn(Key, [usize; 2], usize) -> B,
+) -> [Vec<B>; N] {
+    std::array::from_fn(|group| {
+        let key = key.fold_in(group as u64);
+        let blocks = (0..).zip(&groups[group]);
+        blocks
+            .map(|(n, &(channels, stride))| block(key.fold_in(n), channels, stride))
+            .collect()
+    })
+}
+
 /// A fully connected layer, x Wᵀ + b.
 #[derive(Module, Debug)]
 pub struct Linear {

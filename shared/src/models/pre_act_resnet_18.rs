@@ -9,6 +9,7 @@ use burn::{
 
 use super::{
     Activation, BatchNorm, Convolution, Initialization, Linear, Mode, PreActResNet18Config,
+    layers::groups,
 };
 use crate::key::Key;
 
@@ -87,15 +88,10 @@ impl PreActResNet18 {
         device: &Device,
     ) -> Self {
         let [stem_key, head_key, group_key] = key.split();
-        let mut groups = (0..).zip(config.groups()).map(|(group, blocks)| {
-            let key = group_key.fold_in(group);
-            let block = |(n, &(channels, stride)): (u64, &([usize; 2], usize))| {
-                Block::init(key.fold_in(n), channels, stride, initialization, device)
-            };
-            (0..).zip(&blocks).map(block).collect()
-        });
         let [layer1, layer2, layer3, layer4] =
-            std::array::from_fn(|_| groups.next().expect("there are four groups"));
+            groups(config.groups(), group_key, |key, channels, stride| {
+                Block::init(key, channels, stride, initialization, device)
+            });
         let channels = [config.channels, config.width];
         let features = 8 * config.width;
         Self {

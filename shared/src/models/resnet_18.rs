@@ -8,7 +8,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{Activation, BatchNorm, Convolution, Initialization, Linear, Mode, ResNet18Config};
+use super::{
+    Activation, BatchNorm, Convolution, Initialization, Linear, Mode, ResNet18Config,
+    layers::groups,
+};
 use crate::key::Key;
 
 /// PyTorch's default.
@@ -86,15 +89,10 @@ impl ResNet18 {
         device: &Device,
     ) -> Self {
         let [stem_key, head_key, group_key] = key.split();
-        let mut groups = (0..).zip(config.groups()).map(|(group, blocks)| {
-            let key = group_key.fold_in(group);
-            let block = |(n, &(channels, stride)): (u64, &([usize; 2], usize))| {
-                Block::init(key.fold_in(n), channels, stride, initialization, device)
-            };
-            (0..).zip(&blocks).map(block).collect()
-        });
         let [layer1, layer2, layer3, layer4] =
-            std::array::from_fn(|_| groups.next().expect("there are four groups"));
+            groups(config.groups(), group_key, |key, channels, stride| {
+                Block::init(key, channels, stride, initialization, device)
+            });
         let channels = [config.channels, config.width];
         Self {
             conv1: Convolution::init(stem_key, channels, 3, 1, initialization.gain, device)

@@ -8,7 +8,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{Activation, BatchNorm, Convolution, Initialization, Linear, Mode, WideResNetConfig};
+use super::{
+    Activation, BatchNorm, Convolution, Initialization, Linear, Mode, WideResNetConfig,
+    layers::groups,
+};
 use crate::key::Key;
 
 /// PyTorch's default.
@@ -89,17 +92,10 @@ impl StandardWideResNet {
         device: &Device,
     ) -> Self {
         let [stem_key, head_key, group_key] = key.split();
-        let mut groups = (0..).zip(config.groups()).map(|(group, blocks)| {
-            let key = group_key.fold_in(group);
-            let block = |(n, &(channels, stride)): (u64, &([usize; 2], usize))| {
-                Block::init(key.fold_in(n), channels, stride, initialization, device)
-            };
-            Group {
-                layer: (0..).zip(&blocks).map(block).collect(),
-            }
+        let groups = groups(config.groups(), group_key, |key, channels, stride| {
+            Block::init(key, channels, stride, initialization, device)
         });
-        let [block1, block2, block3] =
-            std::array::from_fn(|_| groups.next().expect("there are three groups"));
+        let [block1, block2, block3] = groups.map(|layer| Group { layer });
         let (channels, features) = ([config.channels, 16], 64 * config.width);
         Self {
             conv1: Convolution::init(stem_key, channels, 3, 1, initialization.gain, device)

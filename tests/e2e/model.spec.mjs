@@ -29,6 +29,8 @@ test("a model file of the visitor's is used, and a link to it says what it canno
   await finished(page);
   await give(page, "mine.safetensors", await readFile(fixture));
   await expect(page.getByRole("button", { name: "gamma" })).toBeVisible();
+  // It dreams at once.
+  await finished(page);
   await page.getByRole("button", { name: "gamma" }).click();
   await finished(page);
   expect(page.url()).toContain("model=file:mine.safetensors");
@@ -56,6 +58,12 @@ test("a first visitor sees the CIFAR-10 model, and the other one is a click away
     "samples/fashion-mnist/2.png",
   );
   await finished(page);
+  // A link to the first one, pasted over the address, keeps its own numbers.
+  const link = "tab=dream&model=cifar-10&engine=cpu&class=3&seed=5&steps=7&step=0.5";
+  await page.evaluate((link) => (location.hash = link), link);
+  await expect(page.getByRole("button", { name: "cat" })).toHaveAttribute("aria-pressed", "true");
+  await finished(page);
+  expect(page.url()).toContain(link);
 });
 
 test("?model= names a model, and the address keeps it", async ({ page, baseURL }) => {

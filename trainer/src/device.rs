@@ -108,11 +108,22 @@ fn cpu() -> Result<(Device, String), DeviceError> {
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn probed(
     device: &'static str,
+    needs: &'static str,
     open: impl FnOnce() -> Device + std::panic::UnwindSafe,
 ) -> Result<Device, DeviceError> {
-    // A missing driver shows as a panic of the backend at first use.
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    // What is missing shows as a panic of the backend at first use: of a thread of its own perhaps, and
+    // then of whoever waits for that one.
+    let panics = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&panics);
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(move |panic| {
+        let why = panic.payload_as_str().unwrap_or("unknown").to_owned();
+        kept.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(why);
+    }));
     let opened = std::panic::catch_unwind(|| {
         let device = open();
         let sum = burn::tensor::Tensor::<1>::ones([2], &device).sum();
@@ -122,18 +133,19 @@ fn probed(
     let reason = match opened {
         Ok(Some(device)) => return Ok(device),
         Ok(None) => "the device computes 1 + 1 wrongly".into(),
-        Err(panic) => panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "the driver could not be loaded".into()),
+        Err(_) => {
+            let panics = panics.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = panics.first().map_or("unknown", String::as_str);
+            format!("cannot be opened; it takes {needs} (the cause: {first})")
+        }
     };
     Err(DeviceError::NotThere { device, reason })
 }
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<(Device, String), DeviceError> {
-    let device = probed("cuda", move || Device::cuda(index))?;
+    let needs = "an NVIDIA GPU of this index, its driver and the CUDA toolkit's NVRTC";
+    let device = probed("cuda", needs, move || Device::cuda(index))?;
     Ok((device, format!("cuda:{index}")))
 }
 
@@ -148,7 +160,8 @@ fn cuda(_: usize) -> Result<(Device, String), DeviceError> {
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<(Device, String), DeviceError> {
     let open = || Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
-    Ok((probed("wgpu", open)?, "wgpu".into()))
+    let needs = "a GPU with a driver of Vulkan, Metal or DirectX 12";
+    Ok((probed("wgpu", needs, open)?, "wgpu".into()))
 }
 
 #[cfg(not(feature = "wgpu"))]

@@ -120,23 +120,7 @@ fn follow_address(lab: Lab) {
     for fault in faults {
         lab.tell(false, format!("The link: {fault}. The default is used."));
     }
-    let before = lab.settings.get_untracked();
-    let (other_model, other_engine) = (
-        settings.model != before.model,
-        settings.engine != before.engine,
-    );
-    lab.settings.set(Settings {
-        model: before.model,
-        ..settings.clone()
-    });
-    if other_engine {
-        lab.choose_engine();
-    }
-    if other_model {
-        lab.fetch_model(settings.model);
-    } else {
-        lab.restart();
-    }
+    lab.follow(settings);
 }
 
 fn take_dropped(lab: Lab) -> [WindowListenerHandle; 2] {

@@ -113,6 +113,8 @@ struct Bench {
     file: Option<Arc<Vec<u8>>>,
     /// A file that the engine has not judged yet, and where it is from.
     candidate: Option<(Arc<Vec<u8>>, ModelSource)>,
+    /// What a link asks of a model that is not here yet.
+    linked: Option<Settings>,
     /// The engine reads the candidate just now.
     judging: bool,
     fetching: Option<AbortController>,

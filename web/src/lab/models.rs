@@ -8,13 +8,29 @@ use web_sys::{AbortController, Blob, File};
 
 use super::{InUse, Lab, Progress, now};
 use crate::{
-    address::{ModelSource, StartChoice},
+    address::{ModelSource, Settings, StartChoice},
     chain::Chain,
     engine::Kind,
     load_model::{self, FetchError},
 };
 
 impl Lab {
+    /// Does as a link says; where it names another model, once that is found sound.
+    pub fn follow(self, linked: Settings) {
+        let before = self.settings.get_untracked();
+        if linked.model != before.model {
+            let source = linked.model.clone();
+            self.bench.update_value(|bench| bench.linked = Some(linked));
+            return self.fetch_model(source);
+        }
+        let other_engine = linked.engine != before.engine;
+        self.settings.set(linked);
+        if other_engine {
+            self.choose_engine();
+        }
+        self.restart();
+    }
+
     /// Fetches a model and has the engine judge it; the one before stays until it is found sound.
     pub fn fetch_model(self, source: ModelSource) {
         let url = match &source {
@@ -152,7 +168,16 @@ impl Lab {
         });
         let same_shape =
             self.model.with_untracked(|m| m.as_ref().map(|m| m.shape())) == Some(in_use.shape());
-        if !first {
+        let linked = self
+            .bench
+            .try_update_value(|bench| bench.linked.take_if(|linked| linked.model == source));
+        if let Some(linked) = linked.flatten() {
+            let other_engine = linked.engine != self.settings.with_untracked(|s| s.engine);
+            self.settings.set(linked);
+            if other_engine {
+                self.choose_engine();
+            }
+        } else if !first {
             // What one model recommends is nothing to another.
             self.settings.update(|settings| {
                 settings.dream = settings.dream.recommended();
@@ -176,7 +201,7 @@ impl Lab {
         self.model.set(Some(in_use));
         self.dream.set(Chain::default());
         self.denoise.set(Chain::default());
-        if first && !prefers_rest() {
+        if !prefers_rest() {
             self.restart();
         }
     }

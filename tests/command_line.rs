@@ -681,6 +681,37 @@ fn difference(a: &[u8], b: &[u8], prefix: &str) -> f32 {
     largest
 }
 
+/// The layers are rounded, the weights and their sums of small steps are not.
+#[test]
+fn training_in_bf16_goes_nearly_where_f32_goes() {
+    let data = data();
+    let directory = tempfile::tempdir().unwrap();
+    let single = root().join("trainer/recipes/standard-cifar10.toml");
+    let text = std::fs::read_to_string(&single).unwrap();
+    let half = directory.path().join("half.toml");
+    let text = text.replace("precision = \"f32\"", "precision = \"bf16\"");
+    std::fs::write(&half, text).unwrap();
+    let [single, half] = [("single", &single), ("half", &half)].map(|(run, recipe)| {
+        let more = ["--run", run, "--set", "iterations=2"];
+        succeed(directory.path(), &train(recipe, &data, &more));
+        directory.path().join(run)
+    });
+    let first = checkpoint_of(&single, 0);
+    let [single, half] = [single, half].map(|run| checkpoint_of(&run, 2));
+    let (moved, apart) = (
+        difference(&first, &single, "model."),
+        difference(&single, &half, "model."),
+    );
+    assert!(apart > 0.0 && apart < 0.1 * moved, "{apart} of {moved}");
+    let half = SafeTensors::deserialize(&half).unwrap();
+    for (name, view) in half.tensors() {
+        assert!(
+            !name.starts_with("model.") || view.dtype() == Dtype::F32,
+            "{name}"
+        );
+    }
+}
+
 /// Two shares of a batch give the gradient of the whole batch.
 #[test]
 fn two_devices_train_as_one_does() {

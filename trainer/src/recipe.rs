@@ -6,7 +6,7 @@ use std::path::Path;
 use basin_shared::{
     model_card::{Architecture, SamplerSettings},
     models::{
-        Activation, Initialization, Normalization, PreActResNet18Config, ResNet18Config,
+        Activation, Initialization, Normalization, PreActResNet18Config, Precision, ResNet18Config,
         WideResNetConfig,
     },
 };
@@ -35,6 +35,8 @@ pub(crate) struct Recipe {
     pub seed: u64,
     pub iterations: usize,
     pub batch_size: usize,
+    /// What the network computes in; the optimiser and its weights are in single precision.
+    pub precision: Precision,
     /// Share of each label that a cross-entropy spreads over all classes; 0 is none.
     pub label_smoothing: f32,
     /// Decay of the exponential moving average of the weights; 0 is none.
@@ -336,13 +338,14 @@ impl Recipe {
     }
 }
 
-/// Says what recipes of earlier versions did not say: there was one architecture, no smoothing of labels,
-/// no cutout, and each method attacked in one mode.
+/// Says what recipes of earlier versions did not say: there was one architecture, one precision, no
+/// smoothing of labels, no cutout, and each method attacked in one mode.
 fn complete(table: &mut toml::Table) {
     let mut mean = None;
     table
         .entry("label_smoothing")
         .or_insert(toml::Value::Float(0.0));
+    table.entry("precision").or_insert("f32".into());
     if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
         architecture.entry("name").or_insert("wide_resnet".into());
         let normalization = architecture.get("normalization");
@@ -458,7 +461,8 @@ mod tests {
         let then = now
             .to_toml()
             .replace("name = \"wide_resnet\"\n", "")
-            .replace("label_smoothing = 0.0\n", "");
+            .replace("label_smoothing = 0.0\n", "")
+            .replace("precision = \"f32\"\n", "");
         assert!(!then.contains("wide_resnet") && !then.contains("smoothing"));
         assert_eq!(Recipe::kept(&then).unwrap(), now);
         assert_eq!(Recipe::kept(&now.to_toml()).unwrap(), now);

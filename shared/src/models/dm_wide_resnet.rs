@@ -112,6 +112,11 @@ impl DmWideResNet {
         &self.config
     }
 
+    /// The first layer.
+    pub(super) fn stem(&mut self) -> &mut Convolution {
+        &mut self.init_conv
+    }
+
     /// The last layer.
     #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
@@ -131,6 +136,6 @@ impl DmWideResNet {
             x = block.forward(x, activation, mode); // [b, 64w, s/4, s/4] at the end
         }
         let x = activation.forward(self.batchnorm.forward(x, mode));
-        self.logits.forward(x.mean_dims(&[2, 3]).flatten::<2>(1, 3)) // of [b, 64w]
+        self.logits.forward(x)
     }
 }

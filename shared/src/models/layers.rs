@@ -4,7 +4,7 @@
 use burn::{
     module::{Module, Param, RunningState},
     tensor::{
-        Device, Tensor,
+        DType, Device, FloatDType, Tensor,
         module::{batch_norm, batch_norm_train},
     },
 };
@@ -47,7 +47,37 @@ pub enum Mode {
     Evaluate,
 }
 
-/// A square convolution, 3x3 or 1x1; see [`conv2d`].
+/// What a network computes its layers in. Weights, running statistics, logits and gradients of weights
+/// and images are in single precision in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Eight bits of significand: fast where the device has units for it, slow where it has not.
+    Bf16,
+}
+
+impl From<Precision> for FloatDType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::BF16,
+        }
+    }
+}
+
+/// In this precision; the same tensor where it is already.
+fn cast<const D: usize>(x: Tensor<D>, precision: DType) -> Tensor<D> {
+    match x.dtype() == precision {
+        true => x,
+        false => x.cast(FloatDType::from(precision)),
+    }
+}
+
+/// A square convolution, 3x3 or 1x1; see [`conv2d`]. It computes in the precision of its input, or in
+/// another that it was told.
 #[derive(Module, Debug)]
 pub struct Convolution {
     /// `[out_channels, in_channels, size, size]`.
@@ -58,6 +88,8 @@ pub struct Convolution {
     stride: usize,
     #[module(skip)]
     padding: usize,
+    #[module(skip)]
+    precision: Option<Precision>,
 }
 
 impl Convolution {
@@ -77,6 +109,7 @@ impl Convolution {
             bias: Some(Param::from_tensor(Tensor::zeros([out_channels], device))),
             stride,
             padding: size / 2,
+            precision: None,
         }
     }
 
@@ -90,10 +123,25 @@ impl Convolution {
         Self { padding: 0, ..self }
     }
 
+    /// Computes in this precision, and so do the layers that take its output.
+    pub(super) fn compute_in(&mut self, precision: Precision) {
+        self.precision = Some(precision);
+    }
+
+    /// What it was told to compute in.
+    pub(super) fn precision(&self) -> Precision {
+        self.precision.unwrap_or_default()
+    }
+
     /// `[batch, in, height, width]` -> `[batch, out, ⌈height / stride⌉, ⌈width / stride⌉]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let bias = self.bias.as_ref().map(Param::val);
-        conv2d(x, self.weight.val(), bias, self.stride, self.padding)
+        let precision = match self.precision {
+            Some(told) => FloatDType::from(told).into(),
+            None => x.dtype(),
+        };
+        let weight = cast(self.weight.val(), precision);
+        let bias = self.bias.as_ref().map(|bias| cast(bias.val(), precision));
+        conv2d(cast(x, precision), weight, bias, self.stride, self.padding)
     }
 }
 
@@ -104,7 +152,7 @@ impl Convolution {
 /// ```
 ///
 /// with mean and variance of the batch or the running ones, as [`Mode`] says; never inferred from
-/// the device. ε is PyTorch's, 1e-5.
+/// the device. ε is PyTorch's, 1e-5. It computes in its weights' precision and returns its input's.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// `[channels]`.
@@ -137,9 +185,12 @@ impl BatchNorm {
     /// Any shape `[batch, channels, height, width]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
+        let precision = x.dtype();
+        let x = cast(x, weight.dtype());
         if mode == Mode::Evaluate {
             let (mean, var) = (self.running_mean.value(), self.running_var.value());
-            return batch_norm(x, weight, bias, mean, var, BATCH_NORM_EPSILON);
+            let output = batch_norm(x, weight, bias, mean, var, BATCH_NORM_EPSILON);
+            return cast(output, precision);
         }
         let [batch, _, height, width] = x.dims();
         let count = (batch * height * width) as f64;
@@ -148,7 +199,7 @@ impl BatchNorm {
         let unbiased = result.variance * (count / (count - 1.0).max(1.0));
         self.remember(&self.running_mean, result.mean);
         self.remember(&self.running_var, unbiased);
-        result.output
+        cast(result.output, precision)
     }
 
     fn remember(&self, running: &RunningState<Tensor<1>>, of_batch: Tensor<1>) {
@@ -195,8 +246,11 @@ impl Linear {
         }
     }
 
-    /// `[batch, in]` -> `[batch, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
+    /// Of the mean over all pixels: `[batch, in, height, width]` -> `[batch, out]`. It computes in its
+    /// weights' precision.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let weight = self.weight.val();
+        let x = cast(x, weight.dtype()).mean_dims(&[2, 3]);
+        x.flatten::<2>(1, 3).matmul(weight.transpose()) + self.bias.val().unsqueeze()
     }
 }

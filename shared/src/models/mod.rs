@@ -29,7 +29,7 @@ pub use dm_wide_resnet::DmWideResNet;
 #[cfg(feature = "tensors")]
 pub use frozen::Frozen;
 #[cfg(feature = "tensors")]
-pub use layers::{BatchNorm, Convolution, Linear, Mode};
+pub use layers::{BatchNorm, Convolution, Linear, Mode, Precision};
 #[cfg(feature = "tensors")]
 pub use network::Network;
 #[cfg(feature = "tensors")]

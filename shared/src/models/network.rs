@@ -8,8 +8,8 @@ use burn::{
 #[cfg(feature = "flex")]
 use super::Linear;
 use super::{
-    DmWideResNet, Frozen, Initialization, Mode, PreActResNet18, ResNet18, StandardWideResNet,
-    WideResNet,
+    Convolution, DmWideResNet, Frozen, Initialization, Mode, PreActResNet18, Precision, ResNet18,
+    StandardWideResNet, WideResNet,
 };
 use crate::{classifier::Classifier, key::Key, model_card::Architecture};
 #[cfg(feature = "flex")]
@@ -77,6 +77,24 @@ impl Network {
         self.architecture().classes()
     }
 
+    /// The first layer.
+    fn stem(&mut self) -> &mut Convolution {
+        match self {
+            Self::WideResnet(network) => network.stem(),
+            Self::StandardWideResnet(network) => network.stem(),
+            Self::DmWideResnet(network) => network.stem(),
+            Self::PreActResnet18(network) => network.stem(),
+            Self::Resnet18(network) => network.stem(),
+        }
+    }
+
+    /// The network that computes in this precision, as do its frozen copies.
+    #[must_use]
+    pub fn computing_in(mut self, precision: Precision) -> Self {
+        self.stem().compute_in(precision);
+        self
+    }
+
     /// The last layer.
     #[cfg(feature = "flex")]
     fn head(&self) -> &Linear {
@@ -107,9 +125,12 @@ impl Network {
     /// This network with the weights and statistics that it has now, as attacks and samplers take
     /// it.
     pub fn frozen(&self) -> Frozen {
-        let network = self.valid();
+        #[cfg_attr(not(feature = "flex"), expect(unused_mut))]
+        let mut network = self.valid();
         #[cfg(feature = "flex")]
-        if crate::convolution::runs_on_flex(&network.head().weight.val()) {
+        if network.stem().precision() == Precision::F32
+            && crate::convolution::runs_on_flex(&network.head().weight.val())
+        {
             let plan = self.architecture().plan(&tensors::collect(&network));
             return Frozen::Compiled(Box::new(Compiled::new(plan)));
         }
@@ -120,5 +141,112 @@ impl Network {
 impl Classifier for Network {
     fn logits(&self, x: Tensor<4>) -> Tensor<2> {
         self.forward(x, Mode::Evaluate)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::{
+        Energy,
+        models::{
+            Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig,
+        },
+    };
+    use burn::tensor::{DType, Int};
+
+    fn architectures() -> [Architecture; 5] {
+        let normalization = Normalization {
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+        };
+        let wide = WideResNetConfig {
+            depth: 10,
+            width: 1,
+            channels: 3,
+            size: 16,
+            classes: 4,
+            activation: Activation::Silu,
+            normalization: normalization.clone(),
+        };
+        let pre_act = PreActResNet18Config {
+            width: 16,
+            final_batch_norm: true,
+            channels: 3,
+            size: 16,
+            classes: 4,
+            normalization: normalization.clone(),
+        };
+        let resnet = ResNet18Config {
+            width: 16,
+            channels: 3,
+            size: 16,
+            classes: 4,
+            normalization,
+        };
+        [
+            Architecture::WideResnet(wide.clone()),
+            Architecture::StandardWideResnet(wide.clone()),
+            Architecture::DmWideResnet(wide),
+            Architecture::PreActResnet18(pre_act),
+            Architecture::Resnet18(resnet),
+        ]
+    }
+
+    /// L2 norm of the difference over that of what was expected.
+    fn off<const D: usize>(found: Tensor<D>, expected: Tensor<D>) -> f32 {
+        let norm = |x: Tensor<D>| x.powf_scalar(2.0).sum().sqrt().into_scalar::<f32>();
+        norm(found - expected.clone()) / norm(expected)
+    }
+
+    #[test]
+    fn bf16_is_near_f32_and_what_is_trained_stays_f32() {
+        let device = Device::flex().autodiff();
+        let initialization = Initialization {
+            gain: 1.4,
+            residual_scale: 0.5,
+        };
+        for architecture in architectures() {
+            let title = architecture.title();
+            let model = architecture.init(initialization, Key::new(1), &device);
+            let x = Key::new(2).uniform([6, 3, 16, 16], &device);
+            let y = Tensor::<1, Int>::from_data([0, 1, 2, 3, 0, 1], &device);
+            let energy = Energy::Conditional(y.clone());
+            let first = |model: Network| {
+                let mut model = model;
+                model.stem().weight.val()
+            };
+            let of = |model: &Network| {
+                let f = model.logits(x.clone());
+                let mut gradients = energy.of_logits(f.clone()).mean().backward();
+                let gradient = first(model.clone()).grad_remove(&mut gradients).unwrap();
+                (f.inner(), gradient)
+            };
+            let (f, gradient) = of(&model);
+            let half = model.computing_in(Precision::Bf16);
+            let (f_half, gradient_half) = of(&half);
+            assert_eq!(f_half.dtype(), DType::F32, "{title}");
+            assert_eq!(gradient_half.dtype(), DType::F32, "{title}");
+            // Rounded indeed, but no more than eight bits explain. A share p of ReLU's signs turned
+            // changes gradients by √p, which is much where it is little in the logits.
+            let smooth = title.contains("Wide-ResNet");
+            let most = if smooth { 0.1 } else { 0.5 };
+            let errors = (off(f_half, f), off(gradient_half, gradient));
+            let near = (1e-4..0.05).contains(&errors.0) && (1e-4..most).contains(&errors.1);
+            assert!(near, "{title}: {errors:?}");
+
+            // Attacks and samplers see the same network.
+            let frozen = half.frozen();
+            let (f_frozen, dx) = frozen.logits_and_gradient(x.clone().inner(), &Energy::Marginal);
+            let expected = half.logits(x.clone()).inner();
+            assert!(off(f_frozen, expected) < 1e-6, "{title}");
+            assert_eq!(dx.dtype(), DType::F32, "{title}");
+            for (name, weights) in tensors::collect(&half.valid()) {
+                assert!(
+                    weights.values.iter().all(|w| w.is_finite()),
+                    "{title}: {name}"
+                );
+            }
+        }
     }
 }

@@ -114,6 +114,11 @@ impl PreActResNet18 {
         &self.config
     }
 
+    /// The first layer.
+    pub(super) fn stem(&mut self) -> &mut Convolution {
+        &mut self.conv1
+    }
+
     /// The last layer.
     #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
@@ -135,6 +140,6 @@ impl PreActResNet18 {
         if let Some(bn) = &self.bn {
             x = Activation::Relu.forward(bn.forward(x, mode));
         }
-        self.linear.forward(x.mean_dims(&[2, 3]).flatten::<2>(1, 3)) // of [b, 8w]
+        self.linear.forward(x)
     }
 }

@@ -112,6 +112,11 @@ impl ResNet18 {
         &self.config
     }
 
+    /// The first layer.
+    pub(super) fn stem(&mut self) -> &mut Convolution {
+        &mut self.conv1
+    }
+
     /// The last layer.
     #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
@@ -131,6 +136,6 @@ impl ResNet18 {
                 x = block.forward(x, mode); // [b, 8w, s/8, s/8] at the end
             }
         }
-        self.linear.forward(x.mean_dims(&[2, 3]).flatten::<2>(1, 3)) // of [b, 8w]
+        self.linear.forward(x)
     }
 }

@@ -114,6 +114,11 @@ impl StandardWideResNet {
         &self.config
     }
 
+    /// The first layer.
+    pub(super) fn stem(&mut self) -> &mut Convolution {
+        &mut self.conv1
+    }
+
     /// The last layer.
     #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
@@ -134,6 +139,6 @@ impl StandardWideResNet {
             }
         }
         let x = activation.forward(self.bn1.forward(x, mode));
-        self.fc.forward(x.mean_dims(&[2, 3]).flatten::<2>(1, 3)) // of [b, 64w]
+        self.fc.forward(x)
     }
 }

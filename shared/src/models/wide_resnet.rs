@@ -107,6 +107,11 @@ impl WideResNet {
         &self.config
     }
 
+    /// The first layer.
+    pub(super) fn stem(&mut self) -> &mut Convolution {
+        &mut self.conv1
+    }
+
     /// The last layer.
     #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
@@ -120,8 +125,7 @@ impl Classifier for WideResNet {
         for block in self.layer1.iter().chain(&self.layer2).chain(&self.layer3) {
             x = block.forward(x, self.config.activation); // [b, 64w, s/4, s/4] at the end
         }
-        let x = self.config.activation.forward(x).mean_dims(&[2, 3]); // [b, 64w, 1, 1]
-        self.class_output.forward(x.flatten::<2>(1, 3))
+        self.class_output.forward(self.config.activation.forward(x))
     }
 }
 

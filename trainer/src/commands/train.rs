@@ -655,7 +655,7 @@ fn on_autodiff(recipe: &Recipe, weights: &Weights, device: &Device) -> Network {
     let model = recipe
         .architecture()
         .init(recipe.initialization, Key::new(0), &device);
-    tensors::load(model, weights)
+    tensors::load(model, weights).computing_in(recipe.precision)
 }
 
 pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {

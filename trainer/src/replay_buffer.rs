@@ -1,16 +1,24 @@
 //! Persistent chains: draw, reinitialise, put back (Du & Mordatch 2019; JEAT Algorithm 1).
 
 use basin_shared::{Key, weights::Array};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
-/// The ends of earlier chains, on the host.
-#[derive(Clone, Debug, PartialEq)]
+use crate::{device::host, model};
+
+/// The ends of earlier chains, on the device that last asked for some: an iteration reads none back.
+#[derive(Clone, Debug)]
 pub(crate) struct ReplayBuffer {
-    /// Pixels of each chain, `[capacity, channels, height, width]`.
-    pixels: Vec<f32>,
+    /// `[capacity, channels, height, width]`.
+    chains: Tensor<4>,
     /// The class that each chain descends towards.
     labels: Vec<u8>,
-    shape: [usize; 3],
+}
+
+/// Equal chains, wherever they are.
+impl PartialEq for ReplayBuffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_arrays() == other.to_arrays()
+    }
 }
 
 impl ReplayBuffer {
@@ -19,11 +27,11 @@ impl ReplayBuffer {
     /// # Panics
     /// If there is not one label for each image.
     pub(crate) fn new(pixels: Vec<f32>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
-        assert_eq!(pixels.len(), labels.len() * shape.iter().product::<usize>());
+        let [channels, height, width] = shape;
+        let chains = TensorData::new(pixels, [labels.len(), channels, height, width]);
         Self {
-            pixels,
+            chains: Tensor::from_data(chains, &host()),
             labels,
-            shape,
         }
     }
 
@@ -39,31 +47,28 @@ impl ReplayBuffer {
     }
 
     /// The chains of the given places: images and classes.
-    pub(crate) fn get(&self, places: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
-        let size: usize = self.shape.iter().product();
-        let mut pixels = Vec::with_capacity(places.len() * size);
-        for &place in places {
-            pixels.extend_from_slice(&self.pixels[place * size..(place + 1) * size]);
+    pub(crate) fn get(&mut self, places: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
+        if self.chains.device() != *device {
+            self.chains = self.chains.clone().to_device(device);
         }
-        let [channels, height, width] = self.shape;
-        let x = TensorData::new(pixels, [places.len(), channels, height, width]);
-        let y: Vec<i64> = places
-            .iter()
-            .map(|&place| self.labels[place].into())
-            .collect();
-        (
-            Tensor::from_data(x, device),
-            Tensor::from_data(y.as_slice(), device),
-        )
+        let x = self.chains.clone().select(0, indices(places, device));
+        (x, model::labels(&self.labels(places), device))
     }
 
-    /// Puts the ends of the chains back, read back to the host.
-    pub(crate) fn put(&mut self, places: &[usize], pixels: &[f32], labels: &[u8]) {
-        let size: usize = self.shape.iter().product();
-        for (i, &place) in places.iter().enumerate() {
-            self.pixels[place * size..(place + 1) * size]
-                .copy_from_slice(&pixels[i * size..(i + 1) * size]);
-            self.labels[place] = labels[i];
+    /// Puts the ends of the chains back.
+    pub(crate) fn put(&mut self, places: &[usize], ends: Tensor<4>, labels: &[u8]) {
+        let device = ends.device();
+        // Taken out, so that there is no other user and it is changed in its place.
+        let chains = std::mem::replace(&mut self.chains, Tensor::empty([1; 4], &device));
+        let places_there = indices(places, &device);
+        self.chains = chains.to_device(&device).select_assign(
+            0,
+            places_there,
+            ends,
+            IndexingUpdateOp::Assign,
+        );
+        for (&place, &label) in places.iter().zip(labels) {
+            self.labels[place] = label;
         }
     }
 
@@ -77,30 +82,28 @@ impl ReplayBuffer {
     /// # Panics
     /// If there is no buffer, or one of images of another shape.
     pub(crate) fn deal(buffers: &[Self], count: usize) -> Vec<Self> {
-        let shape = buffers[0].shape;
-        let mut dealt = vec![Self::new(Vec::new(), Vec::new(), shape); count];
-        let chains = buffers.iter().flat_map(|buffer| {
-            assert_eq!(buffer.shape, shape);
-            let images = buffer.pixels.chunks(shape.iter().product());
-            images.zip(&buffer.labels)
-        });
-        for (chain, (image, &label)) in chains.enumerate() {
-            let to = &mut dealt[chain % count];
-            to.pixels.extend_from_slice(image);
-            to.labels.push(label);
+        let [_, channels, height, width] = buffers[0].chains.dims();
+        let mut dealt = vec![(Vec::new(), Vec::new()); count];
+        let mut turns = (0..count).cycle();
+        for buffer in buffers {
+            let [images, _] = buffer.to_arrays();
+            assert_eq!(images.shape[1..], [channels, height, width]);
+            let images = images.values.chunks(channels * height * width);
+            for ((image, &label), turn) in images.zip(&buffer.labels).zip(&mut turns) {
+                let (pixels, labels) = &mut dealt[turn];
+                pixels.extend_from_slice(image);
+                labels.push(label);
+            }
         }
-        dealt
+        let buffer = |(pixels, labels)| Self::new(pixels, labels, [channels, height, width]);
+        dealt.into_iter().map(buffer).collect()
     }
 
     /// Images and classes, for a checkpoint.
     pub(crate) fn to_arrays(&self) -> [Array; 2] {
-        let [channels, height, width] = self.shape;
         let labels = self.labels.iter().map(|&label| label.into()).collect();
         [
-            Array {
-                shape: vec![self.capacity(), channels, height, width],
-                values: self.pixels.clone(),
-            },
+            self.chains.to_data().into(),
             Array {
                 shape: vec![self.capacity()],
                 values: labels,
@@ -117,4 +120,9 @@ impl ReplayBuffer {
         let shape = [channels, height, width];
         (labels.len() == count).then(|| Self::new(images.values, labels, shape))
     }
+}
+
+fn indices(places: &[usize], device: &Device) -> Tensor<1, Int> {
+    let places: Vec<i64> = places.iter().map(|&place| place as i64).collect();
+    Tensor::from_data(places.as_slice(), device)
 }

@@ -320,9 +320,12 @@ impl Jeat {
             .sampler
             .run(chain_key, model, &energy, Chain::init(start), self.steps)
             .x;
-        // Read back once: the buffer and the references of the slope are on the host.
-        let ends: Vec<f32> = x_sample.to_data().iter().collect();
-        buffer.put(&places, &ends, &labels);
+        buffer.put(&places, x_sample.clone(), &labels);
+        // Read back for a slope alone: its references are on the host.
+        let ends: Vec<f32> = match self.slope {
+            Some(_) => x_sample.to_data().iter().collect(),
+            None => Vec::new(),
+        };
         let ends = ends.par_chunks_exact(size).zip(&labels);
         Chains {
             start: restarts,
@@ -624,7 +627,7 @@ mod tests {
         let device = Device::flex();
         let frozen = network(&device);
         let jeat = literal();
-        let before = jeat.init(&images(), 3, Key::new(2));
+        let mut before = jeat.init(&images(), 3, Key::new(2));
         let mut after = before.clone();
         let ends = jeat
             .sample(&frozen, &images(), &batch(), &mut after, 3, Key::new(5))
@@ -634,7 +637,7 @@ mod tests {
         assert_eq!(after.get(&places, &device).0.into_data(), ends.into_data());
         let kept: Vec<usize> = (0..16).filter(|place| !places.contains(place)).collect();
         let [kept_before, kept_after] =
-            [&before, &after].map(|buffer| buffer.get(&kept, &device).0.into_data());
+            [&mut before, &mut after].map(|buffer| buffer.get(&kept, &device).0.into_data());
         assert_eq!(kept_before, kept_after);
     }
 

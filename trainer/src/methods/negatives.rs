@@ -82,9 +82,7 @@ impl Negatives {
             Energy::Marginal
         };
         let end = walk(start, &energy, walk_key).inner();
-        // Read back: the buffer is on the host.
-        let pixels: Vec<f32> = end.to_data().iter().collect();
-        buffer.put(&places, &pixels, &labels);
+        buffer.put(&places, end.clone(), &labels);
         (end, model::labels(&labels, &device))
     }
 }

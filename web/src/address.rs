@@ -103,7 +103,7 @@ impl Default for ModelSource {
 impl Default for Dream {
     fn default() -> Self {
         Self {
-            class: ClassChoice::One(9),
+            class: ClassChoice::One(7),
             images: 1,
             seed: 4711,
             start: None,

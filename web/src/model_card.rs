@@ -72,6 +72,7 @@ pub fn ModelCard() -> impl IntoView {
         }
     });
     view! {
+        <div class="row" role="group" aria-label="The page's models">{bundled.collect_view()}</div>
         {move || lab.model.get().map(|in_use| {
             let model = in_use.model.clone();
             let metrics = model.metrics.iter().map(|(name, value)| {
@@ -94,7 +95,6 @@ pub fn ModelCard() -> impl IntoView {
             }
         })}
         <h2 class="small">"Use another"</h2>
-        <div class="row" role="group" aria-label="The page's models">{bundled.collect_view()}</div>
         <div class="row">
             <FileButton label="a model file" accept=".safetensors" />
             <span class="hint">"or drop one anywhere"</span>

@@ -17,18 +17,29 @@ use crate::{
 impl Lab {
     /// Does as a link says; where it names another model, once that is found sound.
     pub fn follow(self, linked: Settings) {
-        let before = self.settings.get_untracked();
-        if linked.model != before.model {
+        if self.settings.with_untracked(|s| s.model != linked.model) {
             let source = linked.model.clone();
             self.bench.update_value(|bench| bench.linked = Some(linked));
             return self.fetch_model(source);
         }
-        let other_engine = linked.engine != before.engine;
+        self.adopt(linked);
+        self.restart();
+    }
+
+    /// Takes over a link's settings, with its choice of an engine.
+    fn adopt(self, linked: Settings) {
+        let other_engine = linked.engine != self.settings.with_untracked(|s| s.engine);
         self.settings.set(linked);
         if other_engine {
             self.choose_engine();
         }
-        self.restart();
+    }
+
+    /// Fetches the model of a first visitor, where the one asked for cannot be had.
+    fn fetch_default(self) {
+        self.settings
+            .update(|settings| settings.model = ModelSource::default());
+        self.fetch_model(ModelSource::default());
     }
 
     /// Fetches a model and has the engine judge it; the one before stays until it is found sound.
@@ -41,9 +52,7 @@ impl Lab {
                     "The link was made with the file “{name}”, which a link cannot carry: drop it here. Until then, the bundled model dreams."
                 );
                 self.tell(false, text);
-                self.settings
-                    .update(|settings| settings.model = ModelSource::default());
-                return self.fetch_model(ModelSource::default());
+                return self.fetch_default();
             }
         };
         let controller = AbortController::new().expect("the browser can abort a fetch");
@@ -76,9 +85,7 @@ impl Lab {
                 Err(FetchError::Failed(why)) => {
                     self.tell(true, format!("{why}."));
                     if none && source != ModelSource::default() {
-                        self.settings
-                            .update(|settings| settings.model = ModelSource::default());
-                        self.fetch_model(ModelSource::default());
+                        self.fetch_default();
                     } else if none {
                         self.progress.set(Progress::Stopped);
                     } else {
@@ -172,11 +179,7 @@ impl Lab {
             .bench
             .try_update_value(|bench| bench.linked.take_if(|linked| linked.model == source));
         if let Some(linked) = linked.flatten() {
-            let other_engine = linked.engine != self.settings.with_untracked(|s| s.engine);
-            self.settings.set(linked);
-            if other_engine {
-                self.choose_engine();
-            }
+            self.adopt(linked);
         } else if !first {
             // What one model recommends is nothing to another.
             self.settings.update(|settings| {

@@ -27,6 +27,7 @@ impl ReplayBuffer {
     /// # Panics
     /// If there is not one label for each image.
     pub(crate) fn new(pixels: Vec<f32>, labels: Vec<u8>, shape: [usize; 3]) -> Self {
+        assert_eq!(pixels.len(), labels.len() * shape.iter().product::<usize>());
         let [channels, height, width] = shape;
         let chains = TensorData::new(pixels, [labels.len(), channels, height, width]);
         Self {

@@ -339,7 +339,7 @@ impl Recipe {
 }
 
 /// Says what recipes of earlier versions did not say: there was one architecture, one precision, no
-/// smoothing of labels, no cutout, and each method attacked in one mode.
+/// smoothing of labels, no cutout, no blending with noise, and each method attacked in one mode.
 fn complete(table: &mut toml::Table) {
     let mut mean = None;
     table
@@ -358,12 +358,13 @@ fn complete(table: &mut toml::Table) {
         augmentation.entry("cutout").or_insert(none.into());
     }
     if let Some(toml::Value::Table(method)) = table.get_mut("method") {
-        let mode = match method.get("name").and_then(toml::Value::as_str) {
-            Some("fast") => "evaluate",
-            Some("free") => "train",
+        let (key, value) = match method.get("name").and_then(toml::Value::as_str) {
+            Some("fast") => ("attack_mode", "evaluate".into()),
+            Some("free") => ("attack_mode", "train".into()),
+            Some("jeat") => ("clean_blend", toml::Value::Float(0.0)),
             _ => return,
         };
-        method.entry("attack_mode").or_insert(mode.into());
+        method.entry(key).or_insert(value);
     }
 }
 

@@ -43,6 +43,9 @@ pub(crate) struct Jeat {
     /// Standard deviation of Gaussian noise on the clean images, which are then clamped to [0, 1]
     /// (JEM's 0.03 in [-1, 1] is 0.015).
     pub clean_noise_std: f32,
+    /// Clean images are blended with uniform noise, x_t = (1 − t) x + t u, t from U(0, this) for each, so
+    /// that its class can be told all along the way from noise to an image.
+    pub clean_blend: f32,
     /// Chains of an iteration; at most the batch size.
     pub chains: usize,
     /// Steps of a chain in each iteration.
@@ -58,10 +61,12 @@ pub(crate) struct Jeat {
 /// A departure from the paper. With the plain penalty all samples are pushed to one energy, however
 /// far from the data they are, and a chain that starts far away finds no slope to descend. With a
 /// slope s the penalty is E(x_data)² + (E(x_sample) − s·d(x_sample))², and the starts of restarted
-/// chains are held to the same line: (E(x_start) − E₀ − s·d(x_start))², E₀ the data's own level.
+/// chains are held to the same line: (E(x_start) − E₀ − s·d(x_start))², E₀ the data's own level. So are
+/// blended clean images.
 ///
 /// d is an estimate of the L2 distance from the data: d² = d_nearest² − d_real², from the nearest of
-/// some training images of the class; for a noised image at most the distance from the image itself.
+/// some training images of the class; for a noised image at most the distance from the image itself, and for
+/// a blended one just that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Slope {
@@ -164,10 +169,7 @@ impl Jeat {
         let buffer = state.replay();
         let chains = self.sample(&frozen, train, batch, buffer, model.classes(), sample_key);
         let with_clean = self.weight_conditional_clean > 0.0 || self.data == DataTerm::Clean;
-        let clean = with_clean.then(|| {
-            let noise = noise_key.normal(x.dims(), &x.device());
-            (x + noise * self.clean_noise_std).clamp(0.0, 1.0)
-        });
+        let clean = with_clean.then(|| self.clean(x, noise_key));
         let examples = Examples {
             x_adv,
             target: inner.target(),
@@ -176,6 +178,25 @@ impl Jeat {
         };
         let settings = self.clone();
         move |model| settings.loss(model, &examples)
+    }
+
+    /// Clean images with their noise.
+    fn clean(&self, x: Tensor<4>, key: Key) -> Clean {
+        let [noise_key, share_key, uniform_key] = key.split();
+        let (shape, device) = (x.dims(), x.device());
+        let noise = noise_key.normal(shape, &device);
+        let mut noisy = (x.clone() + noise * self.clean_noise_std).clamp(0.0, 1.0);
+        if self.clean_blend > 0.0 {
+            let share = share_key.uniform([shape[0], 1, 1, 1], &device) * self.clean_blend;
+            let uniform = uniform_key.uniform(shape, &device);
+            noisy = noisy.clone() + (uniform - noisy) * share;
+        }
+        let squares = (noisy.clone() - x).powf_scalar(2.0);
+        let squares: Tensor<2> = squares.flatten(1, 3);
+        Clean {
+            x: noisy,
+            distances: squares.sum_dim(1).squeeze_dim::<1>(1).sqrt(),
+        }
     }
 
     /// The loss on the examples of the inner problem.
@@ -198,7 +219,7 @@ impl Jeat {
         let mut sampled = vec![chains.end.clone()];
         sampled.extend(chains.start.clone());
         let mut images = vec![x_adv.clone(), Tensor::cat(sampled, 0)];
-        images.extend(clean.clone());
+        images.extend(clean.as_ref().map(|clean| clean.x.clone()));
         let f = match model.architecture().has_batch_norm() {
             false => logits(model, Tensor::cat(images, 0)),
             true => {
@@ -226,14 +247,21 @@ impl Jeat {
             Some(slope) => {
                 let off = energy_sample.clone() - distances(&chains.end_distances, slope);
                 penalty = penalty + off.powf_scalar(2.0).mean();
+                // The data's energy where its term and its penalty balance.
+                let level = -self.weight_marginal / (2.0 * self.energy_penalty);
                 if restarts > 0 {
-                    // The data's energy where its term and its penalty balance.
-                    let level = -self.weight_marginal / (2.0 * self.energy_penalty);
                     let energy_start = energy::marginal(f.narrow(0, count + samples, restarts));
                     let off = energy_start - distances(&chains.start_distances, slope) - level;
                     // Each as much as an end of a chain.
                     let share = restarts as f32 / samples as f32;
                     penalty = penalty + off.powf_scalar(2.0).mean() * share;
+                }
+                if let (Some(clean), Some(f_clean)) = (clean, &f_clean)
+                    && self.clean_blend > 0.0
+                {
+                    let distances = clean.distances.clone() * slope.per_distance;
+                    let off = energy::marginal(f_clean.clone()) - distances - level;
+                    penalty = penalty + off.powf_scalar(2.0).mean();
                 }
             }
         }
@@ -355,8 +383,14 @@ struct Examples {
     x_adv: Tensor<4>,
     target: Target,
     chains: Chains,
-    /// The clean images with their noise, where the loss asks for them.
-    clean: Option<Tensor<4>>,
+    /// Where the loss asks for them.
+    clean: Option<Clean>,
+}
+
+/// The clean images with their noise, and how far it took each.
+struct Clean {
+    x: Tensor<4>,
+    distances: Tensor<1>,
 }
 
 /// Where chains came from and where they got to, with the distances of [`Slope`].
@@ -402,6 +436,7 @@ mod tests {
             slope: None,
             data: DataTerm::Adversarial,
             clean_noise_std: 0.0,
+            clean_blend: 0.0,
             chains: 4,
             steps: 3,
             conditional_chains: false,
@@ -522,7 +557,10 @@ mod tests {
                     end: sample.clone(),
                     end_distances: Vec::new(),
                 },
-                clean: Some(clean.clone()),
+                clean: Some(Clean {
+                    x: clean.clone(),
+                    distances: Tensor::zeros([4], &device),
+                }),
             };
             let found: f32 = jeat.loss(&init(), &examples).value.into_scalar();
             let of = |[f_adv, f_sample, f_clean]: [Tensor<2>; 3]| -> f32 {
@@ -590,6 +628,80 @@ mod tests {
                 / 4.0;
         let expected = 0.2 * (mean(data) - mean(ends)) + 0.1 * penalty;
         let found: f32 = loss.value.into_scalar();
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "{found}, expected {expected}"
+        );
+    }
+
+    /// Blended clean images: all pixels of one go the same share of the way to the noise, and their
+    /// energies are held to the line too.
+    #[test]
+    fn blended_images_are_held_to_the_line_of_their_own_distance() {
+        let device = Device::flex();
+        let model = network(&device.clone().autodiff());
+        let jeat = Jeat {
+            weight_conditional: 0.0,
+            weight_marginal: 0.2,
+            energy_penalty: 0.1,
+            slope: Some(Slope {
+                per_distance: 1.5,
+                references: 2,
+                real_distance: 0.5,
+            }),
+            clean_blend: 0.8,
+            ..literal()
+        };
+        let Batch { x, y, .. } = batch();
+        let clean = jeat.clean(x.clone(), Key::new(4));
+        let [_, _, uniform_key] = Key::new(4).split();
+        let uniform = uniform_key.uniform(x.dims(), &device);
+        let shares: Tensor<2> =
+            ((clean.x.clone() - x.clone()) / (uniform - x.clone())).flatten(1, 3);
+        let shares: Vec<f32> = shares.into_data().iter().collect();
+        let distances: Vec<f32> = clean.distances.to_data().iter().collect();
+        let moved: Tensor<2> = (clean.x.clone() - x.clone()).flatten(1, 3);
+        let moved: Vec<f32> = moved.into_data().iter().collect();
+        for (i, of_image) in shares.chunks(64).enumerate() {
+            assert!((0.0..0.8).contains(&of_image[0]));
+            assert!(of_image.iter().all(|s| (s - of_image[0]).abs() < 1e-3));
+            let norm = moved[i * 64..][..64]
+                .iter()
+                .map(|d| d * d)
+                .sum::<f32>()
+                .sqrt();
+            assert!((distances[i] - norm).abs() < 1e-4);
+        }
+
+        let frozen = model.frozen();
+        let energies = |x: Tensor<4>| energy::marginal(frozen.logits(x));
+        let sample: Tensor<4> = Key::new(6).uniform(x.dims(), &device);
+        let end_distances = vec![0.1, 0.2, 0.3, 0.4];
+        let off = |x, distances: Tensor<1>, level: f32| -> f32 {
+            let off = energies(x) - distances * 1.5 - level;
+            off.powf_scalar(2.0).mean().into_scalar()
+        };
+        let sample_distances = Tensor::from_floats(end_distances.as_slice(), &device);
+        let penalty = off(x.clone(), Tensor::zeros([4], &device), 0.0)
+            + off(sample.clone(), sample_distances, 0.0)
+            + off(clean.x.clone(), clean.distances.clone(), -1.0);
+        let marginal = energies(x.clone()).mean() - energies(sample.clone()).mean();
+        let expected = 0.2 * marginal.into_scalar::<f32>() + 0.1 * penalty;
+        let examples = Examples {
+            x_adv: x,
+            target: Target {
+                y,
+                label_smoothing: 0.0,
+            },
+            chains: Chains {
+                start: None,
+                start_distances: Vec::new(),
+                end: sample,
+                end_distances,
+            },
+            clean: Some(clean),
+        };
+        let found: f32 = jeat.loss(&model, &examples).value.into_scalar();
         assert!(
             (found - expected).abs() < 1e-4,
             "{found}, expected {expected}"

@@ -852,8 +852,15 @@ fn a_run_begins_with_the_weights_of_a_model_file() {
     std::fs::remove_file(checkpoints(&path.join("second")).pop().unwrap()).unwrap();
     assert!(run(&["--resume", "--run", "second"]).status.success());
     assert!(two == tensors(&newest_checkpoint(&path.join("second"))));
-    let begun_with = export("second", "second.safetensors").card.begun_with;
-    let begun_with = begun_with.unwrap();
+    let card = export("second", "second.safetensors").card;
+    let [hardware] = &card.hardware[..] else {
+        panic!("one machine, resumed or not: {:?}", card.hardware);
+    };
+    assert!(
+        text.contains(&format!("device: {hardware}\n")),
+        "{hardware}"
+    );
+    let begun_with = card.begun_with.unwrap();
     assert_eq!(begun_with.file, "first.safetensors");
     assert_eq!(begun_with.weights_sha256, file.card.weights_sha256);
 

@@ -38,6 +38,10 @@ pub struct ModelCard {
     /// The model file that training began with; none where it began with random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_with: Option<Origin>,
+    /// What it was trained on, one machine after the other, as `basin train` names its devices; empty in files of
+    /// earlier versions and of weights from elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hardware: Vec<String>,
     /// What `basin evaluate` measured, by name; empty before that.
     pub metrics: BTreeMap<String, f64>,
     /// Recommended settings to draw a class.

@@ -44,6 +44,18 @@ pub(crate) struct Progress {
     pub roll_backs: usize,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// The machines' devices so far, one machine after the other.
+    #[serde(default)]
+    pub hardware: Vec<String>,
+}
+
+impl Progress {
+    /// Notes where the run goes on.
+    pub(crate) fn go_on_with(&mut self, hardware: &str) {
+        if self.hardware.last().is_none_or(|last| last != hardware) {
+            self.hardware.push(hardware.into());
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -364,6 +376,15 @@ mod tests {
     use super::*;
     use crate::replay_buffer::ReplayBuffer;
 
+    #[test]
+    fn a_machine_is_noted_when_a_run_comes_to_it() {
+        let mut progress = checkpoint(1).progress;
+        for hardware in ["a", "b", "b", "a"] {
+            progress.go_on_with(hardware);
+        }
+        assert_eq!(progress.hardware, ["a", "b", "a"]);
+    }
+
     fn checkpoint(iteration: usize) -> Checkpoint {
         let array = Array {
             shape: vec![2, 1],
@@ -376,6 +397,7 @@ mod tests {
                 rate_scale: 0.5,
                 roll_backs: 1,
                 seconds: 2.5,
+                hardware: vec!["a".into()],
             },
             recipe: "name = \"x\"".into(),
             begun_with: Some(Origin {

@@ -3,6 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
+#[cfg(feature = "flex")]
+use sysinfo::{CpuRefreshKind, RefreshKind, System};
 
 /// A device as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,14 @@ impl DeviceChoice {
 #[cfg(feature = "flex")]
 fn cpu() -> Result<(Device, String), DeviceError> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-    Ok((Device::flex(), format!("cpu, {threads} threads")))
+    let mut name = format!("cpu, {threads} threads");
+    let kind = CpuRefreshKind::nothing();
+    let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(kind));
+    let brand = system.cpus().first().map_or("", |cpu| cpu.brand().trim());
+    if !brand.is_empty() {
+        name += &format!(" of {brand}");
+    }
+    Ok((Device::flex(), name))
 }
 
 /// Where numbers of a file wait for the device that will ask for them.

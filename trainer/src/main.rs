@@ -78,7 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let device = &devices[0];
     match cli.command {
-        Command::Train(arguments) => commands::train::run(arguments, &devices),
+        Command::Train(arguments) => commands::train::run(arguments, &devices, names.join(" and ")),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, device),
         Command::TuneSampler(arguments) => commands::tune_sampler::run(arguments, device),
         Command::Generate(arguments) => commands::generate::run(arguments, device),

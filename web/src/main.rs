@@ -61,6 +61,7 @@ mod tests {
             method: "none".into(),
             recipe: String::new(),
             metrics: Default::default(),
+            hardware: Vec::new(),
             generation: recommended,
             quick: None,
             denoising: recommended,

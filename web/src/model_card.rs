@@ -39,6 +39,10 @@ fn measured(name: &str, value: f64) -> (String, String) {
         .any(|part| name.contains(part));
     match () {
         () if is_share && (0.0..=1.0).contains(&value) => (words, share(value)),
+        () if name.ends_with("_seconds") => {
+            let words = words.replace("seconds", "time");
+            (words, format!("{:.0} min", value / 60.0))
+        }
         () if name.contains("psnr") => (words, format!("{value:.1} dB")),
         () if value.fract() == 0.0 && value.abs() < 1e9 => (words, format!("{value}")),
         () => (words, format!("{value:.3}")),
@@ -86,6 +90,9 @@ pub fn ModelCard() -> impl IntoView {
                     <dt>"images"</dt><dd>{model.size}" × "{model.size}", "{if model.channels == 1 { "grey" } else { "colour" }}</dd>
                     <dt>"trained on"</dt><dd>{model.data_set}</dd>
                     <dt>"by"</dt><dd>{model.method}</dd>
+                    {(!model.hardware.is_empty()).then(|| view! {
+                        <dt>"hardware"</dt><dd>{model.hardware.join("; then ")}</dd>
+                    })}
                     {metrics}
                     <dt>"licence"</dt><dd>{model.licence}</dd>
                     <dt>"made by"</dt><dd>{model.author}", Basin "{model.basin_version}</dd>

@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
         recipe,
         text: checkpoint.recipe,
         begun_with: checkpoint.begun_with,
+        hardware: progress.hardware,
         weights,
         metrics,
     };
@@ -56,6 +57,8 @@ pub(super) struct Trained {
     /// The recipe as the card shows it.
     pub text: String,
     pub begun_with: Option<Origin>,
+    /// What it was trained on.
+    pub hardware: Vec<String>,
     pub weights: Weights,
     pub metrics: BTreeMap<String, f64>,
 }
@@ -70,6 +73,7 @@ pub(super) fn write(
         recipe,
         text,
         begun_with,
+        hardware,
         weights,
         metrics,
     } = trained;
@@ -94,6 +98,7 @@ pub(super) fn write(
         method: recipe.method.name().into(),
         recipe: text,
         begun_with,
+        hardware,
         metrics,
         generation: recipe.generation.clone(),
         quick: None,

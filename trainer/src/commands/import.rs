@@ -19,6 +19,7 @@ pub(crate) fn run(arguments: cli::Import, device: &Device) -> Result<()> {
         text: recipe.to_toml(),
         recipe,
         begun_with: None,
+        hardware: Vec::new(),
         weights,
         metrics: BTreeMap::new(),
     };

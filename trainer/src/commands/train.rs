@@ -53,7 +53,8 @@ const LARGEST_PGD_DROP: f32 = 0.2;
 /// Validation images attacked at each measurement.
 const ATTACKED: usize = 500;
 
-pub(crate) fn run(arguments: cli::Train, devices: &[Device]) -> Result<()> {
+/// `hardware` names the devices.
+pub(crate) fn run(arguments: cli::Train, devices: &[Device], hardware: String) -> Result<()> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
     replicas::check(&recipe, devices.len())?;
     let origin = match &arguments.weights {
@@ -81,6 +82,7 @@ pub(crate) fn run(arguments: cli::Train, devices: &[Device]) -> Result<()> {
         train,
         validation,
         device: devices[0].clone(),
+        hardware,
     };
     std::thread::scope(|scope| {
         let replicas = Replicas::start(devices, scope);
@@ -101,6 +103,8 @@ struct Job {
     validation: Images,
     /// The first, or the only one.
     device: Device,
+    /// What the card will say of all of them.
+    hardware: String,
 }
 
 impl Job {
@@ -120,7 +124,8 @@ impl Job {
         if let Some((origin, _)) = &origin {
             eprintln!("beginning with the weights of {}", origin.file);
         }
-        let run = Run::begin(recipe, &self.train, origin, replicas)?;
+        let mut run = Run::begin(recipe, &self.train, origin, replicas)?;
+        run.progress.go_on_with(&self.hardware);
         run.save(recipe, directory, 0, None)?;
         // Last, so that a directory with a recipe has something to go on from.
         write_atomically(&directory.join("recipe.toml"), recipe.to_toml().as_bytes())?;
@@ -168,7 +173,9 @@ impl Job {
                  the run is not the same to the bit"
             );
         }
-        Run::restore(newest, recipe, &self.train, replicas)
+        let mut run = Run::restore(newest, recipe, &self.train, replicas)?;
+        run.progress.go_on_with(&self.hardware);
+        Ok(run)
     }
 
     /// Iterates to the recipe's end, or to Ctrl-C.
@@ -182,6 +189,7 @@ impl Job {
             train,
             validation,
             device,
+            hardware,
         } = self;
         let mut log = MetricsLog::open(&directory.join("metrics.jsonl"), run.progress.iteration)?;
         let interrupted = Arc::new(AtomicBool::new(false));
@@ -240,6 +248,7 @@ impl Job {
                     roll_backs,
                     ..run.progress
                 };
+                run.progress.go_on_with(hardware);
                 note(&json!({"iteration": run.progress.iteration, "rolled_back": fault}));
                 continue;
             }
@@ -401,6 +410,7 @@ impl<'env> Run<'env> {
                 rate_scale: 1.0,
                 roll_backs: 0,
                 seconds: 0.0,
+                hardware: Vec::new(),
             },
         })
     }

@@ -217,6 +217,8 @@ pub struct Model {
     pub recipe: String,
     /// What was measured, by name.
     pub metrics: BTreeMap<String, f64>,
+    /// What it was trained on; empty where the file does not say.
+    pub hardware: Vec<String>,
     /// To draw a class.
     pub generation: Recommended,
     /// The same in few steps, where the file says how.

@@ -22,6 +22,7 @@ pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
         method: card.method,
         recipe: card.recipe,
         metrics: card.metrics,
+        hardware: card.hardware,
         generation: recommended(card.generation),
         quick: card.quick.map(recommended),
         denoising: recommended(card.denoising),

@@ -864,6 +864,34 @@ fn a_run_begins_with_the_weights_of_a_model_file() {
     assert_eq!(begun_with.file, "first.safetensors");
     assert_eq!(begun_with.weights_sha256, file.card.weights_sha256);
 
+    let pair = ["average", "second.safetensors", "first.safetensors"];
+    succeed(path, &[&pair[..], &["-o", "mean.safetensors"]].concat());
+    let read = |name: &str| ModelFile::read(&std::fs::read(path.join(name)).unwrap()).unwrap();
+    let [mean, second_file] = ["mean.safetensors", "second.safetensors"].map(read);
+    for (name, array) in mean.weights() {
+        let [first, second] = [&file, &second_file].map(|file| &file.weights()[name].values);
+        for ((mean, first), second) in array.values.iter().zip(first).zip(second) {
+            let expected = (first + second) / 2.0;
+            assert!(
+                (mean - expected).abs() <= 1e-6 * expected.abs(),
+                "{name}: {mean}"
+            );
+        }
+    }
+    assert_eq!(mean.card.averaged.len(), 2);
+    assert_eq!(mean.card.averaged[1], begun_with);
+    assert!(!mean.card.metrics.is_empty());
+    assert_ne!(mean.probe().logits, second_file.probe().logits);
+    let other = root().join("static/models/cifar-10-jeat.safetensors");
+    let error = fail(
+        path,
+        &["average", "first.safetensors", other.to_str().unwrap()],
+    );
+    assert!(
+        error.contains("cifar-10-jeat.safetensors: ")
+            && error.contains("expected the first file's")
+    );
+
     for (more, expected) in [
         (
             &[

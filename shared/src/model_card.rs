@@ -38,6 +38,9 @@ pub struct ModelCard {
     /// The model file that training began with; none where it began with random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_with: Option<Origin>,
+    /// The model files whose weights' mean these weights are; empty where they are a run's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub averaged: Vec<Origin>,
     /// What it was trained on, one machine after the other, as `basin train` names its devices; empty in files of
     /// earlier versions and of weights from elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,7 +64,7 @@ pub struct ModelCard {
     pub weights_sha256: String,
 }
 
-/// A model file that a run began with.
+/// A model file whose weights went into these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {

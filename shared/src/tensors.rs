@@ -9,7 +9,7 @@ use burn::{
 use crate::{
     energy::Energy,
     key::Key,
-    model_card::EnergyKind,
+    model_card::{Architecture, EnergyKind},
     model_file::ModelFile,
     models::{Initialization, Network},
     weights::{Array, Weights},
@@ -59,13 +59,20 @@ impl EnergyKind {
 impl ModelFile {
     /// The network, in evaluation mode, on a device without autodiff.
     pub fn model(&self, device: &Device) -> Network {
-        let untrained = Initialization {
-            gain: 0.0,
-            residual_scale: 0.0,
-        };
-        let model = self.card.architecture.init(untrained, Key::new(0), device);
-        load(model, self.weights())
+        network(&self.card.architecture, self.weights(), device)
     }
+}
+
+/// A network with these weights, by the names of a model file.
+///
+/// # Panics
+/// As [`load`].
+pub fn network(architecture: &Architecture, weights: &Weights, device: &Device) -> Network {
+    let untrained = Initialization {
+        gain: 0.0,
+        residual_scale: 0.0,
+    };
+    load(architecture.init(untrained, Key::new(0), device), weights)
 }
 
 /// Where a visitor is, in the names of PyTorch's state dictionaries. Which architecture an enum

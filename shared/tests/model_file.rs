@@ -53,6 +53,7 @@ fn card() -> ModelCard {
         method: "standard".into(),
         recipe: String::new(),
         begun_with: None,
+        averaged: Vec::new(),
         hardware: vec!["a machine".into()],
         metrics: BTreeMap::from([("clean_accuracy".into(), 0.5)]),
         generation: settings.clone(),

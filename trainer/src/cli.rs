@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Denoise(Denoise),
     /// Make a model file of a run's newest or best checkpoint.
     Export(Export),
+    /// Make a model file of the mean of several model files' weights.
+    Average(Average),
     /// Make a model file of weights that were trained with PyTorch.
     Import(Import),
     /// Carry a run to another machine.
@@ -223,6 +225,16 @@ pub(crate) struct Export {
     pub best: bool,
     #[command(flatten)]
     pub file: ModelFileArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Average {
+    /// Model files of one network; the card and the start of chains are the first one's.
+    #[arg(required = true, num_args = 2.., value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// The model file to write, in the precision of the first.
+    #[arg(long, short, default_value = "model.safetensors")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]

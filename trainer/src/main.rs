@@ -84,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Generate(arguments) => commands::generate::run(arguments, device),
         Command::Denoise(arguments) => commands::denoise::run(arguments, device),
         Command::Export(arguments) => commands::export::run(arguments, device),
+        Command::Average(arguments) => commands::average::run(arguments, device),
         Command::Import(arguments) => commands::import::run(arguments, device),
         Command::Checkpoint(arguments) => commands::checkpoint::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),

@@ -1,13 +1,14 @@
 //! `basin export`: a run's newest or best checkpoint to a model file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use basin_shared::{
-    Classifier, Energy, Key, ModelCard, ModelFile,
+    Classifier, Energy, ModelCard, ModelFile,
     gradient::value_and_gradient,
-    model_card::{Origin, SCHEMA},
+    model_card::{Architecture, Origin, SCHEMA},
     model_file::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
+    samplers::ClassGaussian,
     tensors,
     weights::{Array, Weights},
 };
@@ -98,6 +99,7 @@ pub(super) fn write(
         method: recipe.method.name().into(),
         recipe: text,
         begun_with,
+        averaged: Vec::new(),
         hardware,
         metrics,
         generation: recipe.generation.clone(),
@@ -108,15 +110,27 @@ pub(super) fn write(
         basin_version: env!("CARGO_PKG_VERSION").into(),
         weights_sha256: String::new(),
     };
+    finish(card, weights, start, precision, &arguments.output, device)
+}
+
+/// Writes a model file of its parts, with the probe of its weights as they are stored.
+pub(super) fn finish(
+    card: ModelCard,
+    weights: Weights,
+    start: ClassGaussian,
+    precision: Precision,
+    output: &Path,
+    device: &Device,
+) -> Result<()> {
     let stored = match precision {
         Precision::F16 => rounded(weights),
         Precision::F32 => weights,
     };
-    let probe = probe(&recipe, &card, &stored, device);
+    let probe = probe(&card.architecture, &stored, device);
     let bytes = ModelFile::new(card, stored, start, probe)?.write(precision)?;
     ModelFile::read(&bytes).context("the file just made")?;
-    write_atomically(&arguments.output, &bytes)?;
-    println!("{}: {} bytes", arguments.output.display(), bytes.len());
+    write_atomically(output, &bytes)?;
+    println!("{}: {} bytes", output.display(), bytes.len());
     Ok(())
 }
 
@@ -136,12 +150,9 @@ fn rounded(weights: Weights) -> Weights {
         .collect()
 }
 
-fn probe(recipe: &Recipe, card: &ModelCard, weights: &Weights, device: &Device) -> Probe {
-    let model = recipe
-        .architecture()
-        .init(recipe.initialization, Key::new(0), device);
-    let model = tensors::load(model, weights);
-    let x = Tensor::<4>::from_data(probe_images(&card.architecture).to_data(), device);
+fn probe(architecture: &Architecture, weights: &Weights, device: &Device) -> Probe {
+    let model = tensors::network(architecture, weights, device);
+    let x = Tensor::<4>::from_data(probe_images(architecture).to_data(), device);
     let y: Vec<u8> = (0..PROBE_IMAGES as u8).collect();
     let energy = Energy::Joint(crate::model::labels(&y, device));
     let logits = model.logits(x.clone());

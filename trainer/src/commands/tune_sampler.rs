@@ -43,8 +43,8 @@ const ENOUGH_DIVERSITY: f64 = 0.6;
 /// What energies far above the real images' cost at most.
 const ENERGY_WEIGHT: f64 = 0.1;
 /// Step sizes and the most steps tried to clean images.
-const DENOISING_STEP_SIZES: [f32; 4] = [0.1, 0.2, 0.4, 0.8];
-const DENOISING_STEPS: usize = 60;
+const DENOISING_STEP_SIZES: [f32; 4] = [0.2, 0.4, 0.8, 1.6];
+const DENOISING_STEPS: usize = 100;
 
 pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
     let mut file = model::read(&arguments.model)?;

@@ -79,6 +79,7 @@ fn main() {
         method: "none: random weights, for tests".into(),
         recipe: "# none".into(),
         begun_with: None,
+        averaged: Vec::new(),
         hardware: Vec::new(),
         metrics: BTreeMap::new(),
         generation: settings,

@@ -1,0 +1,87 @@
+//! `basin average`: the mean of several models' weights (model soups, Wortsman et al. 2022).
+//!
+//! Runs that went on from common weights end in one basin of the loss, and the mean of their ends lies
+//! further inside it. Energies of the mean are smoother than those of each.
+
+use anyhow::{Result, ensure};
+use basin_shared::{
+    ModelFile,
+    model_card::Origin,
+    model_file::Precision,
+    weights::{Array, Weights},
+};
+use burn::tensor::Device;
+
+use super::export;
+use crate::{cli, model};
+
+pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
+    let files = arguments.models.iter().map(|path| model::read(path));
+    let files: Vec<ModelFile> = files.collect::<Result<_>>()?;
+    let (first, others) = files.split_first().expect("two at least");
+    for (other, path) in others.iter().zip(&arguments.models[1..]) {
+        let (found, expected) = (&other.card.architecture, &first.card.architecture);
+        ensure!(
+            found == expected,
+            "{}: {found:?}, expected the first file's {expected:?}",
+            path.display()
+        );
+        let (found, expected) = (&other.card.class_names, &first.card.class_names);
+        ensure!(
+            found == expected,
+            "{}: knows the classes {}, expected {}",
+            path.display(),
+            found.join(", "),
+            expected.join(", ")
+        );
+    }
+    ensure!(
+        !first.card.architecture.has_batch_norm(),
+        "{}: the network has BatchNorm, whose statistics of a mean are not the mean of the statistics",
+        arguments.models[0].display()
+    );
+    let mut card = first.card.clone();
+    // What was measured of the first is not true of the mean, but for what it cost.
+    card.metrics.retain(|name, _| name.starts_with("training_"));
+    let named = files.iter().zip(&arguments.models);
+    card.averaged = named
+        .map(|(file, path)| Origin {
+            file: path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into(),
+            weights_sha256: file.card.weights_sha256.clone(),
+        })
+        .collect();
+    for hardware in others.iter().flat_map(|file| &file.card.hardware) {
+        if !card.hardware.contains(hardware) {
+            card.hardware.push(hardware.clone());
+        }
+    }
+    let precision = if first.holds_single_precision() {
+        Precision::F32
+    } else {
+        Precision::F16
+    };
+    let weights = mean(&files.iter().map(ModelFile::weights).collect::<Vec<_>>());
+    let start = first.class_gaussian().clone();
+    export::finish(card, weights, start, precision, &arguments.output, device)
+}
+
+/// Of weights with the same names and shapes.
+fn mean(weights: &[&Weights]) -> Weights {
+    let of = |name: &str, array: &Array| Array {
+        shape: array.shape.clone(),
+        values: (0..array.values.len())
+            .map(|i| {
+                let sum: f64 = weights.iter().map(|w| f64::from(w[name].values[i])).sum();
+                (sum / weights.len() as f64) as f32
+            })
+            .collect(),
+    };
+    let names = weights[0].iter();
+    names
+        .map(|(name, array)| (name.clone(), of(name, array)))
+        .collect()
+}

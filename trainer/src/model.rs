@@ -33,6 +33,12 @@ pub(crate) fn read(path: &Path) -> Result<ModelFile> {
 /// Reads the model file of another model of the same classes.
 pub(crate) fn of_same_classes(path: &Path, file: &ModelFile) -> Result<ModelFile> {
     let other = read(path)?;
+    check_classes(path, &other, file)?;
+    Ok(other)
+}
+
+/// Whether another file's model, read from `path`, knows the same classes.
+pub(crate) fn check_classes(path: &Path, other: &ModelFile, file: &ModelFile) -> Result<()> {
     let (found, expected) = (&other.card.class_names, &file.card.class_names);
     anyhow::ensure!(
         found == expected,
@@ -41,7 +47,7 @@ pub(crate) fn of_same_classes(path: &Path, file: &ModelFile) -> Result<ModelFile
         found.join(", "),
         expected.join(", ")
     );
-    Ok(other)
+    Ok(())
 }
 
 /// Writes a model file back, in the precision in which its weights are.

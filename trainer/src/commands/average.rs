@@ -16,25 +16,19 @@ use super::export;
 use crate::{cli, model};
 
 pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
-    let files = arguments.models.iter().map(|path| model::read(path));
-    let files: Vec<ModelFile> = files.collect::<Result<_>>()?;
-    let (first, others) = files.split_first().expect("two at least");
-    for (other, path) in others.iter().zip(&arguments.models[1..]) {
-        let (found, expected) = (&other.card.architecture, &first.card.architecture);
+    let mut files = vec![model::read(&arguments.models[0])?];
+    for path in &arguments.models[1..] {
+        let other = model::read(path)?;
+        let (found, expected) = (&other.card.architecture, &files[0].card.architecture);
         ensure!(
             found == expected,
             "{}: {found:?}, expected the first file's {expected:?}",
             path.display()
         );
-        let (found, expected) = (&other.card.class_names, &first.card.class_names);
-        ensure!(
-            found == expected,
-            "{}: knows the classes {}, expected {}",
-            path.display(),
-            found.join(", "),
-            expected.join(", ")
-        );
+        model::check_classes(path, &other, &files[0])?;
+        files.push(other);
     }
+    let first = &files[0];
     ensure!(
         !first.card.architecture.has_batch_norm(),
         "{}: the network has BatchNorm, whose statistics of a mean are not the mean of the statistics",
@@ -54,7 +48,7 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
             weights_sha256: file.card.weights_sha256.clone(),
         })
         .collect();
-    for hardware in others.iter().flat_map(|file| &file.card.hardware) {
+    for hardware in files.iter().flat_map(|file| &file.card.hardware) {
         if !card.hardware.contains(hardware) {
             card.hardware.push(hardware.clone());
         }

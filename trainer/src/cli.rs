@@ -87,16 +87,16 @@ pub(crate) struct Evaluate {
     /// Model file of a standard classifier of the same data, which names the generated images.
     #[arg(long)]
     pub judge: Option<PathBuf>,
-    /// Another model of the same data, on which adversarial examples are made too.
+    /// Another model of the same data, on which adversarial examples are made too; may be given again.
     #[arg(long, value_name = "MODEL")]
-    pub transfer: Option<PathBuf>,
+    pub transfer: Vec<PathBuf>,
     /// Radius of the attacks in L-infinity [default: 8/255 of colour images, 0.1 of grey ones].
     #[arg(long)]
     pub epsilon: Option<f32>,
     /// Test images that are attacked by PGD-20; 0 leaves attacks out.
     #[arg(long, default_value_t = 10_000)]
     pub attacked: usize,
-    /// How many of these are attacked by PGD-100 with five restarts too.
+    /// How many of these are attacked by PGD-100 with five restarts, and by way of --transfer, too.
     #[arg(long, default_value_t = 1_000)]
     pub attacked_again: usize,
     /// Images generated of each class, from each start; 0 leaves generation out.

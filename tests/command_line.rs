@@ -1081,6 +1081,7 @@ fn errors_say_what_to_do() {
     for (arguments, expected) in [
         (vec!["train", "odd.toml"], "colour"),
         (vec!["train", "nowhere.toml"], "nowhere.toml"),
+        (vec!["export", "run", "--rank", "0"], "1..=512"),
         (
             vec!["train", recipe, "--set", "speed=3", "--data-dir", &data],
             "the recipe has no `speed`",

@@ -24,7 +24,7 @@ pub const LARGEST_FILE: usize = 256 << 20;
 /// Images of the probe.
 pub const PROBE_IMAGES: usize = 2;
 /// Most directions of the class Gaussians.
-const LARGEST_RANK: usize = 512;
+pub const LARGEST_RANK: usize = 512;
 const CARD_KEY: &str = "basin";
 
 /// A model file in memory, checked.

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use basin_shared::model_file::LARGEST_RANK;
 use clap::{Args, Parser, Subcommand};
 
 use crate::device::DeviceChoice;
@@ -260,8 +261,8 @@ pub(crate) struct ModelFileArgs {
     #[arg(long)]
     pub f32: bool,
     /// Directions of the class Gaussians.
-    #[arg(long, default_value_t = 32)]
-    pub rank: usize,
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=LARGEST_RANK as i64))]
+    pub rank: u32,
     #[command(flatten)]
     pub data: DataArgs,
 }

@@ -84,7 +84,7 @@ pub(super) fn write(
         &MultiProgress::new(),
     )?;
     let classes = recipe.data_set.classes();
-    let start = class_statistics(&images.train, classes, arguments.rank, device)?;
+    let start = class_statistics(&images.train, classes, arguments.rank as usize, device)?;
     let precision = if arguments.f32 {
         Precision::F32
     } else {

@@ -25,8 +25,8 @@ SAMPLE_Y = torch.tensor([1, 1, 2, 3, 0])
 CLASSES = 4
 
 
-def images(phase, low=0.0, high=1.0):
-    unit = (wave(math.prod(SHAPE), phase).reshape(SHAPE) + 1) / 2
+def images(phase, low=0.0, high=1.0, shape=SHAPE):
+    unit = (wave(math.prod(shape), phase).reshape(shape) + 1) / 2
     return low + (high - low) * unit
 
 
@@ -115,6 +115,29 @@ def jeat(net):
     return (joint(net(X_ADV), Y) - energy(net(SAMPLE))).mean()
 
 
+def dsm(net, slope=0.6, difference=0.5, score=3.0, value=0.05, noisy=0.5):
+    """Adversarial cross-entropy and denoising score matching with exact second derivatives, on twenty
+    images. The first twelve noisy ones have E(x, y), the others E(x). Their values and logits are
+    taken at the two points `difference` to both sides of each, along the residual."""
+    shape = (20, 1, 8, 8)
+    x, x_adv, x_noisy = images(0.3, 0.2, 0.8, shape), images(1.1, 0.1, 0.9, shape), images(2.5, 0.0, 1.0, shape)
+    y = Y.repeat(4)
+    kinds = lambda f: torch.cat([joint(f[:12], y[:12]), energy(f[12:])])
+    length = lambda t: t.flatten(1).norm(dim=1)
+    away = x_noisy - x
+    point = x_noisy.clone().requires_grad_()
+    (g,) = torch.autograd.grad(kinds(net(point)).sum(), point, create_graph=True)
+    residual = g - slope * away / length(away)[:, None, None, None]
+    v = (residual / length(residual)[:, None, None, None]).detach() * difference
+    total = F.cross_entropy(net(x_adv), y) + score * (length(residual) ** 2).mean() / slope**2
+    for point in (x_noisy + v, x_noisy - v):
+        f, d = net(point), length(point - x)
+        off = ((kinds(f) - slope * d) ** 2).clamp(max=400)
+        classified = F.cross_entropy(f, y, reduction="none") * (d < 4.07)
+        total = total + value * off.mean() / 2 + noisy * classified.mean() / 2
+    return total
+
+
 LOSSES = {
     "standard": lambda net: F.cross_entropy(net(X), Y),
     "standard-smoothed": lambda net: F.cross_entropy(net(X), Y, label_smoothing=0.1),
@@ -151,6 +174,19 @@ def report(net, loss):
         "conv1": grads["conv1.weight"].flatten().tolist(),
         "head": grads["class_output.weight"].flatten().tolist(),
     }
+
+
+def dsm_report():
+    """With a sample of the whole gradient, its parameters in the order of their names."""
+    net = tracked()
+    # Gentler, so that its energy curves over distances about as much as a trained network's does.
+    for name, weight in net.weights.items():
+        if weight.dim() == 4:
+            net.weights[name] = (weight.detach() * 0.7).requires_grad_()
+    loss = dsm(net)
+    grads = gradients(net, loss)
+    whole = torch.cat([grads[name].flatten() for name in sorted(grads)])
+    return {"loss": loss.item(), "norm": whole.norm().item(), "every_53rd": whole[::53].tolist()}
 
 
 def sam(rho, adaptive):
@@ -342,6 +378,7 @@ def main():
     for name, loss in LOSSES.items():
         net = tracked()
         results["losses"][name] = report(net, loss(net))
+    results["dsm"] = dsm_report()
     results["sam"] = sam(0.05, False)
     results["asam"] = sam(0.5, True)
     cross_entropy = lambda f: F.cross_entropy(f, Y, reduction="sum")

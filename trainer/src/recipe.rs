@@ -326,6 +326,13 @@ impl Recipe {
                 expected: "0 for a method without a cross-entropy",
             });
         }
+        if let Some((name, found, expected)) = self.method.fault() {
+            return Err(RecipeError::Range {
+                name,
+                found: found.to_string(),
+                expected,
+            });
+        }
         for (which, settings) in [
             ("generation", &self.generation),
             ("denoising", &self.denoising),
@@ -502,6 +509,7 @@ mod tests {
     #[test]
     fn shares_are_below_one_and_labels_are_smoothed_where_they_are_used() {
         const IGEBM: &str = include_str!("../recipes/igebm-cifar10.toml");
+        const DSM: &str = include_str!("../recipes/dsm-wrn-16-2-cifar10.toml");
         let message = |text, setting: &str| {
             let error = Recipe::parse(text, "test", &[setting.into()]);
             error.unwrap_err().to_string()
@@ -521,6 +529,16 @@ mod tests {
                 IGEBM,
                 "label_smoothing=0.1",
                 "label_smoothing is 0.1, expected 0 for a method without a cross-entropy",
+            ),
+            (
+                DSM,
+                "method.share=1.5",
+                "method.share is 1.5, expected 0 to 1",
+            ),
+            (
+                DSM,
+                "method.slope=0",
+                "method.slope is 0, expected a number above 0",
             ),
         ] {
             let message = message(text, setting);

@@ -117,6 +117,7 @@ fn measure(
         "method": recipe.method.name(),
         "network": recipe.architecture().title(),
         "batch_size": recipe.batch_size,
+        "passes": recipe.method.passes(recipe.batch_size),
         "iterations": milliseconds.len(),
         "milliseconds": median,
         "least_milliseconds": milliseconds[0],

@@ -39,6 +39,12 @@ pub(crate) fn network(device: &Device) -> Network {
     init(&Architecture::WideResnet(config()), device)
 }
 
+/// The same for images of so many rows and columns.
+pub(crate) fn network_of_size(size: usize, device: &Device) -> Network {
+    let config = WideResNetConfig { size, ..config() };
+    init(&Architecture::WideResnet(config), device)
+}
+
 /// TRADES's.
 pub(crate) fn network_with_batch_norm(device: &Device) -> Network {
     init(&Architecture::StandardWideResnet(config()), device)

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use basin_shared::{
     Energy, Key,
     attacks::{Budget, Norm, Pgd, ascend},
-    model_card::Architecture,
-    models::{Activation, Initialization, Mode, Network, Normalization, WideResNetConfig},
+    model_card::{Architecture, EnergyKind},
+    models::{
+        Activation, Initialization, Mode, Network, Normalization, Precision, WideResNetConfig,
+    },
     samplers::{Chain, GradientScaling, Pyld, Sgld, Start},
     tensors,
     weights::Weights,
@@ -21,8 +23,10 @@ use serde::Deserialize;
 use super::{
     Attacked, Loss, State, Target, cross_entropy,
     dat::{self, Dat},
+    dsm::{self, Dsm},
     free::Free,
     igebm::{self, Igebm},
+    inner_attack::InnerAttack,
     jeat,
     jem::{self, Hybrid},
     mail_trades::MailTrades,
@@ -41,6 +45,7 @@ mod formula;
 #[derive(Deserialize)]
 struct Reference {
     losses: BTreeMap<String, Report>,
+    dsm: Sample,
     sam: Report,
     asam: Report,
     pgd_linf: Vec<f64>,
@@ -64,8 +69,15 @@ struct Report {
     head: Vec<f64>,
 }
 
+/// A loss with the length of its gradient, and each 53rd number of it, parameters in the order of their names.
+#[derive(Deserialize)]
+struct Sample {
+    loss: f64,
+    norm: f64,
+    every_53rd: Vec<f64>,
+}
+
 const SHAPE: [usize; 4] = [5, 1, 8, 8];
-const COUNT: usize = 5 * 64;
 
 fn reference() -> Reference {
     serde_json::from_str(include_str!("../../../tests/reference/methods.json")).unwrap()
@@ -73,11 +85,15 @@ fn reference() -> Reference {
 
 /// The wave of a phase, moved from [-1, 1] to [low, high].
 fn images(phase: f64, low: f64, high: f64) -> Tensor<4> {
-    let values = formula::wave(COUNT, phase).into_iter();
+    images_of(SHAPE, phase, low, high)
+}
+
+fn images_of(shape: [usize; 4], phase: f64, low: f64, high: f64) -> Tensor<4> {
+    let values = formula::wave(shape.iter().product(), phase).into_iter();
     let values: Vec<f32> = values
         .map(|v| (low + (high - low) * (v + 1.0) / 2.0) as f32)
         .collect();
-    Tensor::from_data(TensorData::new(values, SHAPE), &Device::flex())
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
 }
 
 fn x() -> Tensor<4> {
@@ -131,6 +147,18 @@ fn model(device: &Device) -> Network {
     let head = weights.get_mut("class_output.weight").unwrap();
     head.values.iter_mut().for_each(|weight| *weight *= 8.0);
     let model = Architecture::WideResnet(config).init(initialization, Key::new(0), device);
+    tensors::load(model, &weights)
+}
+
+/// Whose energy curves over distances about as much as a trained network's does.
+fn gentler() -> Network {
+    let model = tracked();
+    let mut weights = tensors::collect(&model.valid());
+    let convolutions = weights
+        .values_mut()
+        .filter(|weight| weight.shape.len() == 4);
+    let values = convolutions.flat_map(|weight| &mut weight.values);
+    values.for_each(|value| *value *= 0.7);
     tensors::load(model, &weights)
 }
 
@@ -326,6 +354,91 @@ fn losses_and_their_gradients_are_pytorchs() {
     for (name, expected) in &losses {
         let model = tracked();
         check(name, &model, &loss(name, &model), expected);
+    }
+}
+
+/// PyTorch differentiates twice, in double precision; here a difference of two evaluations does.
+#[test]
+fn score_matching_by_differences_is_pytorchs_with_second_derivatives() {
+    let negatives = Negatives {
+        capacity: 0,
+        reinit_probability: 0.0,
+        start: Start::Uniform,
+        gaussian_rank: 0,
+        conditional: false,
+    };
+    let sampler = Sgld {
+        step_size: 0.0,
+        noise_std: 0.0,
+        friction: 0.0,
+        gradient: GradientScaling::Raw,
+        clamp: false,
+    };
+    let dsm = Dsm {
+        attack: InnerAttack::Pgd {
+            budget: Budget::linf(0.0),
+            energy: EnergyKind::Conditional,
+            steps: 0,
+            step_size: 0.0,
+        },
+        slope: 0.6,
+        share: 1.0,
+        conditional: 0.6,
+        blended: 0.0,
+        largest_noise_std: 0.0,
+        difference: 0.5,
+        classified_up_to: 4.07,
+        largest_value_term: 400.0,
+        weights: dsm::Weights {
+            adversarial: 1.0,
+            clean: 0.0,
+            noisy: 0.5,
+            score: 3.0,
+            value: 0.05,
+            marginal: 0.0,
+        },
+        chains: dsm::Chains {
+            negatives,
+            steps: 0,
+            sampler,
+        },
+    };
+    let expected = reference().dsm;
+    let shape = [20, 1, 8, 8];
+    let y = classes([0, 3, 1, 2, 0]).repeat(&[4]);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let model = gentler().computing_in(precision);
+        let x = images_of(shape, 0.3, 0.2, 0.8);
+        let x_noisy = images_of(shape, 2.5, 0.0, 1.0);
+        let noisy = dsm.look(&model.frozen(), x, x_noisy, y.clone());
+        let examples = dsm::Examples {
+            x_adv: images_of(shape, 1.1, 0.1, 0.9),
+            target: Target {
+                y: y.clone(),
+                label_smoothing: 0.0,
+            },
+            noisy: Some(noisy),
+            clean: None,
+            sample: None,
+        };
+        let loss = dsm.loss(&model, &examples);
+        let value: f64 = loss.value.clone().into_scalar::<f32>().into();
+        let off = value / expected.loss - 1.0;
+        let found: Vec<f32> = gradients(&model, &loss).into_values().flatten().collect();
+        let of = |square: &dyn Fn(f64) -> f64| found.iter().map(|&g| square(g.into())).sum::<f64>();
+        let norm = of(&|g| g * g).sqrt() / expected.norm;
+        let sample: Vec<f64> = found.iter().step_by(53).map(|&g| g.into()).collect();
+        assert_eq!(sample.len(), expected.every_53rd.len());
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let (a, b) = (&sample, &expected.every_53rd);
+        let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+        println!("{precision:?}: loss {off:e} off, norm {norm}, cosine {cosine}");
+        assert!(off.abs() < 0.01, "{precision:?}: the loss is {off} off");
+        assert!(
+            (norm - 1.0).abs() < 0.01,
+            "{precision:?}: its length is {norm} of PyTorch's"
+        );
+        assert!(cosine > 0.9999, "{precision:?}: cosine {cosine}");
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod at;
 mod dat;
+mod dsm;
 mod fast;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -15,6 +16,7 @@ mod free;
 #[cfg(test)]
 mod golden;
 mod igebm;
+mod inner_attack;
 mod jeat;
 mod jem;
 mod jem_plus_plus;
@@ -81,6 +83,8 @@ pub(crate) enum Method {
     Jeat(jeat::Jeat),
     #[serde(rename = "dat")]
     Dat(dat::Dat),
+    #[serde(rename = "dsm")]
+    Dsm(dsm::Dsm),
 }
 
 /// A training batch, off the autodiff device.
@@ -207,6 +211,7 @@ impl Method {
             Self::Prejeat(_) => "prejeat",
             Self::Jeat(_) => "jeat",
             Self::Dat(_) => "dat",
+            Self::Dsm(_) => "dsm",
         }
     }
 
@@ -220,6 +225,7 @@ impl Method {
             | Self::JemPlusPlus(_)
             | Self::SadaJem(_) => return None,
             Self::Dat(dat) => return Some(dat.budget),
+            Self::Dsm(dsm) => return Some(dsm.attack.budget()),
             Self::At(at) => at.epsilon,
             Self::Free(free) => free.epsilon,
             Self::Fast(fast) => fast.epsilon,
@@ -251,6 +257,7 @@ impl Method {
             Self::Jem(jem) => Some(&jem.negatives),
             Self::JemPlusPlus(jem) => Some(&jem.negatives),
             Self::SadaJem(jem) => Some(&jem.negatives),
+            Self::Dsm(dsm) => dsm.negatives(),
             _ => None,
         }
     }
@@ -284,6 +291,10 @@ impl Method {
             Self::Jem(jem) => vec![(capacity, &mut jem.negatives.capacity)],
             Self::JemPlusPlus(jem) => vec![(capacity, &mut jem.negatives.capacity)],
             Self::SadaJem(jem) => vec![(capacity, &mut jem.negatives.capacity)],
+            Self::Dsm(dsm) => vec![(
+                "method.chains.negatives.capacity",
+                &mut dsm.chains.negatives.capacity,
+            )],
             _ => Vec::new(),
         }
     }
@@ -291,6 +302,26 @@ impl Method {
     /// Whether labels can be smoothed: whether the loss has a cross-entropy.
     pub(crate) fn has_cross_entropy(&self) -> bool {
         !matches!(self, Self::Igebm(_))
+    }
+
+    /// The first setting that no run can have: its name, what it is, what it may be.
+    pub(crate) fn fault(&self) -> Option<(&'static str, f32, &'static str)> {
+        match self {
+            Self::Dsm(dsm) => dsm.fault(),
+            _ => None,
+        }
+    }
+
+    /// What an iteration costs an image of the batch in passes through the network, on average: forward, to the
+    /// image and to the weights, one each. Known of the methods whose cost is compared.
+    pub(crate) fn passes(&self, batch: usize) -> Option<f64> {
+        match self {
+            Self::Standard(_) | Self::Noise(_) => Some(3.0),
+            Self::Prejeat(_) => Some(5.0),
+            Self::At(at) => Some(3.0 + 2.0 * at.attack.steps as f64),
+            Self::Dsm(dsm) => Some(dsm.passes(batch)),
+            _ => None,
+        }
     }
 
     /// Steps of the optimiser for each batch.
@@ -339,6 +370,7 @@ impl Method {
             Self::Prejeat(prejeat) => Box::new(prejeat.outer(inner)),
             Self::Jeat(jeat) => Box::new(jeat.outer(inner, state)),
             Self::Dat(dat) => Box::new(dat.outer(inner, state)),
+            Self::Dsm(dsm) => Box::new(dsm.outer(inner, state)),
         }
     }
 

@@ -2,12 +2,12 @@
 //! Algorithm 1), and the examples that the methods built on it share.
 
 use basin_shared::{
-    Classifier, Energy,
+    Classifier, Energy, Key,
     attacks::{Budget, Pgd, ascend},
     energy,
     models::Network,
 };
-use burn::tensor::activation;
+use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use super::{Attacked, Inner, Logits, Loss};
@@ -38,14 +38,20 @@ impl KlAttack {
     /// The batch with its adversarial examples, found with the model in evaluation mode.
     pub(super) fn examples(&self, inner: &Inner) -> Attacked {
         let x = inner.batch.x.clone();
-        let model = inner.model.frozen();
+        Attacked {
+            x_adv: self.examples_of(&inner.model.frozen(), x.clone(), inner.key),
+            x,
+            target: inner.target(),
+        }
+    }
+
+    /// x_adv of images, `[batch, channels, height, width]`.
+    pub(super) fn examples_of(&self, model: &impl Classifier, x: Tensor<4>, key: Key) -> Tensor<4> {
         let budget = Budget::linf(self.epsilon);
         let p = activation::softmax(model.logits(x.clone()), 1);
-        let noise = inner.key.normal(x.dims(), &x.device()) * self.start_noise_std;
+        let noise = key.normal(x.dims(), &x.device()) * self.start_noise_std;
         let start = budget.project(x.clone() + noise, &x);
-        let x_adv = ascend(&model, start, &x, &Energy::Expected(p), budget, self.pgd);
-        let target = inner.target();
-        Attacked { x, x_adv, target }
+        ascend(model, start, &x, &Energy::Expected(p), budget, self.pgd)
     }
 }
 

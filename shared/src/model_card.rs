@@ -10,12 +10,13 @@ use crate::{
         config::check_multiple, outline::Outline,
     },
     plan::Plan,
-    samplers::{Sgld, Start},
+    samplers::{Annealing, Distances, Sampler, Start, Step},
     weights::Weights,
 };
 
-/// The version of the card that this code writes and reads.
-pub const SCHEMA: u32 = 1;
+/// The version of the card that this code writes. It reads the first as well, whose samplers had no name,
+/// as every one was Langevin dynamics, and which knew no distances.
+pub const SCHEMA: u32 = 2;
 
 /// A model card, schema [`SCHEMA`]; JSON under the key `basin` of the file's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,8 +53,12 @@ pub struct ModelCard {
     /// The same for those in a hurry, where somebody has looked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quick: Option<SamplerSettings>,
-    /// Recommended settings to clean a noisy image.
+    /// Recommended settings to clean a noisy image so that it is sharp.
     pub denoising: SamplerSettings,
+    /// What the energies tell of the distance to the data, measured on validation images; none where
+    /// nobody has measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distances: Option<Distances>,
     /// Licence of the weights, an SPDX expression.
     pub licence: String,
     /// Who made it.
@@ -222,6 +227,22 @@ pub enum EnergyKind {
     Conditional,
 }
 
+impl EnergyKind {
+    /// The energy of an image. `logits`: `[classes]`; `class` is of no meaning for E(x).
+    pub fn of_logits(self, logits: &[f32], class: usize) -> f32 {
+        let marginal = || {
+            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = logits.iter().map(|f| (f - largest).exp()).sum();
+            -(largest + sum.ln())
+        };
+        match self {
+            Self::Joint => -logits[class],
+            Self::Marginal => marginal(),
+            Self::Conditional => -logits[class] - marginal(),
+        }
+    }
+}
+
 /// A sampler, how long it runs, and from where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -233,47 +254,33 @@ pub struct SamplerSettings {
     /// Where chains start, unless at a given image.
     pub start: Start,
     /// The step.
-    pub sampler: Sgld,
+    pub sampler: Sampler,
 }
 
 impl SamplerSettings {
     /// What is out of range, if anything, as `name is found, expected range`.
     pub fn fault(&self) -> Option<String> {
-        let Sgld {
-            step_size,
-            noise_std,
-            friction,
-            ..
-        } = self.sampler;
-        let range = |name: &str, found: f32, ok: bool, expected: &str| {
-            (!ok).then(|| format!("{name} is {found}, expected {expected}"))
-        };
         let steps = (self.steps == 0 || self.steps > 10_000)
             .then(|| format!("steps is {}, expected 1 to 10000", self.steps));
-        steps
-            .or_else(|| {
-                range(
-                    "step_size",
-                    step_size,
-                    step_size > 0.0 && step_size <= 1e4,
-                    "0 to 1e4",
-                )
-            })
-            .or_else(|| {
-                range(
-                    "noise_std",
-                    noise_std,
-                    (0.0..=10.0).contains(&noise_std),
-                    "0 to 10",
-                )
-            })
-            .or_else(|| {
-                range(
-                    "friction",
-                    friction,
-                    (0.0..1.0).contains(&friction),
-                    "0 to below 1",
-                )
-            })
+        let of_sampler = || match &self.sampler {
+            Sampler::Sgld(sgld) => sgld.fault(),
+            Sampler::ByDistance(sampler) => sampler.fault(self.energy),
+        };
+        steps.or_else(of_sampler)
+    }
+    /// The step of a chain by these settings; none where it goes by distance and no table is given.
+    pub fn walk(&self, distances: Option<&Distances>) -> Option<Step> {
+        let sampler = match &self.sampler {
+            Sampler::Sgld(sgld) => return Some(Step::Sgld(sgld.clone())),
+            Sampler::ByDistance(sampler) => *sampler,
+        };
+        let table = distances?.table(self.energy)?.clone();
+        let noisy = self.steps.saturating_sub(sampler.last_steps);
+        Some(Step::ByDistance(Annealing {
+            sampler,
+            noisy_steps: noisy as u64,
+            table,
+            observation: None,
+        }))
     }
 }

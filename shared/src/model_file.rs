@@ -15,7 +15,7 @@ use crate::{
     model_card::{Architecture, ModelCard, SCHEMA, SamplerSettings, is_statistic},
     models::ConfigError,
     plan::Plan,
-    samplers::ClassGaussian,
+    samplers::{ClassGaussian, Distances, Sampler, TableError},
     weights::{Array, Weights},
 };
 
@@ -81,6 +81,16 @@ pub enum ModelFileError {
     ClassNames { found: usize, expected: usize },
     #[error("{which} settings: {fault}")]
     Sampler { which: &'static str, fault: String },
+    #[error("distances, table `{which}`: {fault}")]
+    Distances {
+        which: &'static str,
+        fault: TableError,
+    },
+    #[error(
+        "{which} settings: steps by distance, but the card has no table of distances; expected one, which \
+         `basin tune-sampler` measures"
+    )]
+    NoDistances { which: &'static str },
     #[error("tensor `{name}` is missing; the architecture wants it with shape {expected:?}")]
     MissingTensor { name: String, expected: Vec<usize> },
     #[error("tensor `{name}` is not part of the architecture")]
@@ -349,6 +359,11 @@ fn parse_card(json: &str) -> Result<ModelCard, ModelFileError> {
         schema: u64,
     }
     let Versioned { schema } = serde_json::from_str(json).map_err(ModelFileError::Card)?;
+    if schema == 1 {
+        let mut card = serde_json::from_str(json).map_err(ModelFileError::Card)?;
+        name_samplers(&mut card);
+        return serde_json::from_value(card).map_err(ModelFileError::Card);
+    }
     if schema != SCHEMA as u64 {
         let newer = schema > SCHEMA as u64;
         let advice = if newer {
@@ -362,6 +377,17 @@ fn parse_card(json: &str) -> Result<ModelCard, ModelFileError> {
         });
     }
     serde_json::from_str(json).map_err(ModelFileError::Card)
+}
+
+/// A card of the first schema as one of this: every sampler was Langevin dynamics.
+fn name_samplers(card: &mut serde_json::Value) {
+    card["schema"] = SCHEMA.into();
+    for which in ["generation", "quick", "denoising"] {
+        let sampler = card.get_mut(which).and_then(|of| of.get_mut("sampler"));
+        if let Some(sampler) = sampler {
+            *sampler = serde_json::json!({ "sgld": sampler.take() });
+        }
+    }
 }
 
 fn check_card(card: &ModelCard) -> Result<(), ModelFileError> {
@@ -378,8 +404,13 @@ fn check_card(card: &ModelCard) -> Result<(), ModelFileError> {
         if let Some(fault) = settings.and_then(SamplerSettings::fault) {
             return Err(ModelFileError::Sampler { which, fault });
         }
+        let by_distance = |s: &SamplerSettings| matches!(s.sampler, Sampler::ByDistance(_));
+        if card.distances.is_none() && settings.is_some_and(by_distance) {
+            return Err(ModelFileError::NoDistances { which });
+        }
     }
-    Ok(())
+    let tables = card.distances.as_ref().map_or(Ok(()), Distances::check);
+    tables.map_err(|(which, fault)| ModelFileError::Distances { which, fault })
 }
 
 /// Each tensor that the card implies is there, with its shape, and no other is.

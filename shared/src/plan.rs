@@ -160,6 +160,20 @@ impl Plan {
         self.head.bias.len()
     }
 
+    /// The same network without its last layer: what were its inputs, one for each channel, are the logits.
+    pub fn without_head(mut self) -> Self {
+        let features = self.head.weight.len() / self.head.bias.len();
+        let mut identity = vec![0.0; features * features];
+        for place in identity.iter_mut().step_by(features + 1) {
+            *place = 1.0;
+        }
+        self.head = Head {
+            weight: identity,
+            bias: vec![0.0; features],
+        };
+        self
+    }
+
     /// Checks the images and the intended classes of a batch.
     ///
     /// # Panics

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Clean noisy images.
     Denoise(Denoise),
+    /// Fill in holes, enlarge, or colour pictures.
+    Restore(Restore),
     /// Make a model file of a run's newest or best checkpoint.
     Export(Export),
     /// Make a model file of the mean of several model files' weights.
@@ -133,6 +135,9 @@ pub(crate) struct TuneSampler {
     /// Images of each class that the last samplers left draw from each start.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     pub images: u32,
+    /// Measure how far away the data are at each energy, and go by that, though the card has no such table yet.
+    #[arg(long)]
+    pub by_distance: bool,
     /// Seed of the trials and the chains.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -155,6 +160,15 @@ pub(crate) struct SamplerArgs {
     /// Share of the velocity that a step keeps.
     #[arg(long)]
     pub friction: Option<f32>,
+    /// Of steps by distance: the share of the way to the best guess that each goes.
+    #[arg(long)]
+    pub h: Option<f32>,
+    /// Of steps by distance: how much of the noise each takes away, as a share of --h; 1 adds none.
+    #[arg(long)]
+    pub beta: Option<f32>,
+    /// Of steps by distance: how many of them add no noise, at the end.
+    #[arg(long)]
+    pub last_steps: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +190,9 @@ pub(crate) struct Generate {
     /// Where chains start [default: as the model card says].
     #[arg(long, value_enum)]
     pub start: Option<StartArg>,
+    /// Take the card's settings for few steps.
+    #[arg(long)]
+    pub quick: bool,
     #[command(flatten)]
     pub sampler: SamplerArgs,
     /// Write the energies of every step as JSON to this file.
@@ -196,12 +213,17 @@ pub(crate) struct Denoise {
     pub model: PathBuf,
     /// Pictures to clean, PNG, JPEG or WebP, fitted to the model's size [default: test images].
     pub images: Vec<PathBuf>,
-    /// The picture to write, PNG; rows of clean, noisy and denoised images.
+    /// The picture to write, PNG; rows of clean and noisy images, the best guess in one step, and what the
+    /// chain ends at.
     #[arg(long, short, default_value = "denoised.png")]
     pub output: PathBuf,
     /// Standard deviation of the Gaussian noise added first; 0 takes the pictures as they are.
     #[arg(long, default_value_t = 0.3)]
     pub noise: f32,
+    /// The standard deviation of all noise that the pictures have, for the best guess [default: the energy
+    /// tells].
+    #[arg(long, value_name = "STD")]
+    pub known_noise: Option<f32>,
     /// Test images taken where none are given.
     #[arg(long, default_value_t = 10)]
     pub count: usize,
@@ -213,6 +235,44 @@ pub(crate) struct Denoise {
     /// Write the energies of every step as JSON to this file.
     #[arg(long, value_name = "FILE")]
     pub energies: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["mask", "enlarge", "colour"]))]
+pub(crate) struct Restore {
+    /// The model file.
+    pub model: PathBuf,
+    /// Pictures to restore, PNG, JPEG or WebP, fitted to the model's size [default: test images].
+    pub images: Vec<PathBuf>,
+    /// The picture to write, PNG; a row of what is known, then of what is restored, seed after seed.
+    #[arg(long, short, default_value = "restored.png")]
+    pub output: PathBuf,
+    /// A picture of the model's size that is white where there is a hole to fill in, or, with --colour, where
+    /// the colour is not known.
+    #[arg(long, value_name = "PNG")]
+    pub mask: Option<PathBuf>,
+    /// Enlarge by this factor: the pictures are first shrunk to the model's size over it.
+    #[arg(long, value_name = "K", conflicts_with_all = ["mask", "colour"])]
+    pub enlarge: Option<usize>,
+    /// Find the colours of grey pictures.
+    #[arg(long)]
+    pub colour: bool,
+    /// Class name or number of all pictures, where it is known [default: any].
+    #[arg(long)]
+    pub class: Option<String>,
+    /// Test images taken where none are given.
+    #[arg(long, default_value_t = 10)]
+    pub count: usize,
+    /// How often each picture is restored, by one seed after the other.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The first seed, of the start and the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
     #[command(flatten)]
     pub data: DataArgs,
 }

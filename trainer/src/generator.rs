@@ -1,16 +1,17 @@
 //! Unselected images of every class from a model, and how good they are: what a judge says of them, how
-//! much they differ, and their energy.
+//! much they differ, how like the real ones they are, and their energy.
 
 use basin_shared::{
     Classifier, Key, energy,
     model_card::SamplerSettings,
     models::Frozen,
-    samplers::{Chain, ClassGaussian, Start},
+    samplers::{ClassGaussian, Distances, Start},
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use crate::{
     data::Images,
+    judge::{Judge, Real, Seen},
     metrics::{mean, mean_pairwise_distance},
     model,
 };
@@ -19,43 +20,53 @@ use crate::{
 pub(crate) struct Generator<'a> {
     pub network: &'a Frozen,
     pub gaussian: &'a ClassGaussian,
+    pub distances: Option<&'a Distances>,
     /// Channels, height and width of an image.
     pub shape: [usize; 3],
     /// Images of each class.
     pub count: usize,
     /// Mean distance of two real images of a class, [`class_distance`].
     pub real_distance: f64,
-    /// A standard classifier of the same classes.
-    pub judge: Option<&'a Frozen>,
+    /// A standard classifier of the same classes, and how it sees real images.
+    pub judge: Option<(&'a Judge, &'a Real)>,
     pub device: &'a Device,
 }
 
 /// What is said of the images drawn, each a mean over the classes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Drawn {
-    /// Share of images to which the judge gives the class intended; none without one.
-    pub agreement: Option<f64>,
-    /// The same of the starts of the chains.
-    pub agreement_on_starts: Option<f64>,
+    /// What a judge says; nothing without one.
+    pub judged: Option<Judged>,
     /// Mean distance of two images of a class, as a share of real ones'.
     pub diversity: f64,
     /// Mean of E(x).
     pub energy: f64,
 }
 
+/// What a judge says of the images drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Judged {
+    /// Share of images to which it gives the class intended.
+    pub agreement: f64,
+    /// The same of the starts of the chains.
+    pub agreement_on_starts: f64,
+    /// Fréchet distance of its features, all classes together, to those of real images.
+    pub frechet: f64,
+    /// Mean distance of its features within a class, as a share of real ones'.
+    pub feature_diversity: f64,
+}
+
 impl Drawn {
     /// All of it by name.
     pub(crate) fn figures(&self, mut add: impl FnMut(&str, f64)) {
-        for (name, value) in [
-            ("judge_agrees_on_starts", self.agreement_on_starts),
-            ("judge_agrees", self.agreement),
-            ("diversity", Some(self.diversity)),
-            ("energy_generated", Some(self.energy)),
-        ] {
-            if let Some(value) = value {
-                add(name, value);
-            }
+        if let Some(judged) = &self.judged {
+            add("judge_agrees_on_starts", judged.agreement_on_starts);
+            add("judge_agrees", judged.agreement);
+            add("frechet", judged.frechet);
+            add("feature_diversity", judged.feature_diversity);
         }
+        add("diversity", self.diversity);
+        add("energy_generated", self.energy);
     }
 }
 
@@ -75,45 +86,48 @@ impl Generator<'_> {
         key: Key,
     ) -> Vec<Drawn> {
         let classes = self.gaussian.mean.shape[0];
+        let share = |value: f64| value / classes as f64;
         let mut drawn = vec![Drawn::default(); steps.len()];
+        let mut seen = vec![Seen::default(); steps.len()];
         for class in 0..classes {
             let [start_key, chain_key] = key.fold_in(class as u64).split();
             let labels = vec![class as u8; self.count];
             let gaussian = Some(self.gaussian);
             let start = settings.start;
             let start = model::start(start, gaussian, self.shape, &labels, start_key, self.device);
-            let on_starts = self.agreement(start.clone(), &labels);
-            let energy = settings.energy.of(model::labels(&labels, self.device));
-            let mut chain = Chain::init(start);
-            for (drawn, &steps) in drawn.iter_mut().zip(steps) {
-                let left = steps - chain.step as usize;
-                let sampler = &settings.sampler;
-                chain = sampler.run(chain_key, self.network, &energy, chain, left);
-                let share = |value: f64| value / classes as f64;
-                let add = |sum: &mut Option<f64>, agreement: Option<f64>| {
-                    *sum = agreement.map(|value| sum.unwrap_or(0.0) + share(value));
-                };
-                add(&mut drawn.agreement_on_starts, on_starts);
-                add(
-                    &mut drawn.agreement,
-                    self.agreement(chain.x.clone(), &labels),
-                );
-                let energies = energy::marginal(self.network.logits(chain.x.clone()));
+            let walk = model::walk(settings, self.distances);
+            let mut chains = model::chains(walk, settings.energy, &labels, &start, chain_key);
+            let agreement = |judge: &Judge, x: &[f32]| {
+                let seen = judge.look(x);
+                let right = seen.classes.iter().filter(|&&named| named == class as u8);
+                (share(right.count() as f64 / labels.len() as f64), seen)
+            };
+            let on_starts = self.judge.map(|(judge, _)| agreement(judge, &chains.x).0);
+            for ((drawn, seen), &steps) in drawn.iter_mut().zip(&mut seen).zip(steps) {
+                let left = steps - chains.step as usize;
+                let shape = self.shape;
+                let x = model::advance(self.network, &mut chains, shape, left, self.device, |_| {});
+                if let Some((judge, real)) = self.judge {
+                    let judged = drawn.judged.get_or_insert_default();
+                    let (right, of_class) = agreement(judge, &chains.x);
+                    judged.agreement += right;
+                    judged.agreement_on_starts += on_starts.unwrap_or_default();
+                    judged.feature_diversity += share(judge.diversity(&of_class, real));
+                    seen.features.extend(of_class.features);
+                }
+                let energies = energy::marginal(self.network.logits(x));
                 let energies: Vec<f32> = energies.into_data().iter().collect();
                 drawn.energy += share(mean(&energies));
-                let pixels: Vec<f32> = chain.x.to_data().iter().collect();
-                let distance = mean_pairwise_distance(&pixels, self.shape.iter().product());
+                let distance = mean_pairwise_distance(&chains.x, self.shape.iter().product());
                 drawn.diversity += share(distance / self.real_distance);
             }
         }
+        if let Some((judge, real)) = self.judge {
+            for (drawn, seen) in drawn.iter_mut().zip(&seen) {
+                drawn.judged.get_or_insert_default().frechet = judge.frechet(seen, real);
+            }
+        }
         drawn
-    }
-
-    fn agreement(&self, x: Tensor<4>, labels: &[u8]) -> Option<f64> {
-        let named = model::predictions(self.judge?, x);
-        let pairs = named.iter().zip(labels);
-        let right = pairs.filter(|(named, meant)| named == meant).count();
-        Some(right as f64 / labels.len() as f64)
     }
 }
 

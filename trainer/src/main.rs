@@ -1,15 +1,20 @@
 //! `basin`: trains, attacks, evaluates and exports image classifiers that are also energy-based
 //! models.
 
+mod blur;
 mod checkpoint;
 mod class_statistics;
 mod cli;
 mod commands;
 mod data;
+mod denoiser;
 mod device;
+mod distances;
 mod ema;
+mod frechet;
 mod generator;
 mod gradient_norm;
+mod judge;
 mod learning_rate;
 mod methods;
 mod metrics;
@@ -21,6 +26,7 @@ mod recipe;
 mod replay_buffer;
 mod replicas;
 mod sam;
+mod search;
 
 use std::process::ExitCode;
 
@@ -83,6 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::TuneSampler(arguments) => commands::tune_sampler::run(arguments, device),
         Command::Generate(arguments) => commands::generate::run(arguments, device),
         Command::Denoise(arguments) => commands::denoise::run(arguments, device),
+        Command::Restore(arguments) => commands::restore::run(arguments, device),
         Command::Export(arguments) => commands::export::run(arguments, device),
         Command::Average(arguments) => commands::average::run(arguments, device),
         Command::Import(arguments) => commands::import::run(arguments, device),

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Key, ModelFile,
     attacks::{Budget, Pgd, pgd},
-    model_card::SamplerSettings,
+    cpu::Evaluation,
+    model_card::{EnergyKind, SamplerSettings},
     model_file::Precision,
-    samplers::{Chain, ClassGaussian, Start, StepInfo},
+    samplers::{ClassGaussian, Distances, Dynamics, Sampler, Start, Step},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -96,10 +97,30 @@ pub(crate) fn data_and_validation(
 pub(crate) fn settings(card: &SamplerSettings, typed: &SamplerArgs) -> Result<SamplerSettings> {
     let mut settings = card.clone();
     settings.steps = typed.steps.unwrap_or(settings.steps);
-    let sampler = &mut settings.sampler;
-    sampler.step_size = typed.step_size.unwrap_or(sampler.step_size);
-    sampler.noise_std = typed.noise_std.unwrap_or(sampler.noise_std);
-    sampler.friction = typed.friction.unwrap_or(sampler.friction);
+    let sgld = [typed.step_size, typed.noise_std, typed.friction];
+    let by_distance = [typed.h, typed.beta];
+    match &mut settings.sampler {
+        Sampler::Sgld(sampler) => {
+            anyhow::ensure!(
+                by_distance == [None; 2] && typed.last_steps.is_none(),
+                "--h, --beta and --last-steps are of steps by distance, the model's sampler is Langevin \
+                 dynamics; expected --step-size, --noise-std or --friction"
+            );
+            sampler.step_size = typed.step_size.unwrap_or(sampler.step_size);
+            sampler.noise_std = typed.noise_std.unwrap_or(sampler.noise_std);
+            sampler.friction = typed.friction.unwrap_or(sampler.friction);
+        }
+        Sampler::ByDistance(sampler) => {
+            anyhow::ensure!(
+                sgld == [None; 3],
+                "--step-size, --noise-std and --friction are of Langevin dynamics, the model's sampler goes \
+                 by distance; expected --h, --beta or --last-steps"
+            );
+            sampler.h = typed.h.unwrap_or(sampler.h);
+            sampler.beta = typed.beta.unwrap_or(sampler.beta);
+            sampler.last_steps = typed.last_steps.unwrap_or(sampler.last_steps);
+        }
+    }
     match settings.fault() {
         Some(fault) => anyhow::bail!("sampler: {fault}"),
         None => Ok(settings),
@@ -148,23 +169,85 @@ pub(crate) fn start(
     Tensor::from_data(data, device)
 }
 
-/// Runs chains as the settings say; `observe` sees every step.
+/// The step of chains by these settings, which a card recommends or might.
+///
+/// # Panics
+/// If it goes by distance and there is no table: a file that recommends it has one.
+pub(crate) fn walk(settings: &SamplerSettings, distances: Option<&Distances>) -> Step {
+    let walk = settings.walk(distances);
+    walk.expect("who goes by distance has a table")
+}
+
+/// Chains on their way: the settings' energy, the classes `y`, the images `x`.
+pub(crate) fn chains(
+    walk: Step,
+    energy: EnergyKind,
+    y: &[u8],
+    x: &Tensor<4>,
+    key: Key,
+) -> Dynamics {
+    let x: Vec<f32> = x.to_data().iter().collect();
+    Dynamics {
+        walk,
+        key,
+        energy,
+        classes: y.iter().map(|&class| class.into()).collect(),
+        velocity: vec![0.0; x.len()],
+        x,
+        step: 0,
+    }
+}
+
+/// Has chains take their next steps, on the device for the network and here for the rest; `observe` is told
+/// the energies before each. Returns where they are, `[batch, channels, height, width]`.
+pub(crate) fn advance(
+    model: &impl Classifier,
+    dynamics: &mut Dynamics,
+    [channels, height, width]: [usize; 3],
+    steps: usize,
+    device: &Device,
+    mut observe: impl FnMut(Vec<f32>),
+) -> Tensor<4> {
+    let batch = dynamics.classes.len();
+    let images = |x: Vec<f32>| {
+        let data = TensorData::new(x, [batch, channels, height, width]);
+        Tensor::<4>::from_data(data, device)
+    };
+    let y: Vec<u8> = dynamics.classes.iter().map(|&class| class as u8).collect();
+    let energy = dynamics.energy.of(labels(&y, device));
+    let mut frame = dynamics.frame();
+    for _ in 0..steps {
+        let x = images(dynamics.x.clone());
+        let (logits, gradient) = model.logits_and_gradient(x, &energy);
+        let logits: Vec<f32> = logits.into_data().iter().collect();
+        observe(dynamics.energies(&logits));
+        let gradient = gradient.into_data().iter().collect();
+        dynamics.step(Evaluation { logits, gradient }, &mut frame);
+        frame.logits.clear();
+    }
+    images(dynamics.x.clone())
+}
+
+/// Runs chains as the settings say; `observe` is told the energies before each step.
 pub(crate) fn run_chains(
     model: &impl Classifier,
     settings: &SamplerSettings,
-    y: Tensor<1, Int>,
+    distances: Option<&Distances>,
+    y: &[u8],
     x: Tensor<4>,
     key: Key,
-    mut observe: impl FnMut(&StepInfo),
+    observe: impl FnMut(Vec<f32>),
 ) -> Tensor<4> {
-    let energy = settings.energy.of(y);
-    let mut chain = Chain::init(x);
-    for _ in 0..settings.steps {
-        let (next, info) = settings.sampler.step(key, model, &energy, chain);
-        observe(&info);
-        chain = next;
-    }
-    chain.x
+    let [_, channels, height, width] = x.dims();
+    let walk = walk(settings, distances);
+    let mut dynamics = chains(walk, settings.energy, y, &x, key);
+    let shape = [channels, height, width];
+    advance(model, &mut dynamics, shape, settings.steps, &x.device(), observe)
+}
+
+/// x + std · N(0, I), clamped to [0, 1].
+pub(crate) fn add_noise(x: Tensor<4>, std: f32, key: Key) -> Tensor<4> {
+    (x.clone() + key.normal(x.dims(), &x.device()) * std).clamp(0.0, 1.0)
 }
 
 /// Writes images as a PNG, `columns` in a row, each pixel shown as a square.

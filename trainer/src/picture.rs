@@ -138,6 +138,16 @@ impl Grid {
     }
 }
 
+/// Pictures as [`read_fitted`] fits them, one after the other, with values in [0, 1].
+pub(crate) fn read_all(paths: &[PathBuf], shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
+    let mut values = Vec::new();
+    for path in paths {
+        let bytes = read_fitted(path, shape)?;
+        values.extend(bytes.into_iter().map(|byte| f32::from(byte) / 255.0));
+    }
+    Ok(values)
+}
+
 /// A value in [0, 1] as the nearest of 256 steps.
 fn to_byte(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
@@ -151,11 +161,16 @@ fn to_byte(value: f32) -> u8 {
 /// # Shapes
 /// - returns `[channels, height, width]` flattened
 pub(crate) fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>, PictureError> {
+    Ok(fit(&read(path)?, shape))
+}
+
+/// A PNG, JPEG or WebP picture as it is.
+pub(crate) fn read(path: &Path) -> Result<DynamicImage, PictureError> {
     let bytes = std::fs::read(path).map_err(|source| PictureError::Open {
         path: path.into(),
         source,
     })?;
-    Ok(fit(&decode(path, &bytes)?, shape))
+    decode(path, &bytes)
 }
 
 /// The picture in the bytes of a file, turned upright.

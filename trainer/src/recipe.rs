@@ -353,6 +353,9 @@ fn complete(table: &mut toml::Table) {
         .entry("label_smoothing")
         .or_insert(toml::Value::Float(0.0));
     table.entry("precision").or_insert("f32".into());
+    for which in ["generation", "denoising"] {
+        name_sampler(table.get_mut(which));
+    }
     if let Some(toml::Value::Table(architecture)) = table.get_mut("architecture") {
         architecture.entry("name").or_insert("wide_resnet".into());
         let normalization = architecture.get("normalization");
@@ -372,6 +375,16 @@ fn complete(table: &mut toml::Table) {
             _ => return,
         };
         method.entry(key).or_insert(value);
+    }
+}
+
+/// Samplers had no name while every one was Langevin dynamics.
+fn name_sampler(settings: Option<&mut toml::Value>) {
+    let sampler = settings.and_then(|settings| settings.get_mut("sampler"));
+    let unnamed = |sampler: &&mut toml::Value| sampler.get("step_size").is_some();
+    if let Some(sampler) = sampler.filter(unnamed) {
+        let named = toml::Table::from_iter([("sgld".into(), sampler.clone())]);
+        *sampler = named.into();
     }
 }
 

@@ -7,8 +7,54 @@ use super::{
 };
 use crate::{
     plan::Extent,
-    samplers::{Dynamics, Frame, GradientScaling, MOST_STEPS},
+    model_card::EnergyKind,
+    samplers::{Annealing, Dynamics, Frame, GradientScaling, MOST_STEPS, Sgld, Step},
 };
+
+/// Of walk.wgsl, behind what the images are.
+fn sgld_settings(sgld: &Sgld) -> Vec<u32> {
+    let (limit, normalize) = match sgld.gradient {
+        GradientScaling::Raw => (f32::MAX, false),
+        GradientScaling::Clamp(limit) => (limit, false),
+        GradientScaling::Normalize => (f32::MAX, true),
+    };
+    vec![
+        normalize.into(),
+        sgld.clamp.into(),
+        limit.to_bits(),
+        sgld.step_size.to_bits(),
+        sgld.noise_std.to_bits(),
+        sgld.friction.to_bits(),
+    ]
+}
+
+/// Of by_distance.wgsl, behind what the images are.
+fn annealing_settings(annealing: &Annealing, energy: EnergyKind) -> Vec<u32> {
+    let energy = match energy {
+        EnergyKind::Joint => 0,
+        EnergyKind::Marginal => 1,
+        EnergyKind::Conditional => unreachable!("no table tells its distance"),
+    };
+    let entries = annealing.table.energies.len() as u32;
+    vec![energy, entries, annealing.rank() as u32]
+}
+
+/// What by_distance.wgsl is given.
+fn annealing_words(annealing: &Annealing, normalization: &[f32], classes: &[usize]) -> Vec<u32> {
+    let table = &annealing.table;
+    let numbers = [
+        normalization,
+        &table.energies,
+        &table.distances,
+        &table.factors,
+    ];
+    let observation = annealing.observation.as_ref();
+    let words = numbers.concat().into_iter().map(f32::to_bits);
+    words
+        .chain(classes.iter().map(|&class| class as u32))
+        .chain(observation.map_or(Vec::new(), |observation| observation.words()))
+        .collect()
+}
 
 /// Bytes from the settings of a step to those of the next: what WebGPU asks for.
 const APART: usize = 256;
@@ -21,7 +67,9 @@ pub struct Chain {
     /// Without the images and velocities, which are here:
     dynamics: Dynamics,
     x: wgpu::Buffer,
-    /// What every step's settings share, after its key and slot.
+    /// The kernel of its step.
+    step: wgpu::ComputePipeline,
+    /// What every step's settings share, after what is the step's own.
     shared_settings: Vec<u32>,
     settings: wgpu::Buffer,
     /// For each step of a submission.
@@ -36,51 +84,57 @@ impl Chain {
     pub(super) async fn new(engine: &Engine, mut dynamics: Dynamics) -> Result<Self, GpuError> {
         use wgpu::BufferUsages as Use;
         let Engine { gpu, plan, .. } = engine;
-        let Dynamics {
-            sampler,
-            energy,
-            classes,
-            x,
-            velocity,
-            ..
-        } = &mut dynamics;
+        let (x, velocity) = (
+            std::mem::take(&mut dynamics.x),
+            std::mem::take(&mut dynamics.velocity),
+        );
         assert_eq!(x.len(), velocity.len(), "a velocity for each number");
-        let recorded = engine.record(x, classes, *energy).await?;
-        let (x, velocity) = (std::mem::take(x), std::mem::take(velocity));
-        let (limit, normalize) = match sampler.gradient {
-            GradientScaling::Raw => (f32::MAX, false),
-            GradientScaling::Clamp(limit) => (limit, false),
-            GradientScaling::Normalize => (f32::MAX, true),
-        };
+        let recorded = engine
+            .record(&x, &dynamics.classes, dynamics.energy)
+            .await?;
         let Extent { channels, size } = plan.image;
         let layout = Layout::of(plan.image);
-        let shared_settings = vec![
-            classes.len() as u32,
-            plan.classes() as u32,
-            channels as u32,
-            size as u32,
-            layout.row() as u32,
-            layout.len() as u32,
-            normalize.into(),
-            sampler.clamp.into(),
-            limit.to_bits(),
-            sampler.step_size.to_bits(),
-            sampler.noise_std.to_bits(),
-            sampler.friction.to_bits(),
+        let of_images = [
+            dynamics.classes.len(),
+            plan.classes(),
+            channels,
+            size,
+            layout.row(),
+            layout.len(),
         ];
-        let normalization: Vec<f32> = plan
-            .normalization
-            .mean
-            .iter()
-            .zip(&plan.normalization.std)
+        let of_sampler = match &dynamics.walk {
+            Step::Sgld(sgld) => sgld_settings(sgld),
+            Step::ByDistance(annealing) => annealing_settings(annealing, dynamics.energy),
+        };
+        let of_images = of_images.map(|n| n as u32);
+        let shared_settings = [&of_images[..], &of_sampler].concat();
+        let normalization = plan.normalization.mean.iter().zip(&plan.normalization.std);
+        let normalization: Vec<f32> = normalization
             .flat_map(|(&mean, &std)| [mean, std])
             .collect();
         let mut memory = Buffers::default();
         let mut filled =
             |numbers: &[f32], usage| memory.keep(gpu.filled(bytemuck::cast_slice(numbers), usage));
         let x = filled(&x, Use::STORAGE | Use::COPY_SRC);
-        let velocity = filled(&velocity, Use::STORAGE);
-        let normalization = filled(&normalization, Use::STORAGE);
+        // Where a kernel has one thing in this place, and where the other.
+        let (step, state, given) = match &dynamics.walk {
+            Step::Sgld(_) => (
+                &gpu.kernels.walk,
+                filled(&velocity, Use::STORAGE),
+                filled(&normalization, Use::STORAGE),
+            ),
+            Step::ByDistance(annealing) => {
+                let rank = annealing.rank();
+                let sums = vec![0.0; (2 * rank * dynamics.classes.len()).max(2)];
+                let words = annealing_words(annealing, &normalization, &dynamics.classes);
+                let words: &[f32] = bytemuck::cast_slice(&words);
+                (
+                    &gpu.kernels.by_distance,
+                    filled(&sums, Use::STORAGE),
+                    filled(words, Use::STORAGE),
+                )
+            }
+        };
         let mut empty = |bytes, usage| memory.keep(gpu.empty(bytes, usage));
         let settings = empty(MOST_STEPS * APART, Use::UNIFORM | Use::COPY_DST);
         let history = empty(
@@ -91,27 +145,29 @@ impl Chain {
             (x.size() + history.size()) as usize,
             Use::MAP_READ | Use::COPY_DST,
         );
-        let bindings = (0..MOST_STEPS).map(|step| {
+        let bindings = (0..MOST_STEPS).map(|slot| {
             let settings = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: &settings,
-                offset: (step * APART) as u64,
+                offset: (slot * APART) as u64,
                 size: wgpu::BufferSize::new(APART as u64),
             });
-            let buffers = [
-                &x,
-                &velocity,
-                &recorded.gradient,
-                &recorded.input,
-                &normalization,
-                &recorded.logits,
-                &history,
-            ];
+            let Recorded {
+                gradient,
+                input,
+                logits,
+                ..
+            } = &recorded;
+            let buffers = match &dynamics.walk {
+                Step::Sgld(_) => [&x, &state, gradient, input, &given, logits, &history],
+                Step::ByDistance(_) => [&x, gradient, input, logits, &history, &given, &state],
+            };
             let buffers = buffers.map(wgpu::Buffer::as_entire_binding);
             let bound: Vec<_> = (0..).zip([settings].into_iter().chain(buffers)).collect();
-            gpu.bind(&gpu.kernels.walk, &bound)
+            gpu.bind(step, &bound)
         });
         Ok(Self {
             bindings: bindings.collect(),
+            step: step.clone(),
             read_back,
             _memory: memory,
             gpu: gpu.clone(),
@@ -138,16 +194,22 @@ impl Chain {
         let steps = steps.clamp(1, MOST_STEPS);
         let mut settings = vec![0u32; steps * APART / 4];
         for (slot, settings) in settings.chunks_exact_mut(APART / 4).enumerate() {
-            let [a, b] = dynamics.key.fold_in(dynamics.step + slot as u64).words();
-            settings[..3].copy_from_slice(&[a, b, slot as u32]);
-            settings[3..][..self.shared_settings.len()].copy_from_slice(&self.shared_settings);
+            let step = dynamics.step + slot as u64;
+            let [a, b] = dynamics.key.fold_in(step).words();
+            let mut own = vec![a, b, slot as u32];
+            if let Step::ByDistance(annealing) = &dynamics.walk {
+                own.extend(annealing.shares(step).map(f32::to_bits));
+            }
+            settings[..own.len()].copy_from_slice(&own);
+            settings[own.len()..][..self.shared_settings.len()]
+                .copy_from_slice(&self.shared_settings);
         }
         gpu.queue
             .write_buffer(&self.settings, 0, bytemuck::cast_slice(&settings));
 
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let walk = |pass: &mut wgpu::ComputePass, slot: usize| {
-            pass.set_pipeline(&gpu.kernels.walk);
+            pass.set_pipeline(&self.step);
             pass.set_bind_group(0, &self.bindings[slot], &[]);
             pass.dispatch_workgroups(dynamics.classes.len() as u32, 1, 1);
         };

@@ -91,6 +91,7 @@ struct Kernels {
     gather: wgpu::ComputePipeline,
     head: wgpu::ComputePipeline,
     walk: wgpu::ComputePipeline,
+    by_distance: wgpu::ComputePipeline,
 }
 
 /// Buffers whose memory is given back with them. Without that a browser's garbage collector would do it,
@@ -115,15 +116,17 @@ impl Drop for Buffers {
 const CONVOLVE: &str = include_str!("convolve.wgsl");
 const HEAD: &str = include_str!("head.wgsl");
 const WALK: &str = concat!(include_str!("random.wgsl"), include_str!("walk.wgsl"));
+const BY_DISTANCE: &str = concat!(include_str!("random.wgsl"), include_str!("by_distance.wgsl"));
 
 /// Each kernel and its source.
-const KERNELS: [(&str, &str); 6] = [
+const KERNELS: [(&str, &str); 7] = [
     ("transform_inputs", CONVOLVE),
     ("multiply", CONVOLVE),
     ("transform_outputs", CONVOLVE),
     ("gather", CONVOLVE),
     ("head", HEAD),
     ("walk", WALK),
+    ("by_distance", BY_DISTANCE),
 ];
 
 impl Kernels {
@@ -167,6 +170,7 @@ impl Kernels {
             gather,
             head,
             walk,
+            by_distance,
         ] = pipelines;
         Ok(Self {
             transform_inputs,
@@ -175,6 +179,7 @@ impl Kernels {
             gather,
             head,
             walk,
+            by_distance,
         })
     }
 }

@@ -35,7 +35,7 @@ fn unit(word: u32) -> f32 {
 
 // WGSL leaves logarithm, sine and cosine of a device three digits; these have seven.
 
-// ln u of u in (0, 1]: of u = m 2^e with m in [√½, √2), as e ln 2 + 2 artanh((m − 1) / (m + 1)).
+// ln u of u > 0: of u = m 2^e with m in [√½, √2), as e ln 2 + 2 artanh((m − 1) / (m + 1)).
 fn logarithm(u: f32) -> f32 {
     let bits = bitcast<u32>(u) - 0x3f3504f3u;
     let exponent = f32(bitcast<i32>(bits) >> 23u);

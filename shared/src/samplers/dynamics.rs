@@ -1,6 +1,6 @@
 //! A chain as the engines run it.
 
-use super::Sgld;
+use super::{Annealing, Sgld};
 use crate::{
     cpu::{Engine, Evaluation},
     key::Key,
@@ -14,7 +14,7 @@ pub const MOST_STEPS: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Dynamics {
     /// The step.
-    pub sampler: Sgld,
+    pub walk: Step,
     /// Of the steps' noise.
     pub key: Key,
     /// The energy that is descended.
@@ -27,6 +27,15 @@ pub struct Dynamics {
     pub velocity: Vec<f32>,
     /// Steps taken.
     pub step: u64,
+}
+
+/// The step of a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Of a size that is given.
+    Sgld(Sgld),
+    /// As long as the data are away.
+    ByDistance(Annealing),
 }
 
 /// What an observer sees of some steps.
@@ -52,18 +61,36 @@ impl Dynamics {
 
     /// One step, by what the network has computed of the images; the frame then shows what led to it.
     pub fn step(&mut self, evaluation: Evaluation, frame: &mut Frame) {
-        frame.logits.extend(evaluation.logits);
         frame.step = self.step;
         frame.x.clone_from(&self.x);
-        self.sampler.walk(
-            self.key,
-            self.step,
-            self.classes.len(),
-            &mut self.x,
-            &mut self.velocity,
-            &evaluation.gradient,
-        );
+        let energies = self.energies(&evaluation.logits);
+        match &self.walk {
+            Step::Sgld(sgld) => sgld.walk(
+                self.key,
+                self.step,
+                self.classes.len(),
+                &mut self.x,
+                &mut self.velocity,
+                &evaluation.gradient,
+            ),
+            Step::ByDistance(annealing) => annealing.walk(
+                self.key,
+                self.step,
+                &mut self.x,
+                &energies,
+                &evaluation.gradient,
+            ),
+        }
+        frame.logits.extend(evaluation.logits);
         self.step += 1;
+    }
+
+    /// The energy of each image. `logits`: `[batch, classes]`.
+    pub fn energies(&self, logits: &[f32]) -> Vec<f32> {
+        let rows = logits.chunks_exact(logits.len() / self.classes.len());
+        rows.zip(&self.classes)
+            .map(|(row, &class)| self.energy.of_logits(row, class))
+            .collect()
     }
 
     /// Takes `steps` steps, one at least and [`MOST_STEPS`] at most, on the processor.

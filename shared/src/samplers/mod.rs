@@ -1,17 +1,39 @@
 //! Samplers: `init` and `step` over an explicit state and an explicit key; one sampler, one file.
 
+pub mod by_distance;
 #[cfg(feature = "tensors")]
 mod chain;
+pub mod distances;
 mod dynamics;
+pub mod observation;
 #[cfg(feature = "tensors")]
 pub mod pyld;
 pub mod sgld;
 pub mod start;
 
+pub use by_distance::{Annealing, ByDistance};
 #[cfg(feature = "tensors")]
 pub use chain::{Chain, StepInfo};
-pub use dynamics::{Dynamics, Frame, MOST_STEPS};
+pub use distances::{DistanceTable, Distances, NoiseTable, TableError};
+pub use dynamics::{Dynamics, Frame, MOST_STEPS, Step};
+pub use observation::{Observation, ObservationError};
 #[cfg(feature = "tensors")]
 pub use pyld::Pyld;
+use serde::{Deserialize, Serialize};
 pub use sgld::{GradientScaling, Sgld};
 pub use start::{ClassGaussian, Start};
+
+/// A sampler by name, with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampler {
+    /// Langevin dynamics with steps of a size that is given.
+    Sgld(Sgld),
+    /// Steps as long as the energy says that the data are away.
+    ByDistance(ByDistance),
+}
+
+/// `name is found, expected range`, unless it is all right.
+fn out_of_range(name: &str, found: f32, right: bool, expected: &str) -> Option<String> {
+    (!right).then(|| format!("{name} is {found}, expected {expected}"))
+}

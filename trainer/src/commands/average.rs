@@ -37,6 +37,11 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
     let mut card = first.card.clone();
     // What was measured of the first is not true of the mean, but for what it cost.
     card.metrics.retain(|name, _| name.starts_with("training_"));
+    if card.distances.is_some() {
+        eprintln!(
+            "the table of distances is the first file's; `basin tune-sampler` measures that of the mean"
+        );
+    }
     let named = files.iter().zip(&arguments.models);
     card.averaged = named
         .map(|(file, path)| Origin {
@@ -60,6 +65,7 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
     };
     let weights = mean(&files.iter().map(ModelFile::weights).collect::<Vec<_>>());
     let start = first.class_gaussian().clone();
+    let weights = export::as_stored(weights, precision);
     export::finish(card, weights, start, precision, &arguments.output, device)
 }
 

@@ -1,46 +1,47 @@
-//! `basin denoise`: descent of the energy from a noisy picture.
+//! `basin denoise`: a model cleans noisy pictures, in both ways.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use basin_shared::Key;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
-use crate::{checkpoint::write_atomically, cli, metrics, model, picture};
+use crate::{
+    checkpoint::write_atomically, cli, denoiser::Denoiser, metrics, model, picture,
+};
 
 pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
     let settings = model::settings(&file.card.denoising, &arguments.sampler)?;
-    let clean = if arguments.images.is_empty() {
-        let images = model::data(&file, &arguments.data)?;
-        let all: Vec<usize> = (0..arguments.count.min(images.test.len())).collect();
-        images.test.batch(&all, device).0
-    } else {
-        let shape = file.card.architecture.image();
-        let mut pixels: Vec<f32> = Vec::new();
-        for path in &arguments.images {
-            let picture = picture::read_fitted(path, shape)?;
-            pixels.extend(picture.into_iter().map(|value| f32::from(value) / 255.0));
-        }
-        let [channels, height, width] = shape;
-        let shape = [arguments.images.len(), channels, height, width];
-        Tensor::from_data(TensorData::new(pixels, shape), device)
-    };
+    let known = arguments.known_noise;
+    ensure!(
+        known.is_none() || file.card.distances.is_some(),
+        "--known-noise: {} has no table of distances, by which it would know how far to go; expected a \
+         model whose card has one, which `basin tune-sampler` measures",
+        arguments.model.display()
+    );
+    let clean = pictures(&file, &arguments, device)?;
     let [noise_key, chain_key] = Key::new(arguments.seed).split();
-    let noisy = add_noise(clean.clone(), arguments.noise, noise_key);
+    let noisy = model::add_noise(clean.clone(), arguments.noise, noise_key);
     let network = file.model(device).frozen();
-    let y = model::labels(&model::predictions(&network, noisy.clone()), device);
+    let denoiser = Denoiser {
+        network: &network,
+        card: &file.card,
+    };
     let mut energies: Vec<Vec<f32>> = Vec::new();
-    let denoised = model::run_chains(&network, &settings, y, noisy.clone(), chain_key, |info| {
-        energies.push(info.energy.to_data().iter().collect());
-    });
+    let best_guess = denoiser.best_guess(&noisy, known);
+    let sharp = denoiser.run(&settings, &noisy, chain_key, |of_step| energies.push(of_step));
     let [count, ..] = clean.dims();
-    let psnr = |images| mean_of_pairs(images, &clean, metrics::psnr);
-    let (before, after) = (psnr(&noisy), psnr(&denoised));
-    model::write_grid(
-        &arguments.output,
-        Tensor::cat(vec![clean, noisy, denoised], 0),
-        count,
-    )?;
+    let mut shown = vec![("noisy", noisy)];
+    shown.extend(best_guess.map(|x| ("best guess", x)));
+    shown.push(("sharp", sharp));
+    let psnr = |(name, x): &(&str, Tensor<4>)| {
+        let psnr = mean_of_pairs(x, &clean, metrics::psnr);
+        format!(", {psnr:.2} dB {name}")
+    };
+    let quality: String = shown.iter().map(psnr).collect();
+    let rows = shown.into_iter().map(|(_, x)| x);
+    let rows = [clean].into_iter().chain(rows).collect();
+    model::write_grid(&arguments.output, Tensor::cat(rows, 0), count)?;
     if let Some(path) = &arguments.energies {
         let json = json!({
             "model": file.card.name, "seed": arguments.seed, "noise_std": arguments.noise,
@@ -50,15 +51,28 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     }
     print!("{}: {count} images", arguments.output.display());
     if arguments.noise > 0.0 {
-        print!(", {before:.2} dB noisy, {after:.2} dB denoised");
+        print!("{quality}");
     }
     println!();
     Ok(())
 }
 
-/// x + std · N(0, I), clamped to [0, 1].
-pub(super) fn add_noise(x: Tensor<4>, std: f32, key: Key) -> Tensor<4> {
-    (x.clone() + key.normal(x.dims(), &x.device()) * std).clamp(0.0, 1.0)
+/// The pictures given, fitted to the model, or else the first test images.
+fn pictures(
+    file: &basin_shared::ModelFile,
+    arguments: &cli::Denoise,
+    device: &Device,
+) -> Result<Tensor<4>> {
+    if arguments.images.is_empty() {
+        let images = model::data(file, &arguments.data)?;
+        let all: Vec<usize> = (0..arguments.count.min(images.test.len())).collect();
+        return Ok(images.test.batch(&all, device).0);
+    }
+    let shape = file.card.architecture.image();
+    let pixels = picture::read_all(&arguments.images, shape)?;
+    let [channels, height, width] = shape;
+    let shape = [arguments.images.len(), channels, height, width];
+    Ok(Tensor::from_data(TensorData::new(pixels, shape), device))
 }
 
 /// The figure of each image and its reference, and the mean of all.

@@ -11,23 +11,31 @@ use basin_shared::{
     models::Frozen,
     samplers::Start,
 };
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
-use super::denoise::{add_noise, mean_of_pairs};
+use super::denoise::mean_of_pairs;
 use crate::{
+    blur::{best_width, blur},
     checkpoint::write_atomically,
     cli,
-    data::Images,
+    data::{Images, Splits},
+    denoiser::Denoiser,
     generator::{Generator, class_distance, start_name},
-    metrics::{self, mean, share_below},
+    judge::Judge,
+    metrics::{self, mean, rank_correlation, share_below},
     model::{self, Adversary, BATCH},
 };
 
-/// Standard deviation of the noise that denoising starts from.
-pub(super) const NOISE_STD: f32 = 0.3;
-/// Test images that are denoised.
+/// Standard deviations of the noise that is taken away.
+pub(super) const NOISE_STDS: [f32; 4] = [0.1, 0.2, 0.3, 0.5];
+/// Test images that are denoised, and validation images on which the width of a blur is chosen.
 const DENOISED: usize = 500;
+const BLURRED: usize = 200;
+/// The largest standard deviation of the noise whose distance and energy are compared.
+const LARGEST_NOISE_STD: f32 = 0.7;
+/// Training images whose features drawings are compared with.
+const REAL: usize = 10_000;
 /// Mean and standard deviation of the Gaussian noise whose energy is compared, clamped to [0, 1].
 const GAUSSIAN_NOISE: (f32, f32) = (0.5, 0.25);
 
@@ -41,10 +49,10 @@ type Figures = BTreeMap<String, f64>;
 
 pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     let mut file = model::read(&arguments.model)?;
-    let images = model::data(&file, &arguments.data)?;
+    let (images, validation) = model::data_and_validation(&file, &arguments.data)?;
     let network = file.model(device).frozen();
     let keys = Key::new(arguments.seed).split();
-    let [attack_key, noise_key, denoise_key, chain_key] = keys;
+    let [attack_key, noise_key, denoise_key, chain_key, order_key] = keys;
     let mut figures = Figures::new();
     let mut add = |name: &str, value: f64| {
         eprintln!("{name} {value:.4}");
@@ -58,11 +66,18 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
         robustness(&file, &network, test, &arguments, key, device, &mut add)?;
     }
     energies(&network, &images.test, noise_key, device, &mut add);
-    denoising(&file, &network, &images.test, denoise_key, device, &mut add);
+    order(&network, &images.test, order_key, device, &mut add);
+    denoising(
+        &file,
+        &network,
+        [&images.test, &validation],
+        denoise_key,
+        device,
+        &mut add,
+    );
     if arguments.generated > 0 {
-        let test = &images.test;
         generation(
-            &file, &network, test, &arguments, chain_key, device, &mut add,
+            &file, &network, &images, &arguments, chain_key, device, &mut add,
         )?;
     }
     if let Some(directory) = &arguments.check_dir {
@@ -83,31 +98,35 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
 fn generation(
     file: &ModelFile,
     network: &Frozen,
-    test: &Images,
+    images: &Splits,
     arguments: &cli::Evaluate,
     key: Key,
     device: &Device,
     add: &mut impl FnMut(&str, f64),
 ) -> Result<()> {
+    let (count, classes) = (arguments.generated, file.card.class_names.len());
     let judge = arguments.judge.as_deref();
-    let judge = judge
-        .map(|path| model::of_same_classes(path, file))
-        .transpose()?;
-    let judge = judge.map(|judge| judge.model(device).frozen());
-    if let Some(judge) = &judge {
-        add(
-            "judge_clean_accuracy",
-            model::clean_accuracy(judge, test, device),
-        );
+    let judge = judge.map(|path| Judge::read(path, file)).transpose()?;
+    let judge = judge.map(|judge| {
+        let real = judge.real(&images.train, REAL, count);
+        (judge, real)
+    });
+    if let Some((judge, real)) = &judge {
+        add("judge_clean_accuracy", judge.accuracy(&images.test));
+        let others = [REAL.min(images.train.len()), count * classes];
+        if others[0] + others[1] <= images.train.len() {
+            let frechet = judge.frechet_of_real(&images.train, others, real);
+            add("frechet_of_other_real_images", frechet);
+        }
     }
-    let count = arguments.generated;
     let generator = Generator {
         network,
         gaussian: file.class_gaussian(),
+        distances: file.card.distances.as_ref(),
         shape: file.card.architecture.image(),
         count,
-        real_distance: class_distance(test, count, file.card.class_names.len()),
-        judge: judge.as_ref(),
+        real_distance: class_distance(&images.test, count, classes),
+        judge: judge.as_ref().map(|(judge, real)| (judge, real)),
         device,
     };
     let best = &file.card.generation;
@@ -278,9 +297,8 @@ fn energies(
     );
 }
 
-/// PSNR and SSIM of noised test images before and after the card's denoising.
-fn denoising(
-    file: &ModelFile,
+/// Whether E(x) orders images by their noise, and how it goes with the distance.
+fn order(
     network: &Frozen,
     test: &Images,
     key: Key,
@@ -289,35 +307,101 @@ fn denoising(
 ) {
     let test = model::head(test, DENOISED);
     let order: Vec<usize> = (0..test.len()).collect();
-    let mut sums = [0.0; 4];
+    let (mut ordered, mut pairs) = (0, 0);
+    let [mut distances, mut energies] = [Vec::new(), Vec::new()];
     for (batch, indices) in order.chunks(BATCH).enumerate() {
-        let [noise_key, chain_key] = key.fold_in(batch as u64).split();
+        let [noise_key, size_key, sized_key] = key.fold_in(batch as u64).split();
         let clean = test.batch(indices, device).0;
-        let noisy = add_noise(clean.clone(), NOISE_STD, noise_key);
-        // The class, where the settings want one, is what the model sees in the noisy image.
-        let y = model::labels(&model::predictions(network, noisy.clone()), device);
-        let denoised = model::run_chains(
-            network,
-            &file.card.denoising,
-            y,
-            noisy.clone(),
-            chain_key,
-            |_| {},
-        );
-        let share = indices.len() as f64 / test.len() as f64;
-        let psnr = |images| mean_of_pairs(images, &clean, metrics::psnr);
-        let ssim = |images| mean_of_pairs(images, &clean, |a, b| metrics::ssim(a, b, test.shape()));
-        let found = [psnr(&noisy), psnr(&denoised), ssim(&noisy), ssim(&denoised)];
-        for (sum, found) in sums.iter_mut().zip(found) {
-            *sum += share * found;
+        let energy = |x| -> Vec<f32> { energy::marginal(network.logits(x)).into_data().iter().collect() };
+        let mut before = energy(clean.clone());
+        for (level, std) in NOISE_STDS.into_iter().enumerate() {
+            let key = noise_key.fold_in(level as u64);
+            let after = energy(model::add_noise(clean.clone(), std, key));
+            ordered += before.iter().zip(&after).filter(|(a, b)| a < b).count();
+            pairs += after.len();
+            before = after;
+        }
+        let size = size_key.uniform([indices.len(), 1, 1, 1], device) * LARGEST_NOISE_STD;
+        let noise = sized_key.normal(clean.dims(), device) * size;
+        let noisy = (clean.clone() + noise).clamp(0.0, 1.0);
+        let square = (noisy.clone() - clean).powf_scalar(2.0);
+        let distance = square.flatten::<2>(1, 3).sum_dim(1).sqrt();
+        distances.extend(distance.into_data().iter::<f32>());
+        energies.extend(energy(noisy));
+    }
+    add("energy_orders_noise", ordered as f64 / pairs as f64);
+    let correlation = rank_correlation(&energies, &distances);
+    add("energy_distance_rank_correlation", correlation);
+}
+
+/// PSNR and SSIM of noised test images, of what both ways of denoising make of them, and of what the best
+/// blur does, whose width is chosen on validation images.
+fn denoising(
+    file: &ModelFile,
+    network: &Frozen,
+    [test, validation]: [&Images; 2],
+    key: Key,
+    device: &Device,
+    add: &mut impl FnMut(&str, f64),
+) {
+    let (test, validation) = (
+        model::head(test, DENOISED),
+        model::head(validation, BLURRED),
+    );
+    let shape = test.shape();
+    let denoiser = Denoiser {
+        network,
+        card: &file.card,
+    };
+    let order: Vec<usize> = (0..test.len()).collect();
+    for (level, std) in NOISE_STDS.into_iter().enumerate() {
+        let [width_key, test_key] = key.fold_in(level as u64).split();
+        let width = blur_width(&validation, std, width_key, device);
+        let mut sums: Vec<(&str, [f64; 2])> = Vec::new();
+        for (batch, indices) in order.chunks(BATCH).enumerate() {
+            let [noise_key, chain_key] = test_key.fold_in(batch as u64).split();
+            let clean = test.batch(indices, device).0;
+            let noisy = model::add_noise(clean.clone(), std, noise_key);
+            let pixels: Vec<f32> = noisy.to_data().iter().collect();
+            let blurred = TensorData::new(blur(&pixels, shape, width), clean.dims());
+            let blurred = Tensor::from_data(blurred, device);
+            let best_guess = denoiser.best_guess(&noisy, None);
+            let informed = denoiser.best_guess(&noisy, Some(std));
+            let sharp = denoiser.run(&file.card.denoising, &noisy, chain_key, |_| {});
+            let found = [
+                ("noisy", Some(noisy)),
+                ("blur", Some(blurred)),
+                ("best_guess", best_guess),
+                ("best_guess_of_known_noise", informed),
+                ("sharp", Some(sharp)),
+            ];
+            let found = found.into_iter().filter_map(|(name, x)| Some((name, x?)));
+            for (place, (name, x)) in found.enumerate() {
+                if sums.len() <= place {
+                    sums.push((name, [0.0; 2]));
+                }
+                let share = indices.len() as f64 / test.len() as f64;
+                let psnr = mean_of_pairs(&x, &clean, metrics::psnr);
+                let ssim = mean_of_pairs(&x, &clean, |a, b| metrics::ssim(a, b, shape));
+                sums[place].1[0] += share * psnr;
+                sums[place].1[1] += share * ssim;
+            }
+        }
+        add(&format!("denoising_{std}_blur_width"), width.into());
+        for (name, [psnr, ssim]) in sums {
+            add(&format!("denoising_{std}_psnr_{name}"), psnr);
+            add(&format!("denoising_{std}_ssim_{name}"), ssim);
         }
     }
-    let [psnr_noisy, psnr_denoised, ssim_noisy, ssim_denoised] = sums;
-    add("denoising_psnr_noisy", psnr_noisy);
-    add("denoising_psnr_denoised", psnr_denoised);
-    add("denoising_psnr_gain", psnr_denoised - psnr_noisy);
-    add("denoising_ssim_noisy", ssim_noisy);
-    add("denoising_ssim_denoised", ssim_denoised);
+}
+
+/// The width of the best blur of noisy validation images.
+fn blur_width(validation: &Images, std: f32, key: Key, device: &Device) -> f32 {
+    let order: Vec<usize> = (0..validation.len()).collect();
+    let clean = validation.batch(&order, device).0;
+    let noisy = model::add_noise(clean.clone(), std, key);
+    let host = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<_>>();
+    best_width(&host(noisy), &host(clean), validation.shape())
 }
 
 fn report(figures: &Figures, file: &ModelFile, json: Option<&Path>) -> Result<()> {

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use basin_shared::{
-    Classifier, Energy, ModelCard, ModelFile,
+    Classifier, Energy, Key, ModelCard, ModelFile,
     gradient::value_and_gradient,
-    model_card::{Architecture, Origin, SCHEMA},
+    model_card::{Architecture, Origin, SCHEMA, SamplerSettings},
     model_file::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
-    samplers::ClassGaussian,
+    samplers::{ClassGaussian, Sampler},
     tensors,
     weights::{Array, Weights},
 };
@@ -18,7 +18,7 @@ use indicatif::MultiProgress;
 use crate::{
     checkpoint::{Checkpoint, write_atomically},
     class_statistics::class_statistics,
-    cli, data,
+    cli, data, distances,
     recipe::Recipe,
 };
 
@@ -84,13 +84,15 @@ pub(super) fn write(
         &MultiProgress::new(),
     )?;
     let classes = recipe.data_set.classes();
+    let count = images.train.len();
+    let (_, validation) = images.train.clone().hold_out(recipe.validation.min(count));
     let start = class_statistics(&images.train, classes, arguments.rank as usize, device)?;
     let precision = if arguments.f32 {
         Precision::F32
     } else {
         Precision::F16
     };
-    let card = ModelCard {
+    let mut card = ModelCard {
         schema: SCHEMA,
         name: recipe.name.clone(),
         architecture: recipe.architecture(),
@@ -105,27 +107,39 @@ pub(super) fn write(
         generation: recipe.generation.clone(),
         quick: None,
         denoising: recipe.denoising.clone(),
+        distances: None,
         licence: recipe.licence.clone(),
         author: recipe.author.clone(),
         basin_version: env!("CARGO_PKG_VERSION").into(),
         weights_sha256: String::new(),
     };
-    finish(card, weights, start, precision, &arguments.output, device)
+    let stored = as_stored(weights, precision);
+    let by_distance = |of: &SamplerSettings| matches!(of.sampler, Sampler::ByDistance(_));
+    if by_distance(&card.generation) || by_distance(&card.denoising) {
+        let network = tensors::network(&card.architecture, &stored, device).frozen();
+        let measured = distances::measure(&network, &validation, Key::new(recipe.seed), device);
+        card.distances = Some(measured);
+    }
+    finish(card, stored, start, precision, &arguments.output, device)
 }
 
-/// Writes a model file of its parts, with the probe of its weights as they are stored.
+/// Weights as a file of this precision holds them.
+pub(super) fn as_stored(weights: Weights, precision: Precision) -> Weights {
+    match precision {
+        Precision::F16 => rounded(weights),
+        Precision::F32 => weights,
+    }
+}
+
+/// Writes a model file of its parts, with the probe of its weights, [`as_stored`].
 pub(super) fn finish(
     card: ModelCard,
-    weights: Weights,
+    stored: Weights,
     start: ClassGaussian,
     precision: Precision,
     output: &Path,
     device: &Device,
 ) -> Result<()> {
-    let stored = match precision {
-        Precision::F16 => rounded(weights),
-        Precision::F32 => weights,
-    };
     let probe = probe(&card.architecture, &stored, device);
     let bytes = ModelFile::new(card, stored, start, probe)?.write(precision)?;
     ModelFile::read(&bytes).context("the file just made")?;

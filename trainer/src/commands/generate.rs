@@ -1,4 +1,4 @@
-//! `basin generate`: Langevin chains draw each class.
+//! `basin generate`: chains draw each class.
 
 use anyhow::{Context, Result, bail};
 use basin_shared::{Key, samplers::Start};
@@ -9,7 +9,13 @@ use crate::{checkpoint::write_atomically, cli, model};
 
 pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
-    let mut settings = model::settings(&file.card.generation, &arguments.sampler)?;
+    let best = &file.card.generation;
+    let recommended = match (arguments.quick, &file.card.quick) {
+        (true, Some(quick)) => quick,
+        (true, None) => bail!("--quick: the card of the model recommends no quick settings"),
+        (false, _) => best,
+    };
+    let mut settings = model::settings(recommended, &arguments.sampler)?;
     settings.start = match arguments.start {
         None => settings.start,
         Some(cli::StartArg::Uniform) => Start::Uniform,
@@ -25,17 +31,15 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
     let gaussian = Some(file.class_gaussian());
     let shape = file.card.architecture.image();
     let x = model::start(settings.start, gaussian, shape, &y, start_key, device);
-    let y = model::labels(&y, device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
     let x = model::run_chains(
         &file.model(device).frozen(),
         &settings,
-        y,
+        file.card.distances.as_ref(),
+        &y,
         x,
         chain_key,
-        |info| {
-            energies.push(info.energy.to_data().iter().collect());
-        },
+        |of_step| energies.push(of_step),
     );
     model::write_grid(&arguments.output, x, arguments.count)?;
     if let Some(path) = &arguments.energies {
@@ -58,22 +62,24 @@ fn classes(typed: &[String], names: &[String]) -> Result<Vec<u8>> {
     if typed.is_empty() {
         return Ok((0..names.len()).map(|class| class as u8).collect());
     }
-    let index = |text: &String| {
-        let named = names
-            .iter()
-            .position(|name| name.eq_ignore_ascii_case(text));
-        let index = named.or_else(|| text.parse().ok());
-        match index.filter(|&index| index < names.len()) {
-            Some(index) => Ok(index as u8),
-            None => bail!(
-                "class `{text}` is not known; the model has {}",
-                names.join(", ")
-            ),
-        }
-    };
     typed
         .iter()
-        .map(index)
+        .map(|text| class_index(text, names))
         .collect::<Result<_>>()
         .context("--classes")
+}
+
+/// A class by its name or number.
+pub(super) fn class_index(text: &str, names: &[String]) -> Result<u8> {
+    let named = names
+        .iter()
+        .position(|name| name.eq_ignore_ascii_case(text));
+    let index = named.or_else(|| text.parse().ok());
+    match index.filter(|&index| index < names.len()) {
+        Some(index) => Ok(index as u8),
+        None => bail!(
+            "class `{text}` is not known; the model has {}",
+            names.join(", ")
+        ),
+    }
 }

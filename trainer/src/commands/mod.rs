@@ -9,5 +9,6 @@ pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod report;
+pub(crate) mod restore;
 pub(crate) mod train;
 pub(crate) mod tune_sampler;

@@ -16,7 +16,7 @@ use basin_shared::{
     attacks::Pgd,
     model_card::{Architecture, Origin},
     models::Network,
-    samplers::ClassGaussian,
+    samplers::{ClassGaussian, Sampler},
     tensors,
     weights::Weights,
 };
@@ -37,7 +37,7 @@ use crate::{
     class_statistics::class_statistics,
     cli,
     data::{self, Images},
-    ema, gradient_norm,
+    distances, ema, gradient_norm,
     methods::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Figures, Inner, Method, Outer, PGD_DROP, State},
     metrics_log::MetricsLog,
     model::{self, Adversary},
@@ -52,6 +52,8 @@ const LINE_EVERY: usize = 50;
 const LARGEST_PGD_DROP: f32 = 0.2;
 /// Validation images attacked at each measurement.
 const ATTACKED: usize = 500;
+/// Validation images off which samples learn how far away the data are.
+const MEASURED: usize = 200;
 
 /// `hardware` names the devices.
 pub(crate) fn run(arguments: cli::Train, devices: &[Device], hardware: String) -> Result<()> {
@@ -276,7 +278,7 @@ impl Job {
                 metric = robust.or_else(|| measured["clean_accuracy"].as_f64());
                 line["validation"] = measured;
                 let sheet = directory.join(format!("samples-{done:08}.png"));
-                if let Err(error) = draw_samples(&run.ema, recipe, &sheet, device) {
+                if let Err(error) = draw_samples(&run.ema, recipe, validation, &sheet, device) {
                     print(format!(
                         "iteration {done}: {error:#}; training goes on without it"
                     ));
@@ -778,15 +780,26 @@ fn validate(
 }
 
 /// Writes a sheet of samples of the averaged model.
-fn draw_samples(ema: &Network, recipe: &Recipe, path: &Path, device: &Device) -> Result<()> {
+fn draw_samples(
+    ema: &Network,
+    recipe: &Recipe,
+    validation: &Images,
+    path: &Path,
+    device: &Device,
+) -> Result<()> {
     let classes = recipe.data_set.classes();
     let y: Vec<u8> = (0..classes).flat_map(|class| [class as u8; 4]).collect();
-    let y = model::labels(&y, device);
     let [channels, height, width] = recipe.data_set.shape();
     let key = Key::new(recipe.seed);
     let x = key.uniform([4 * classes, channels, height, width], device);
     let settings = &recipe.generation;
-    let x = model::run_chains(&ema.frozen(), settings, y, x, key.fold_in(0), |_| {});
+    let network = ema.frozen();
+    let distances = matches!(settings.sampler, Sampler::ByDistance(_)).then(|| {
+        let some = model::head(validation, MEASURED);
+        distances::measure(&network, &some, key.fold_in(1), device)
+    });
+    let distances = distances.as_ref();
+    let x = model::run_chains(&network, settings, distances, &y, x, key.fold_in(0), |_| {});
     model::write_grid(path, x, 4)
 }
 

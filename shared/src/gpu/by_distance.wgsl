@@ -1,0 +1,194 @@
+// A step by distance: samplers/by_distance.rs on the device, one workgroup an image.
+
+struct ByDistance {
+    // Of this step.
+    key: vec2u,
+    // Which of the steps submitted together this is.
+    slot: u32,
+    // The share of the way that it goes, and the deviation of its noise as a share of the image's.
+    h: f32,
+    spread: f32,
+    batch: u32,
+    classes: u32,
+    channels: u32,
+    size: u32,
+    // Of the padded images: vectors from a row to the next, and from an image to the next.
+    row: u32,
+    image: u32,
+    // 0 is E(x, y), 1 is E(x).
+    energy: u32,
+    // Entries of the table.
+    entries: u32,
+    // Sums of an image's numbers that are known; 0 where there is no observation.
+    rank: u32,
+}
+
+const THREADS = 256u;
+const NO_ROW = 0xffffffffu;
+
+@group(0) @binding(0) var<uniform> op: ByDistance;
+// `[image][channel][row][column]`
+@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+// Padded, as the convolutions have them: the energy's gradient, and the normalised images.
+@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> normalized: array<Stored>;
+// Of the images before this step, and of each step submitted.
+@group(0) @binding(4) var<storage, read> logits: array<f32>;
+@group(0) @binding(5) var<storage, read_write> history: array<f32>;
+// Words: mean and deviation of each channel; energies, distances and factors of the table; the class of each
+// image; and Observation::words.
+@group(0) @binding(6) var<storage, read> given: array<u32>;
+// Of each image and known sum: what is missing of it, and the gradient along it.
+@group(0) @binding(7) var<storage, read_write> sums: array<vec2f>;
+
+// Of each thread: squares of what is missing, and of the gradient across what is known.
+var<workgroup> squares: array<vec2f, THREADS>;
+
+@compute @workgroup_size(256)
+fn by_distance(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3u) {
+    let image = group.x;
+    let pixels = op.size * op.size;
+    let numbers = op.channels * pixels;
+    let quads = (op.channels + 3u) / 4u;
+    for (var k = thread; k < op.classes; k += THREADS) {
+        let logit = image * op.classes + k;
+        history[op.slot * op.batch * op.classes + logit] = logits[logit];
+    }
+    // How far to go down the gradient, and the deviation of the image's noise.
+    var factor = 0.0;
+    var deviation = 0.0;
+    if (op.rank == 0u) {
+        let told = distance_and_factor(energy_of(image));
+        factor = told.y;
+        deviation = told.x / sqrt(f32(numbers));
+    } else {
+        // (|obs - P x|², |∇E|² - |P ∇E|²)
+        var square = vec2f(0.0);
+        for (var i = thread; i < pixels * quads; i += THREADS) {
+            let g = vec4f(gradient[place(image, i % pixels, i / pixels)]) / SCALE;
+            square.y += dot(g, g);
+        }
+        for (var j = thread; j < op.rank; j += THREADS) {
+            let sum = known_sum(image, j);
+            sums[image * op.rank + j] = sum;
+            square += vec2f(sum.x * sum.x, -sum.y * sum.y);
+        }
+        squares[thread] = square;
+        storageBarrier();
+        workgroupBarrier();
+        for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+            if (thread < half) {
+                squares[thread] += squares[thread + half];
+            }
+            workgroupBarrier();
+        }
+        deviation = sqrt(squares[0].x / f32(op.rank));
+        let free = sqrt(f32(numbers - op.rank));
+        factor = deviation * free / max(sqrt(max(squares[0].y, 0.0)), 1e-12);
+    }
+    for (var i = thread; i < pixels * quads; i += THREADS) {
+        let pixel = i % pixels;
+        let quad = i / pixels;
+        let at = place(image, pixel, quad);
+        let g = vec4f(gradient[at]) / SCALE;
+        var next = vec4f(0.0);
+        for (var c = 0u; c < min(4u, op.channels - 4u * quad); c++) {
+            let channel = 4u * quad + c;
+            let number = channel * pixels + pixel;
+            let index = image * numbers + number;
+            var f = -factor * g[c];
+            if (op.rank > 0u) {
+                let row = given[rows() + number];
+                if (row != NO_ROW) {
+                    let sum = sums[image * op.rank + row];
+                    f += number_at(rows() + numbers + number) * (sum.x + factor * sum.y);
+                }
+            }
+            var moved = x[index] + op.h * f;
+            if (op.spread > 0.0) {
+                moved += normal(index, op.key) * op.spread * deviation;
+            }
+            moved = clamp(moved, 0.0, 1.0);
+            x[index] = moved;
+            next[c] = (moved - number_at(2u * channel)) / number_at(2u * channel + 1u);
+        }
+        normalized[at] = Stored(next);
+    }
+}
+
+fn number_at(word: u32) -> f32 {
+    return bitcast<f32>(given[word]);
+}
+
+// Where the table begins among the words given, where the classes, where an observation: first of each row
+// the place of its numbers in the last list, then of each number its row, of each number its weight, the
+// values, and the numbers row after row.
+fn table() -> u32 {
+    return 2u * op.channels;
+}
+
+fn labels() -> u32 {
+    return table() + 3u * op.entries;
+}
+
+fn observation() -> u32 {
+    return labels() + op.batch;
+}
+
+fn rows() -> u32 {
+    return observation() + op.rank + 1u;
+}
+
+// What is missing of a known sum, and the gradient along it.
+fn known_sum(image: u32, j: u32) -> vec2f {
+    let pixels = op.size * op.size;
+    let numbers = op.channels * pixels;
+    let values = rows() + 2u * numbers;
+    let members = values + op.batch * op.rank;
+    var sum = vec2f(0.0);
+    for (var m = given[observation() + j]; m < given[observation() + j + 1u]; m++) {
+        let number = given[members + m];
+        let quad = number / pixels / 4u;
+        let g = vec4f(gradient[place(image, number % pixels, quad)])[number / pixels % 4u] / SCALE;
+        sum += number_at(rows() + numbers + number) * vec2f(x[image * numbers + number], g);
+    }
+    return vec2f(number_at(values + image * op.rank + j) - sum.x, sum.y);
+}
+
+fn energy_of(image: u32) -> f32 {
+    let first = image * op.classes;
+    if (op.energy == 0u) {
+        return -logits[first + given[labels() + image]];
+    }
+    var largest = logits[first];
+    for (var k = 1u; k < op.classes; k++) {
+        largest = max(largest, logits[first + k]);
+    }
+    var sum = 0.0;
+    for (var k = 0u; k < op.classes; k++) {
+        sum += exp(logits[first + k] - largest);
+    }
+    return -(largest + logarithm(sum));
+}
+
+// By the table: linear between two entries, that of the nearest one beyond the ends.
+fn distance_and_factor(energy: f32) -> vec2f {
+    var behind = 0u;
+    while (behind < op.entries && number_at(table() + behind) < energy) {
+        behind++;
+    }
+    let last = min(behind, op.entries - 1u);
+    let first = select(behind - 1u, 0u, behind == 0u);
+    let from = number_at(table() + first);
+    let to = number_at(table() + last);
+    let share = select((energy - from) / (to - from), 0.0, first == last);
+    return vec2f(
+        mix(number_at(table() + op.entries + first), number_at(table() + op.entries + last), share),
+        mix(number_at(table() + 2u * op.entries + first), number_at(table() + 2u * op.entries + last), share),
+    );
+}
+
+fn place(image: u32, pixel: u32, quad: u32) -> u32 {
+    let quads = (op.channels + 3u) / 4u;
+    return image * op.image + (pixel / op.size + 1u) * op.row + (pixel % op.size + 1u) * quads + quad;
+}

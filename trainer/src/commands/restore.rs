@@ -1,0 +1,146 @@
+//! `basin restore`: fills holes, enlarges and colours, by chains that keep to what is known.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use basin_shared::{
+    Key, ModelFile,
+    model_card::EnergyKind,
+    samplers::{
+        Observation, Sampler, Start, Step,
+        observation::{LUMA, Observed},
+    },
+};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::generate::class_index;
+use crate::{cli, model, picture};
+
+/// What a hole looks like in the picture of what is known.
+const HOLE: f32 = 0.5;
+
+pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
+    let file = model::read(&arguments.model)?;
+    let mut settings = model::settings(&file.card.generation, &arguments.sampler)?;
+    if !matches!(settings.sampler, Sampler::ByDistance(_)) {
+        bail!(
+            "{}: its chains do not go by distance; expected a model of method dsm, whose card has a table of \
+             distances",
+            arguments.model.display()
+        );
+    }
+    let class = match &arguments.class {
+        None => None,
+        Some(class) => {
+            Some(class_index(class, &file.card.class_names).context("--class")?)
+        }
+    };
+    settings.energy = match class {
+        Some(_) => EnergyKind::Joint,
+        None => EnergyKind::Marginal,
+    };
+    let shape = file.card.architecture.image();
+    let [channels, size, _] = shape;
+    let mask = arguments.mask.as_deref();
+    let mask = mask.map(|path| mask_of(path, size)).transpose()?;
+    let observed = observed([channels, size], mask.as_deref(), &arguments)?;
+    let x = pictures(&file, &arguments)?;
+    let numbers: usize = shape.iter().product();
+    let count = x.len() / numbers;
+    let values = observed.of(&x);
+    let observation = Observation::new(observed, values, count)?;
+    let mut rows = known(x, &observation, count, mask.as_deref(), arguments.colour);
+    let network = file.model(device).frozen();
+    let y = vec![class.unwrap_or(0); count];
+    for seed in 0..arguments.seeds {
+        let [start_key, chain_key] = Key::new(arguments.seed + seed).split();
+        let mut walk = model::walk(&settings, file.card.distances.as_ref());
+        if let Step::ByDistance(annealing) = &mut walk {
+            annealing.observation = Some(observation.clone());
+        }
+        // The known part begins with noise as well: off it the chain reads how much is left.
+        let start = model::start(Start::Uniform, None, shape, &y, start_key, device);
+        let mut chains = model::chains(walk, settings.energy, &y, &start, chain_key);
+        model::advance(&network, &mut chains, shape, settings.steps, device, |_| {});
+        observation.project(&mut chains.x);
+        rows.extend(chains.x.iter().map(|x| x.clamp(0.0, 1.0)));
+    }
+    let grid = TensorData::new(rows, [(1 + arguments.seeds as usize) * count, channels, size, size]);
+    model::write_grid(&arguments.output, Tensor::from_data(grid, device), count)?;
+    println!("{}: {count} images", arguments.output.display());
+    Ok(())
+}
+
+/// What the arguments say is known.
+fn observed(
+    shape: [usize; 2],
+    mask: Option<&[bool]>,
+    arguments: &cli::Restore,
+) -> Result<Observed> {
+    Ok(match (arguments.enlarge, arguments.colour, mask) {
+        (Some(factor), ..) => Observed::block_means(shape, factor).context("--enlarge")?,
+        (None, true, mask) => Observed::grey(shape, mask).context("--colour")?,
+        (None, false, Some(mask)) => Observed::around(shape, mask).context("--mask")?,
+        (None, false, None) => bail!("nothing to restore; expected --mask, --enlarge or --colour"),
+    })
+}
+
+/// Which pixels of a mask are white.
+fn mask_of(path: &Path, size: usize) -> Result<Vec<bool>> {
+    let picture = picture::read(path)?.into_luma8();
+    let (width, height) = picture.dimensions();
+    if (width as usize, height as usize) != (size, size) {
+        bail!(
+            "--mask: {} is a picture of {width}×{height}, expected {size}×{size}, as the model's images are",
+            path.display()
+        );
+    }
+    Ok(picture.pixels().map(|pixel| pixel.0[0] >= 128).collect())
+}
+
+/// The pictures given, fitted to the model, or else the first test images.
+fn pictures(file: &ModelFile, arguments: &cli::Restore) -> Result<Vec<f32>> {
+    let shape = file.card.architecture.image();
+    if !arguments.images.is_empty() {
+        return Ok(picture::read_all(&arguments.images, shape)?);
+    }
+    let test = model::data(file, &arguments.data)?.test;
+    let images = 0..arguments.count.min(test.len());
+    let pixels = images.flat_map(|i| test.pixels(i).to_vec());
+    Ok(pixels.map(|byte| f32::from(byte) / 255.0).collect())
+}
+
+/// The images as far as they are known, for people to see.
+fn known(
+    mut x: Vec<f32>,
+    observation: &Observation,
+    count: usize,
+    mask: Option<&[bool]>,
+    grey: bool,
+) -> Vec<f32> {
+    let inside = |number: usize| mask.is_none_or(|mask| mask[number % mask.len()]);
+    match (mask, grey) {
+        (Some(_), false) => {
+            for (number, x) in x.iter_mut().enumerate() {
+                *x = if inside(number) { HOLE } else { *x };
+            }
+        }
+        (_, true) => {
+            let plane = x.len() / count / LUMA.len();
+            for image in x.chunks_exact_mut(LUMA.len() * plane) {
+                for pixel in (0..plane).filter(|&pixel| inside(pixel)) {
+                    let channels = (0..).zip(LUMA);
+                    let luma = channels.map(|(c, w)| w * image[c * plane + pixel]).sum();
+                    for channel in 0..LUMA.len() {
+                        image[channel * plane + pixel] = luma;
+                    }
+                }
+            }
+        }
+        (None, false) => {
+            x.fill(0.0);
+            observation.project(&mut x);
+        }
+    }
+    x
+}

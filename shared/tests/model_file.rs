@@ -7,7 +7,10 @@ use basin_shared::{
     model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
     model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    samplers::{self, ClassGaussian, GradientScaling, Sgld},
+    samplers::{
+        self, ByDistance, ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable,
+        Sampler, Sgld,
+    },
     tensors,
     weights::{Array, Weights},
 };
@@ -36,14 +39,25 @@ fn card() -> ModelCard {
         energy: EnergyKind::Joint,
         steps: 20,
         start: samplers::Start::Uniform,
-        sampler: Sgld {
+        sampler: Sampler::Sgld(Sgld {
             step_size: 0.2,
             noise_std: 0.01,
             friction: 0.5,
             gradient: GradientScaling::Normalize,
             clamp: true,
-        },
+        }),
     };
+    let table = DistanceTable {
+        energies: vec![-2.0, 0.5, 3.0],
+        distances: vec![0.25, 1.5, 7.0],
+        factors: vec![1.0, 2.0, 9.0],
+    };
+    let by_distance = Sampler::ByDistance(ByDistance {
+        h: 0.3,
+        beta: 0.8,
+        last_steps: 2,
+        last_h: 0.3,
+    });
     ModelCard {
         schema: SCHEMA,
         name: "test".into(),
@@ -58,7 +72,18 @@ fn card() -> ModelCard {
         metrics: BTreeMap::from([("clean_accuracy".into(), 0.5)]),
         generation: settings.clone(),
         quick: Some(settings.clone()),
-        denoising: settings,
+        denoising: SamplerSettings {
+            sampler: by_distance,
+            ..settings
+        },
+        distances: Some(Distances {
+            joint: table.clone(),
+            marginal: table,
+            known_noise: NoiseTable {
+                stds: vec![0.0, 1.0],
+                lengths: vec![0.0, 5.0],
+            },
+        }),
         licence: "CC0-1.0".into(),
         author: "a test".into(),
         basin_version: "0.0.0".into(),
@@ -169,11 +194,11 @@ fn each_fault_of_a_file_is_named() {
         (flipped, "SHA-256"),
         (replaced("\"basin\"", "\"sink\""), "no `basin` entry"),
         (
-            replaced("\\\"schema\\\":1", "\\\"schema\\\":2"),
-            "schema 2, this version of Basin reads 1",
+            replaced("\\\"schema\\\":2", "\\\"schema\\\":3"),
+            "schema 3, this version of Basin reads 2",
         ),
         (
-            replaced("\\\"schema\\\":1", "\\\"schema\\\":0"),
+            replaced("\\\"schema\\\":2", "\\\"schema\\\":0"),
             "export the model again",
         ),
         (
@@ -205,6 +230,34 @@ fn each_fault_of_a_file_is_named() {
             "friction is 1.5",
         ),
         (
+            replaced("\\\"beta\\\":0.8", "\\\"beta\\\":1.8"),
+            "denoising settings: beta is 1.8, expected 0 to 1",
+        ),
+        (
+            replaced("[-2.0,0.5,3.0]", "[-2.0,0.5,0.5]"),
+            "distances, table `joint`: `energies` has 0.5 at entry 2 behind 0.5",
+        ),
+        (
+            replaced("[0.25,1.5,7.0]", "[0.25,1.5,1e39]"),
+            "model card is not valid",
+        ),
+        (
+            replaced("[0.25,1.5,7.0]", "[0.25,1.5,1.0]"),
+            "`distances` has 1 at entry 2 behind 1.5, expected no less: a table must be monotone",
+        ),
+        (
+            replaced("[1.0,2.0,9.0]", "[1.0,9.0]"),
+            "2 numbers in column `factors`, expected 3 as in `energies`",
+        ),
+        (
+            with_header(&bytes, |header| {
+                let begin = header.find(",\\\"distances\\\"").unwrap();
+                let end = header[begin..].find("}}").unwrap() + begin + 2;
+                format!("{}{}", &header[..begin], &header[end..])
+            }),
+            "denoising settings: steps by distance, but the card has no table of distances",
+        ),
+        (
             replaced("\"class_output.bias\"", "\"class_output.bios\""),
             "`class_output.bias` is missing",
         ),
@@ -223,6 +276,28 @@ fn each_fault_of_a_file_is_named() {
             "`{found}` should say `{expected}`"
         );
     }
+}
+
+/// The first schema: samplers without a name, and no distances.
+#[test]
+fn a_file_of_the_first_schema_is_read_as_before() {
+    let mut old = card();
+    old.distances = None;
+    old.denoising = old.generation.clone();
+    let (weights, start, probe) = parts();
+    let file = ModelFile::new(old, weights, start, probe).unwrap();
+    let bytes = file.write(Precision::F32).unwrap();
+    let first = with_header(&bytes, |header| {
+        let named = "\\\"sampler\\\":{\\\"sgld\\\":{";
+        assert_eq!(header.matches(named).count(), 3);
+        header
+            .replace("\\\"schema\\\":2", "\\\"schema\\\":1")
+            .replace(named, "\\\"sampler\\\":{")
+            .replace("\\\"clamp\\\":true}}", "\\\"clamp\\\":true}")
+    });
+    let read = ModelFile::read(&first).unwrap();
+    let expected = ModelFile::read(&bytes).unwrap();
+    assert_eq!(read.card, expected.card);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Numbers that the visitor left alone are `None` and mean the model's own recommendation; the
 //! address writes them out all the same, so that a link means the same with a later model.
 
-use basin_protocol::{EnergyKind, Model, Origin, Plan, Recommended, Sampler};
+use basin_protocol::{
+    ByDistance, EnergyKind, Gradient, Langevin, Model, Origin, Plan, Recommended, Sampler,
+};
 
 use crate::bundled::Bundled;
 
@@ -54,10 +56,43 @@ pub struct Dream {
     pub start: Option<StartChoice>,
     pub energy: Option<EnergyKind>,
     pub steps: Option<u32>,
+    pub sampler: SamplerChoice,
+}
+
+/// The numbers of a sampler that the visitor has set.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct SamplerChoice {
+    /// Which; without it, that to which one of the numbers belongs, or else what the model recommends.
+    pub kind: Option<SamplerKind>,
     pub step_size: Option<f32>,
     pub noise_std: Option<f32>,
     pub friction: Option<f32>,
+    pub h: Option<f32>,
+    pub beta: Option<f32>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplerKind {
+    Langevin,
+    ByDistance,
+}
+
+/// Langevin dynamics of a model that recommends another sampler.
+const LANGEVIN: Langevin = Langevin {
+    step_size: 0.2,
+    noise_std: 0.01,
+    friction: 0.5,
+    gradient: Gradient::Normalize,
+    clamp: true,
+};
+
+/// Steps by distance of a model that recommends another sampler.
+const BY_DISTANCE: ByDistance = ByDistance {
+    h: 0.3,
+    beta: 0.8,
+    last_steps: 2,
+    last_h: 0.3,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClassChoice {
@@ -80,7 +115,7 @@ pub struct Denoise {
     pub sigma: f32,
     pub seed: u32,
     pub steps: Option<u32>,
-    pub step_size: Option<f32>,
+    pub sampler: SamplerChoice,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +144,7 @@ impl Default for Dream {
             start: None,
             energy: None,
             steps: None,
-            step_size: None,
-            noise_std: None,
-            friction: None,
+            sampler: SamplerChoice::default(),
         }
     }
 }
@@ -123,20 +156,132 @@ impl Default for Denoise {
             sigma: 0.3,
             seed: 4711,
             steps: None,
-            step_size: None,
+            sampler: SamplerChoice::default(),
         }
     }
 }
 
+impl SamplerKind {
+    pub fn of(sampler: &Sampler) -> Self {
+        match sampler {
+            Sampler::Langevin(_) => Self::Langevin,
+            Sampler::ByDistance(_) => Self::ByDistance,
+        }
+    }
+
+    /// The word for it in a link and in a form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Langevin => "langevin",
+            Self::ByDistance => "distance",
+        }
+    }
+}
+
+impl SamplerChoice {
+    /// The sampler, with the model's numbers where the visitor has set none.
+    fn decide(&self, recommended: &Sampler, model: &Model) -> Sampler {
+        let langevin = [self.step_size, self.noise_std, self.friction];
+        let kind = self.kind.unwrap_or(match langevin {
+            [None, None, None] => SamplerKind::of(recommended),
+            _ => SamplerKind::Langevin,
+        });
+        // What does not say how far away the data are cannot go by it.
+        if kind == SamplerKind::ByDistance && model.distances.is_some() {
+            let sampler = match recommended {
+                Sampler::ByDistance(sampler) => *sampler,
+                Sampler::Langevin(_) => BY_DISTANCE,
+            };
+            return Sampler::ByDistance(ByDistance {
+                h: self.h.unwrap_or(sampler.h),
+                beta: self.beta.unwrap_or(sampler.beta),
+                ..sampler
+            });
+        }
+        let sampler = match recommended {
+            Sampler::Langevin(sampler) => *sampler,
+            Sampler::ByDistance(_) => LANGEVIN,
+        };
+        Sampler::Langevin(Langevin {
+            step_size: self.step_size.unwrap_or(sampler.step_size),
+            noise_std: self.noise_std.unwrap_or(sampler.noise_std),
+            friction: self.friction.unwrap_or(sampler.friction),
+            ..sampler
+        })
+    }
+
+    /// All numbers of a sampler.
+    fn all_of(sampler: &Sampler) -> Self {
+        let kind = Some(SamplerKind::of(sampler));
+        match sampler {
+            Sampler::Langevin(sampler) => Self {
+                kind,
+                step_size: Some(sampler.step_size),
+                noise_std: Some(sampler.noise_std),
+                friction: Some(sampler.friction),
+                ..Self::default()
+            },
+            Sampler::ByDistance(sampler) => Self {
+                kind,
+                h: Some(sampler.h),
+                beta: Some(sampler.beta),
+                ..Self::default()
+            },
+        }
+    }
+
+    /// In a link; `decided` has all numbers. Langevin dynamics of a model that goes by nothing else needs
+    /// no name, as links had none when there was nothing else.
+    fn write(
+        &self,
+        decided: Option<&Sampler>,
+        model: Option<&Model>,
+        pairs: &mut Vec<(&'static str, String)>,
+    ) {
+        let of = decided.map_or(*self, Self::all_of);
+        let plain = model.is_some_and(|model| model.distances.is_none());
+        let kind = of.kind.filter(|_| !plain);
+        let numbers = [
+            ("step", of.step_size),
+            ("noise", of.noise_std),
+            ("friction", of.friction),
+            ("h", of.h),
+            ("beta", of.beta),
+        ];
+        let numbers = numbers.map(|(name, value)| (name, value.map(text)));
+        let kind = ("sampler", kind.map(|kind| kind.name().to_owned()));
+        let all = [kind].into_iter().chain(numbers);
+        pairs.extend(all.filter_map(|(name, value)| Some((name, value?))));
+    }
+
+    /// One pair of a link; whether it is one of a sampler. The error says what was expected.
+    fn read(&mut self, name: &str, value: &str) -> Result<bool, &'static str> {
+        let share = || number(value, 0.0..=1.0, "0 to 1").map(Some);
+        match name {
+            "sampler" => {
+                self.kind = Some(match value {
+                    "langevin" => SamplerKind::Langevin,
+                    "distance" => SamplerKind::ByDistance,
+                    _ => return Err("langevin or distance"),
+                });
+            }
+            "step" => {
+                self.step_size = Some(number(value, 0.0..=1e4, "a number from 0 to 10000")?);
+            }
+            "noise" => self.noise_std = share()?,
+            "friction" => self.friction = Some(number(value, 0.0..=0.99, "0 to 0.99")?),
+            "h" => self.h = Some(number(value, 0.01..=1.0, "0.01 to 1")?),
+            "beta" => self.beta = share()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
 impl Dream {
-    /// Everything decided: a chain and its number of steps.
-    pub fn plan(&self, model: &Model) -> (Plan, u32) {
-        let Recommended {
-            energy,
-            steps,
-            sampler,
-            ..
-        } = model.generation;
+    /// Everything decided.
+    pub fn plan(&self, model: &Model) -> Plan {
+        let Recommended { energy, steps, .. } = model.generation;
         let last = model.class_names.len() - 1;
         let classes = match self.class {
             ClassChoice::One(class) => vec![class.min(last); self.images as usize],
@@ -146,12 +291,8 @@ impl Dream {
             seed: self.seed,
             classes,
             energy: self.energy.unwrap_or(energy),
-            sampler: Sampler {
-                step_size: self.step_size.unwrap_or(sampler.step_size),
-                noise_std: self.noise_std.unwrap_or(sampler.noise_std),
-                friction: self.friction.unwrap_or(sampler.friction),
-                ..sampler
-            },
+            sampler: self.sampler.decide(&model.generation.sampler, model),
+            steps: self.steps.unwrap_or(steps),
             origin: match self.start(model) {
                 StartChoice::Noise => Origin::Noise,
                 StartChoice::Class => Origin::Class {
@@ -160,7 +301,7 @@ impl Dream {
                 StartChoice::Image => Origin::Image { noise: 0.0 },
             },
         };
-        (plan, self.steps.unwrap_or(steps))
+        told(plan)
     }
 
     /// Where chains start.
@@ -175,9 +316,7 @@ impl Dream {
                 start: Some(recommended_start(&quick)),
                 energy: Some(quick.energy),
                 steps: Some(quick.steps),
-                step_size: Some(quick.sampler.step_size),
-                noise_std: Some(quick.sampler.noise_std),
-                friction: Some(quick.sampler.friction),
+                sampler: SamplerChoice::all_of(&quick.sampler),
                 ..self.recommended()
             },
             None => Self {
@@ -206,28 +345,45 @@ fn recommended_start(settings: &Recommended) -> StartChoice {
 }
 
 impl Denoise {
-    /// Everything decided: a chain and its number of steps. The image's class is not known, so the
-    /// class of the plan matters only where the model recommends an energy that needs one.
-    pub fn plan(&self, model: &Model) -> (Plan, u32) {
-        let Recommended {
-            energy,
-            steps,
-            sampler,
-            ..
-        } = model.denoising;
-        let step_size = self.step_size.unwrap_or(sampler.step_size);
-        let plan = Plan {
+    /// Everything decided of the chain to something sharp. The image's class is not known, so the class of the
+    /// plan matters only where the model recommends an energy that needs one.
+    pub fn plan(&self, model: &Model) -> Plan {
+        let Recommended { energy, steps, .. } = model.denoising;
+        told(Plan {
             seed: self.seed,
             classes: vec![0],
             energy,
-            sampler: Sampler {
-                step_size,
-                ..sampler
-            },
+            sampler: self.sampler.decide(&model.denoising.sampler, model),
+            steps: self.steps.unwrap_or(steps),
             origin: Origin::Image { noise: self.sigma },
-        };
-        (plan, self.steps.unwrap_or(steps))
+        })
     }
+
+    /// The best guess of the clean picture, of the same noise: one step down E(x), as long as the energy says
+    /// that the data are away. None of a model whose energy does not say it.
+    pub fn best_guess(&self, model: &Model) -> Option<Plan> {
+        model.distances.as_ref()?;
+        Some(Plan {
+            energy: EnergyKind::Marginal,
+            sampler: Sampler::ByDistance(ByDistance {
+                h: 1.0,
+                beta: 1.0,
+                last_steps: 0,
+                last_h: 1.0,
+            }),
+            steps: 1,
+            ..self.plan(model)
+        })
+    }
+}
+
+/// E(x, y) − E(x) tells no distance: a chain that goes by it descends E(x, y).
+fn told(plan: Plan) -> Plan {
+    let energy = match (plan.energy, plan.sampler) {
+        (EnergyKind::Conditional, Sampler::ByDistance(_)) => EnergyKind::Joint,
+        (energy, _) => energy,
+    };
+    Plan { energy, ..plan }
 }
 
 impl Settings {
@@ -289,8 +445,14 @@ impl Settings {
     /// One pair; the error says what was expected.
     fn read(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
         const STEPS: &str = "1 to 2000";
-        let step_size = || number(value, 0.0..=1e4, "a number from 0 to 10000");
         let (dream, denoise) = (&mut self.dream, &mut self.denoise);
+        let sampler = match self.tab {
+            Tab::Dream => &mut dream.sampler,
+            Tab::Denoise => &mut denoise.sampler,
+        };
+        if sampler.read(name, value)? {
+            return Ok(());
+        }
         match (name, self.tab) {
             ("tab", _) if value == "dream" || value == "denoise" => {}
             ("tab", _) => return Err("dream or denoise"),
@@ -318,11 +480,6 @@ impl Settings {
             ("images", Tab::Dream) => dream.images = number(value, 1..=16, "1 to 16")?,
             ("seed", Tab::Dream) => dream.seed = number(value, 0..=u32::MAX, "0 to 4294967295")?,
             ("steps", Tab::Dream) => dream.steps = Some(number(value, 1..=MOST_STEPS, STEPS)?),
-            ("step", Tab::Dream) => dream.step_size = Some(step_size()?),
-            ("noise", Tab::Dream) => dream.noise_std = Some(number(value, 0.0..=1.0, "0 to 1")?),
-            ("friction", Tab::Dream) => {
-                dream.friction = Some(number(value, 0.0..=0.99, "0 to 0.99")?)
-            }
             ("energy", Tab::Dream) => {
                 dream.energy = Some(match value {
                     "joint" => EnergyKind::Joint,
@@ -348,7 +505,6 @@ impl Settings {
                 denoise.seed = number(value, 0..=u32::MAX, "0 to 4294967295")?
             }
             ("steps", Tab::Denoise) => denoise.steps = Some(number(value, 1..=MOST_STEPS, STEPS)?),
-            ("step", Tab::Denoise) => denoise.step_size = Some(step_size()?),
             _ => return Err(""),
         }
         Ok(())
@@ -356,7 +512,7 @@ impl Settings {
 }
 
 impl Dream {
-    fn write(&self, model: Option<&Model>, pairs: &mut Vec<(&str, String)>) {
+    fn write(&self, model: Option<&Model>, pairs: &mut Vec<(&'static str, String)>) {
         let class = match self.class {
             ClassChoice::One(class) => class.to_string(),
             ClassChoice::All => "all".into(),
@@ -366,39 +522,21 @@ impl Dream {
             pairs.push(("images", self.images.to_string()));
         }
         pairs.push(("seed", self.seed.to_string()));
-        let decided = model.map(|model| (self.plan(model), self.start(model)));
-        let plan = decided.as_ref().map(|((plan, _), _)| plan);
-        let mut push = |name, value: Option<String>| pairs.extend(value.map(|value| (name, value)));
-        push(
-            "steps",
-            decided
-                .as_ref()
-                .map(|((_, steps), _)| *steps)
-                .or(self.steps)
-                .map(text),
-        );
-        let sampler = plan.map(|plan| plan.sampler);
-        push(
-            "step",
-            sampler.map(|s| s.step_size).or(self.step_size).map(text),
-        );
-        push(
-            "noise",
-            sampler.map(|s| s.noise_std).or(self.noise_std).map(text),
-        );
-        push(
-            "friction",
-            sampler.map(|s| s.friction).or(self.friction).map(text),
-        );
+        let plan = model.map(|model| self.plan(model));
+        let plan = plan.as_ref();
+        let steps = plan.map(|plan| plan.steps).or(self.steps);
+        pairs.extend(steps.map(|steps| ("steps", text(steps))));
+        let sampler = plan.map(|plan| &plan.sampler);
+        self.sampler.write(sampler, model, pairs);
         let energy = plan.map(|plan| plan.energy).or(self.energy);
-        push("energy", energy.map(|energy| energy_name(energy).into()));
-        let start = decided.as_ref().map(|(_, start)| *start).or(self.start);
-        push("start", start.map(|start| start_name(start).into()));
+        pairs.extend(energy.map(|energy| ("energy", energy_name(energy).into())));
+        let start = model.map(|model| self.start(model)).or(self.start);
+        pairs.extend(start.map(|start| ("start", start_name(start).into())));
     }
 }
 
 impl Denoise {
-    fn write(&self, model: Option<&Model>, pairs: &mut Vec<(&str, String)>) {
+    fn write(&self, model: Option<&Model>, pairs: &mut Vec<(&'static str, String)>) {
         let picture = match self.picture {
             Picture::Sample(index) => index.to_string(),
             Picture::Own => "own".into(),
@@ -406,13 +544,11 @@ impl Denoise {
         pairs.push(("picture", picture));
         pairs.push(("sigma", self.sigma.to_string()));
         pairs.push(("seed", self.seed.to_string()));
-        let decided = model.map(|model| self.plan(model));
-        let steps = decided.as_ref().map(|(_, steps)| *steps).or(self.steps);
+        let plan = model.map(|model| self.plan(model));
+        let steps = plan.as_ref().map(|plan| plan.steps).or(self.steps);
         pairs.extend(steps.map(|steps| ("steps", text(steps))));
-        let step_size = decided
-            .map(|(plan, _)| plan.sampler.step_size)
-            .or(self.step_size);
-        pairs.extend(step_size.map(|step_size| ("step", text(step_size))));
+        let sampler = plan.as_ref().map(|plan| &plan.sampler);
+        self.sampler.write(sampler, model, pairs);
     }
 }
 
@@ -491,19 +627,72 @@ mod tests {
     use super::*;
     use crate::tests::model;
 
+    fn by_distance() -> Model {
+        let mut model = model();
+        let table = basin_protocol::DistanceTable {
+            energies: vec![0.0, 1.0],
+            distances: vec![0.0, 2.0],
+        };
+        model.distances = Some([table.clone(), table]);
+        model.generation.sampler = Sampler::ByDistance(ByDistance {
+            last_steps: 6,
+            ..BY_DISTANCE
+        });
+        model
+    }
+
     #[test]
     fn quick_is_what_the_model_says_or_a_third_of_the_steps() {
         let mut model = model();
         model.generation.from_class = Some(0.35);
         let dream = Dream::default();
-        let (plan, steps) = dream.quick(&model).plan(&model);
-        assert_eq!((steps, plan.origin), (33, Origin::Class { spread: 0.35 }));
+        let plan = dream.quick(&model).plan(&model);
+        assert_eq!(
+            (plan.steps, plan.origin),
+            (33, Origin::Class { spread: 0.35 })
+        );
         let mut quick = model.generation;
-        (quick.steps, quick.from_class, quick.sampler.friction) = (12, None, 0.5);
+        let friction = Langevin {
+            friction: 0.5,
+            ..LANGEVIN
+        };
+        quick.sampler = Sampler::Langevin(friction);
+        (quick.steps, quick.from_class) = (12, None);
         model.quick = Some(quick);
-        let (plan, steps) = dream.quick(&model).plan(&model);
-        assert_eq!((steps, plan.origin), (12, Origin::Noise));
-        assert_eq!(plan.sampler.friction, 0.5);
+        let plan = dream.quick(&model).plan(&model);
+        assert_eq!((plan.steps, plan.origin), (12, Origin::Noise));
+        let Sampler::Langevin(langevin) = plan.sampler else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((langevin.friction, langevin.noise_std), (0.5, 0.01));
+    }
+
+    #[test]
+    fn the_sampler_is_the_models_unless_another_is_asked_for() {
+        let (old, new) = (model(), by_distance());
+        let read = |hash: &str| Settings::from_hash(hash).0.dream;
+        // A link of the time when there was nothing but Langevin dynamics.
+        let link = read("#steps=50&step=0.5&noise=0.01&friction=0.8&energy=joint&start=class");
+        assert_eq!(
+            link.plan(&new).sampler,
+            Sampler::Langevin(Langevin {
+                step_size: 0.5,
+                friction: 0.8,
+                ..LANGEVIN
+            })
+        );
+        assert_eq!(Dream::default().plan(&new).sampler, new.generation.sampler);
+        let link = read("#sampler=distance&h=0.5&energy=conditional");
+        let plan = link.plan(&new);
+        assert_eq!(plan.energy, EnergyKind::Joint);
+        let Sampler::ByDistance(sampler) = plan.sampler else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((sampler.h, sampler.last_steps), (0.5, 6));
+        // A model that tells no distance has its own sampler.
+        assert_eq!(link.plan(&old).sampler, old.generation.sampler);
+        assert_eq!(Denoise::default().best_guess(&old), None);
+        assert_eq!(Denoise::default().best_guess(&new).unwrap().steps, 1);
     }
 
     #[test]
@@ -514,9 +703,12 @@ mod tests {
             start: Some(StartChoice::Noise),
             energy: Some(EnergyKind::Conditional),
             steps: Some(37),
-            step_size: Some(0.1),
-            noise_std: Some(1e-3),
-            friction: Some(0.5),
+            sampler: SamplerChoice {
+                step_size: Some(0.1),
+                noise_std: Some(1e-3),
+                friction: Some(0.5),
+                ..SamplerChoice::default()
+            },
             ..Dream::default()
         };
         let denoise = Denoise {
@@ -524,7 +716,12 @@ mod tests {
             sigma: 0.25,
             seed: 3,
             steps: Some(9),
-            step_size: Some(1e-7),
+            sampler: SamplerChoice {
+                kind: Some(SamplerKind::ByDistance),
+                h: Some(0.2),
+                beta: Some(0.9),
+                ..SamplerChoice::default()
+            },
         };
         let url = "https://example.org/a b&c=d#e?é%41.safetensors".to_owned();
         let cases = [
@@ -559,12 +756,13 @@ mod tests {
 
     #[test]
     fn a_link_writes_out_what_the_model_recommends() {
-        let model = model();
-        let (read, faults) = Settings::from_hash(&Settings::default().to_hash(Some(&model)));
-        assert!(faults.is_empty(), "{faults:?}");
-        assert_eq!(read.dream.steps, Some(100));
-        assert_eq!(read.dream.start, Some(StartChoice::Class));
-        assert_eq!(read.dream.plan(&model), Dream::default().plan(&model));
+        for model in [model(), by_distance()] {
+            let (read, faults) = Settings::from_hash(&Settings::default().to_hash(Some(&model)));
+            assert!(faults.is_empty(), "{faults:?}");
+            assert_eq!(read.dream.steps, Some(100));
+            assert_eq!(read.dream.start, Some(StartChoice::Class));
+            assert_eq!(read.dream.plan(&model), Dream::default().plan(&model));
+        }
     }
 
     #[test]
@@ -585,6 +783,6 @@ mod tests {
             class: ClassChoice::One(700),
             ..Dream::default()
         };
-        assert_eq!(dream.plan(&model()).0.classes, [2]);
+        assert_eq!(dream.plan(&model()).classes, [2]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use basin_protocol::{EnergyKind, Origin, Plan};
+use basin_protocol::{EnergyKind, Gradient, Langevin, Origin, Plan, Sampler};
 
 use crate::energies;
 
@@ -57,33 +57,33 @@ pub struct Chain {
 
 impl Default for Chain {
     fn default() -> Self {
-        let sampler = basin_protocol::Sampler {
+        let sampler = Sampler::Langevin(Langevin {
             step_size: 0.0,
             noise_std: 0.0,
             friction: 0.0,
-            gradient: basin_protocol::Gradient::Raw,
+            gradient: Gradient::Raw,
             clamp: true,
-        };
-        let (energy, origin) = (EnergyKind::Joint, Origin::Noise);
+        });
         let plan = Plan {
             seed: 0,
             classes: Vec::new(),
-            energy,
+            energy: EnergyKind::Joint,
             sampler,
-            origin,
+            steps: 0,
+            origin: Origin::Noise,
         };
-        Self::new(0, plan, Arc::default(), 0, Phase::Empty)
+        Self::new(0, plan, Arc::default(), Phase::Empty)
     }
 }
 
 impl Chain {
     /// A chain about to be begun.
-    pub fn new(id: u32, plan: Plan, given: Arc<[f32]>, goal: u64, phase: Phase) -> Self {
+    pub fn new(id: u32, plan: Plan, given: Arc<[f32]>, phase: Phase) -> Self {
         Self {
             id,
+            goal: plan.steps.into(),
             plan,
             given,
-            goal,
             phase,
             newest: None,
             kept: Vec::new(),
@@ -204,8 +204,10 @@ mod tests {
     use crate::tests::model;
 
     fn chain(goal: u64) -> Chain {
-        let (plan, _) = crate::address::Dream::default().plan(&model());
-        Chain::new(1, plan, Arc::default(), goal, Phase::Running)
+        let plan = crate::address::Dream::default().plan(&model());
+        let mut chain = Chain::new(1, plan, Arc::default(), Phase::Running);
+        chain.goal = goal;
+        chain
     }
 
     fn frame(step: u64) -> Frame {

@@ -22,6 +22,13 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
     });
     let now_plain = move || now.get().map(|e| format!("{e:.2}")).unwrap_or_default();
     let now_text = move || now.get().map(|e| energies::text(e, 2)).unwrap_or_default();
+    let lab = expect_context::<crate::lab::Lab>();
+    // That of the mean energy; of one image, its own.
+    let distance = Memo::new(move |_| {
+        let kind = chain.with(|chain| chain.plan.energy);
+        let in_use = lab.model.get()?;
+        energies::distance(&in_use.model, kind, now.get()?)
+    });
     let cursor = move || {
         chain.with(|chain| {
             let frame = chain.shown()?;
@@ -38,6 +45,12 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
                 <span>"energy "<i>{symbol}</i></span>
                 <output>{now_text}</output>
             </figcaption>
+            {move || distance.get().map(|distance| view! {
+                <p class="distance" data-distance=format!("{distance:.2}")>
+                    <span>"so far from a picture: "<i>"d̂"</i></span>
+                    <output>{format!("{distance:.1}")}</output>
+                </p>
+            })}
             <svg viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" aria-hidden="true">
                 {move || cursor().map(|x| view! { <line class="cursor" x1=x x2=x y1="0" y2=HEIGHT /> })}
                 {move || lines.with(|lines| {

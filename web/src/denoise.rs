@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use basin_protocol::{Plan, Sampler};
 use leptos::prelude::*;
 
 use crate::{
     address::{Denoise, MOST_STEPS, Picture as Choice, SAMPLES},
+    chain::Chain,
     curve::{Curve, Probabilities},
     dream::FileButton,
     explanation::Explanation,
@@ -13,6 +15,13 @@ use crate::{
     lab::Lab,
     stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
 };
+
+/// Which of the cleaned pictures is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    BestGuess,
+    Sharp,
+}
 
 /// The tab.
 #[component]
@@ -25,24 +34,52 @@ pub fn DenoiseTab() -> impl IntoView {
             lab.denoise.with(|c| c.first().map(|f| f.pixels.clone()))
         })
     });
-    let after = Memo::new(move |_| {
+    let sharp = Memo::new(move |_| {
         picture(lab, |lab| {
             lab.denoise.with(|c| c.shown().map(|f| f.pixels.clone()))
         })
     });
-    let clean = Memo::new(move |_| picture(lab, |lab| lab.clean.get()));
-    let gain = Memo::new(move |_| {
-        // Without added noise, the visitor's picture may be the noisy one: what is clean is not known.
-        let sigma = lab.settings.with(|settings| settings.denoise.sigma);
-        let ((_, before), (_, after), (_, clean)) = (before.get()?, after.get()?, clean.get()?);
-        (sigma > 0.0).then(|| (images::psnr(&before, &clean), images::psnr(&after, &clean)))
+    let guess = Memo::new(move |_| {
+        picture(lab, |lab| {
+            let guessed = |c: &Chain| c.newest.as_ref().filter(|f| f.step == 1).map(|f| f.pixels.clone());
+            lab.guess.with(guessed)
+        })
     });
-    let psnr = move || match gain.get() {
-        Some((before, after)) => {
-            format!("PSNR {before:.1} → {after:.1} dB ({:+.1})", after - before)
-        }
-        None => "PSNR unknown without a clean image".into(),
+    let clean = Memo::new(move |_| picture(lab, |lab| lab.clean.get()));
+    let way = RwSignal::new(Way::Sharp);
+    // A model that tells no distance has but one way.
+    let shown = move || if guess.with(Option::is_some) { way.get() } else { Way::Sharp };
+    let after = Signal::derive(move || match shown() {
+        Way::Sharp => sharp.get(),
+        Way::BestGuess => guess.get(),
+    });
+    // Without added noise, the visitor's picture may be the noisy one: what is clean is not known.
+    let noised = move || lab.settings.with(|settings| settings.denoise.sigma) > 0.0;
+    let noisy = Memo::new(move |_| {
+        let ((_, before), (_, clean)) = (before.get()?, clean.get()?);
+        noised().then(|| images::psnr(&before, &clean))
+    });
+    let quality = move |of: Memo<Shown>| {
+        Memo::new(move |_| {
+            let ((_, x), (_, clean)) = (of.get()?, clean.get()?);
+            noised().then(|| images::psnr(&x, &clean))
+        })
     };
+    let (of_sharp, of_guess) = (quality(sharp), quality(guess));
+    let of_blur = Memo::new(move |_| {
+        let ((shape, before), (_, clean)) = (before.get()?, clean.get()?);
+        noised().then(|| images::best_blur(shape, &before, &clean))
+    });
+    let reached = move |psnr: Memo<Option<f32>>| match (noisy.get(), psnr.get()) {
+        (Some(noisy), Some(psnr)) => format!("{psnr:.1} dB ({:+.1})", psnr - noisy),
+        _ => "unknown without a clean image".into(),
+    };
+    let gain = move || match (noisy.get(), of_sharp.get()) {
+        (Some(noisy), Some(sharp)) => format!("{:.2}", sharp - noisy),
+        _ => String::new(),
+    };
+    let plain = move |psnr: Memo<Option<f32>>| psnr.get().map(|psnr| format!("{psnr:.2}"));
+    let ways = [(Way::BestGuess, "best guess"), (Way::Sharp, "sharp")];
     view! {
         <div class="desk">
             <section class="stage" aria-label="Stage" data-step=move || chain.with(|c| c.step()) data-phase=move || format!("{:?}", chain.with(|c| c.phase))>
@@ -60,11 +97,31 @@ pub fn DenoiseTab() -> impl IntoView {
                 />
                 <Transport chain />
                 <Lines />
-                <p class="psnr" data-psnr-gain=move || gain.get().map(|(b, a)| format!("{:.2}", a - b)).unwrap_or_default()>
-                    {psnr}
-                </p>
+                <Show when=move || guess.with(Option::is_some)>
+                    <div class="row" role="radiogroup" aria-label="Which cleaned picture">
+                        {ways.map(|(kind, name)| view! {
+                            <label class="check">
+                                <input
+                                    type="radio" name="way" value=name
+                                    prop:checked=move || way.get() == kind
+                                    on:change=move |_| way.set(kind)
+                                />
+                                <span>{name}</span>
+                            </label>
+                        })}
+                    </div>
+                </Show>
+                <dl class="psnr" data-psnr-gain=gain data-psnr-guess=move || plain(of_guess) data-psnr-blur=move || plain(of_blur)>
+                    <dt>"noisy"</dt>
+                    <dd>{move || noisy.get().map(|psnr| format!("PSNR {psnr:.1} dB"))}</dd>
+                    <Show when=move || guess.with(Option::is_some)>
+                        <dt>"best guess, one step"</dt><dd>{move || reached(of_guess)}</dd>
+                    </Show>
+                    <dt>"sharp, the chain"</dt><dd>{move || reached(of_sharp)}</dd>
+                    <dt>"the best Gaussian blur reaches"</dt><dd>{move || reached(of_blur)}</dd>
+                </dl>
             </section>
-            <Choices clean />
+            <Choices clean guess />
             <div class="readings">
                 <Curve chain />
                 <Probabilities chain image=Signal::derive(|| 0) />
@@ -84,7 +141,7 @@ fn picture(lab: Lab, pixels: impl Fn(Lab) -> Option<Arc<[f32]>>) -> Shown {
 
 /// What to clean, and how.
 #[component]
-fn Choices(clean: Memo<Shown>) -> impl IntoView {
+fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
     let lab = expect_context::<Lab>();
     let denoise = move || lab.settings.with(|settings| settings.denoise.clone());
     let change = move |change: &dyn Fn(&mut Denoise)| {
@@ -148,7 +205,7 @@ fn Choices(clean: Memo<Shown>) -> impl IntoView {
                 </button>
                 <NumberField
                     label="steps"
-                    value=Signal::derive(move || plan().map(|(_, steps)| steps.to_string()).unwrap_or_default())
+                    value=Signal::derive(move || plan().map(|plan| plan.steps.to_string()).unwrap_or_default())
                     set=move |steps| {
                         lab.settings.update(|s| s.denoise.steps = Some(steps as u32));
                         lab.goal_changed();
@@ -157,9 +214,16 @@ fn Choices(clean: Memo<Shown>) -> impl IntoView {
                 />
                 <NumberField
                     label="step size"
-                    value=Signal::derive(move || plan().map(|(plan, _)| plan.sampler.step_size.to_string()).unwrap_or_default())
-                    set=move |v| change(&move |denoise| denoise.step_size = Some(v as f32))
-                    min=0.0 max=1e4
+                    value=Signal::derive(move || plan().map(|plan| step_size(&plan)).unwrap_or_default())
+                    set=move |v| change(&move |denoise| {
+                        let by_distance = plan().is_some_and(|plan| matches!(plan.sampler, Sampler::ByDistance(_)));
+                        let number = match by_distance {
+                            true => &mut denoise.sampler.h,
+                            false => &mut denoise.sampler.step_size,
+                        };
+                        *number = Some(v as f32);
+                    })
+                    min=0.01 max=1e4
                 />
             </div>
             <div class="row actions">
@@ -167,10 +231,26 @@ fn Choices(clean: Memo<Shown>) -> impl IntoView {
                 <button on:click=save>"save PNG"</button>
                 <CopyLink />
             </div>
-            <figure class="clean">
-                <Picture pixels=clean label="The picture before noise".to_owned() />
-                <figcaption>"before noise"</figcaption>
-            </figure>
+            <div class="aside">
+                <figure class="clean">
+                    <Picture pixels=clean label="The picture before noise".to_owned() />
+                    <figcaption>"before noise"</figcaption>
+                </figure>
+                <Show when=move || guess.with(Option::is_some)>
+                    <figure class="clean">
+                        <Picture pixels=guess label="The best guess".to_owned() />
+                        <figcaption>"best guess: the mean of all pictures that it could be"</figcaption>
+                    </figure>
+                </Show>
+            </div>
         </section>
+    }
+}
+
+/// The size of a step, or the share of the way that it goes.
+fn step_size(plan: &Plan) -> String {
+    match plan.sampler {
+        Sampler::Langevin(langevin) => langevin.step_size.to_string(),
+        Sampler::ByDistance(by_distance) => by_distance.h.to_string(),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use basin_protocol::EnergyKind;
+use basin_protocol::{ByDistance, EnergyKind, Langevin, Sampler};
 use leptos::prelude::*;
 
 use crate::{
-    address::{self, ClassChoice, Dream, MOST_STEPS, StartChoice},
+    address::{
+        self, ClassChoice, Dream, MOST_STEPS, SamplerChoice, SamplerKind, StartChoice,
+    },
     curve::{Curve, Probabilities},
     explanation::Explanation,
     images,
@@ -271,17 +273,21 @@ fn classes(lab: Lab) -> Vec<(String, Shown)> {
 #[component]
 fn SamplerFields() -> impl IntoView {
     let lab = expect_context::<Lab>();
-    let plan = move || {
+    let plan = Memo::new(move |_| {
         let dream = lab.settings.with(|settings| settings.dream.clone());
         lab.model
             .with(|model| model.as_ref().map(|model| dream.plan(&model.model)))
+    });
+    let text = move |read: fn(&basin_protocol::Plan) -> String| {
+        Signal::derive(move || plan.with(|plan| plan.as_ref().map(read).unwrap_or_default()))
     };
-    let text = move |read: fn(&basin_protocol::Plan, u32) -> String| {
-        Signal::derive(move || {
-            plan()
-                .map(|(plan, steps)| read(&plan, steps))
-                .unwrap_or_default()
-        })
+    let kind = Memo::new(move |_| {
+        plan.with(|plan| plan.as_ref().map(|plan| SamplerKind::of(&plan.sampler)))
+    });
+    let by_distance = move || kind.get() == Some(SamplerKind::ByDistance);
+    let tells = move || {
+        lab.model
+            .with(|model| model.as_ref().is_some_and(|m| m.model.distances.is_some()))
     };
     let change = move |change: &dyn Fn(&mut Dream)| {
         lab.settings.update(|settings| change(&mut settings.dream));
@@ -295,6 +301,18 @@ fn SamplerFields() -> impl IntoView {
         };
         change(&move |dream| dream.energy = Some(energy));
     };
+    let set_kind = move |event| {
+        let kind = match event_target_value(&event).as_str() {
+            "distance" => SamplerKind::ByDistance,
+            _ => SamplerKind::Langevin,
+        };
+        change(&move |dream| {
+            dream.sampler = SamplerChoice {
+                kind: Some(kind),
+                ..SamplerChoice::default()
+            };
+        });
+    };
     let quick = move |_| {
         let quick = lab.model.with(|model| {
             let dream = lab.settings.with(|settings| settings.dream.clone());
@@ -307,31 +325,56 @@ fn SamplerFields() -> impl IntoView {
     view! {
         <div class="fields">
             <NumberField
-                label="steps" value=text(|_, steps| steps.to_string())
+                label="steps" value=text(|plan| plan.steps.to_string())
                 set=move |steps| {
                     lab.settings.update(|s| s.dream.steps = Some(steps as u32));
                     lab.goal_changed();
                 }
                 min=1.0 max=f64::from(MOST_STEPS) step="1"
             />
-            <NumberField
-                label="step size" value=text(|plan, _| plan.sampler.step_size.to_string())
-                set=move |v| change(&move |dream| dream.step_size = Some(v as f32)) min=0.0 max=1e4
-            />
-            <NumberField
-                label="noise" value=text(|plan, _| plan.sampler.noise_std.to_string())
-                set=move |v| change(&move |dream| dream.noise_std = Some(v as f32)) min=0.0 max=1.0
-            />
-            <NumberField
-                label="friction" value=text(|plan, _| plan.sampler.friction.to_string())
-                set=move |v| change(&move |dream| dream.friction = Some(v as f32)) min=0.0 max=0.99
-            />
+            <Show when=tells>
+                <label class="field">
+                    <span>"sampler"</span>
+                    <select prop:value=move || kind.get().map(SamplerKind::name) on:change=set_kind>
+                        <option value="distance">"by distance"</option>
+                        <option value="langevin">"Langevin dynamics"</option>
+                    </select>
+                </label>
+            </Show>
+            <Show
+                when=by_distance
+                fallback=move || view! {
+                    <NumberField
+                        label="step size" value=text(|plan| langevin(plan, |l| l.step_size))
+                        set=move |v| change(&move |dream| dream.sampler.step_size = Some(v as f32)) min=0.0 max=1e4
+                    />
+                    <NumberField
+                        label="noise" value=text(|plan| langevin(plan, |l| l.noise_std))
+                        set=move |v| change(&move |dream| dream.sampler.noise_std = Some(v as f32)) min=0.0 max=1.0
+                    />
+                    <NumberField
+                        label="friction" value=text(|plan| langevin(plan, |l| l.friction))
+                        set=move |v| change(&move |dream| dream.sampler.friction = Some(v as f32)) min=0.0 max=0.99
+                    />
+                }
+            >
+                <NumberField
+                    label="share of the way, h" value=text(|plan| distance(plan, |d| d.h))
+                    set=move |v| change(&move |dream| dream.sampler.h = Some(v as f32)) min=0.01 max=1.0
+                />
+                <NumberField
+                    label="noise taken away, β" value=text(|plan| distance(plan, |d| d.beta))
+                    set=move |v| change(&move |dream| dream.sampler.beta = Some(v as f32)) min=0.0 max=1.0
+                />
+            </Show>
             <label class="field">
                 <span>"energy"</span>
-                <select prop:value=text(|plan, _| address::energy_name(plan.energy).into()) on:change=set_energy>
+                <select prop:value=text(|plan| address::energy_name(plan.energy).into()) on:change=set_energy>
                     <option value="joint">"E(x, y): this class"</option>
                     <option value="marginal">"E(x): any image"</option>
-                    <option value="conditional">"E(y | x): no other class"</option>
+                    <Show when=move || !by_distance()>
+                        <option value="conditional">"E(y | x): no other class"</option>
+                    </Show>
                 </select>
             </label>
             <div class="row">
@@ -339,6 +382,22 @@ fn SamplerFields() -> impl IntoView {
                 <button on:click=move |_| change(&|dream| *dream = dream.recommended()) title="What the model recommends">"best"</button>
             </div>
         </div>
+    }
+}
+
+/// A number of Langevin dynamics, where a plan has it.
+fn langevin(plan: &basin_protocol::Plan, number: fn(&Langevin) -> f32) -> String {
+    match &plan.sampler {
+        Sampler::Langevin(langevin) => number(langevin).to_string(),
+        Sampler::ByDistance(_) => String::new(),
+    }
+}
+
+/// A number of steps by distance, where a plan has it.
+fn distance(plan: &basin_protocol::Plan, number: fn(&ByDistance) -> f32) -> String {
+    match &plan.sampler {
+        Sampler::ByDistance(by_distance) => number(by_distance).to_string(),
+        Sampler::Langevin(_) => String::new(),
     }
 }
 

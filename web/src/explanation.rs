@@ -1,6 +1,6 @@
 //! What is happening, in three sentences and one line of maths, with the chain's own numbers.
 
-use basin_protocol::{EnergyKind, Gradient};
+use basin_protocol::{EnergyKind, Gradient, Model, Sampler};
 use leptos::prelude::*;
 
 use crate::{address::Tab, chain::Chain, energies, lab::Lab};
@@ -10,16 +10,7 @@ use crate::{address::Tab, chain::Chain, energies, lab::Lab};
 pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
     let lab = expect_context::<Lab>();
     let sampler = move || chain.with(|chain| chain.plan.sampler);
-    let number = |value: f32| format!("{value}");
     let energy = move || chain.with(|chain| chain.plan.energy);
-    let gradient = move || {
-        let symbol = energies::symbol(energy());
-        match sampler().gradient {
-            Gradient::Raw => format!("∇{symbol}"),
-            Gradient::Clamp(limit) => format!("∇{symbol} within ±{limit}"),
-            Gradient::Normalize => format!("∇{symbol} / ‖∇{symbol}‖"),
-        }
-    };
     let class = move || {
         let class = chain.with(|chain| chain.plan.classes.first().copied())?;
         let all = chain.with(|chain| chain.plan.classes.iter().any(|&c| c != class));
@@ -50,24 +41,72 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
             ))
         })
     };
+    let how = move || match sampler() {
+        Sampler::ByDistance(_) => lab.model.with(|in_use| {
+            let [at_noise, at_picture] = in_use.as_ref().and_then(|in_use| ends(&in_use.model, energy()))?;
+            Some(format!(
+                "The energy of this one also tells how far a picture is from those that it knows: {at_noise:.0} of \
+                 pure noise, {at_picture:.0} of a clean picture. Each step reads that distance d̂ off, goes a share of the \
+                 way toward {}, and puts some of the noise back so that no two dreams are alike. So the steps get \
+                 shorter by themselves, and end at a picture.",
+                wants()
+            ))
+        }),
+        Sampler::Langevin(langevin) => Some(format!(
+            "Each step moves every pixel a little downhill, toward {}{}",
+            wants(),
+            match langevin.noise_std > 0.0 {
+                true => ", and adds a little noise so that no two dreams are alike: that is Langevin dynamics.",
+                false => ". Langevin dynamics would add noise at each step; here there is none, so only the start is random.",
+            }
+        )),
+    };
     view! {
         <section class="explanation" aria-labelledby="happening">
             <h2 id="happening">"What is happening"</h2>
             <p>
                 "This network was trained to tell pictures apart. Read backwards, its outputs are an "
-                <em>"energy"</em>": low for pictures it finds likely, high for the rest. Each step moves every pixel a little downhill, toward "
-                {wants}
-                {move || match sampler().noise_std > 0.0 {
-                    true => ", and adds a little noise so that no two dreams are alike: that is Langevin dynamics.",
-                    false => ". Langevin dynamics would add noise at each step; here there is none, so only the start is random.",
-                }}
+                <em>"energy"</em>": low for pictures it finds likely, high for the rest. "
+                {how}
                 {so_far}
             </p>
             <p class="maths" hidden=move || chain.with(|chain| chain.newest.is_none())>
-                <i>"x"</i>" ← "<i>"x"</i>" − "{move || number(sampler().step_size)}" · "{gradient}
-                {move || (sampler().friction > 0.0).then(|| format!(" + {} · the last move", sampler().friction))}
-                {move || (sampler().noise_std > 0.0).then(|| view! { " + "{number(sampler().noise_std)}" · "<i>"ξ"</i> })}
+                {move || maths(sampler(), energies::symbol(energy()))}
             </p>
         </section>
+    }
+}
+
+/// The farthest and the nearest distance that an energy tells.
+fn ends(model: &Model, kind: EnergyKind) -> Option<[f32; 2]> {
+    let told = |energy| energies::distance(model, kind, energy);
+    Some([told(f32::INFINITY)?, told(f32::NEG_INFINITY)?])
+}
+
+/// A step in symbols, with its numbers.
+fn maths(sampler: Sampler, symbol: &'static str) -> impl IntoView {
+    let number = |value: f32| format!("{value}");
+    match sampler {
+        Sampler::ByDistance(sampler) => view! {
+            <i>"x"</i>" ← "<i>"x"</i>" − "{number(sampler.h)}" · c("{symbol}") ∇"{symbol}
+            {(sampler.beta < 1.0).then(|| {
+                let kept = (1.0 - sampler.beta * sampler.h).powi(2) - (1.0 - sampler.h).powi(2);
+                view! { " + "{format!("{:.2}", kept.max(0.0).sqrt())}" · d̂/√D · "<i>"ξ"</i> }
+            })}
+        }
+        .into_any(),
+        Sampler::Langevin(langevin) => {
+            let gradient = match langevin.gradient {
+                Gradient::Raw => format!("∇{symbol}"),
+                Gradient::Clamp(limit) => format!("∇{symbol} within ±{limit}"),
+                Gradient::Normalize => format!("∇{symbol} / ‖∇{symbol}‖"),
+            };
+            view! {
+                <i>"x"</i>" ← "<i>"x"</i>" − "{number(langevin.step_size)}" · "{gradient}
+                {(langevin.friction > 0.0).then(|| format!(" + {} · the last move", langevin.friction))}
+                {(langevin.noise_std > 0.0).then(|| view! { " + "{number(langevin.noise_std)}" · "<i>"ξ"</i> })}
+            }
+            .into_any()
+        }
     }
 }

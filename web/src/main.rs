@@ -33,17 +33,17 @@ fn main() {
 
 #[cfg(test)]
 mod tests {
-    use basin_protocol::{EnergyKind, Gradient, Model, Recommended, Sampler};
+    use basin_protocol::{EnergyKind, Gradient, Langevin, Model, Recommended, Sampler};
 
     /// A model of three classes.
     pub(crate) fn model() -> Model {
-        let sampler = Sampler {
+        let sampler = Sampler::Langevin(Langevin {
             step_size: 0.1,
             noise_std: 0.001,
             friction: 0.0,
             gradient: Gradient::Raw,
             clamp: true,
-        };
+        });
         let recommended = Recommended {
             energy: EnergyKind::Joint,
             steps: 100,
@@ -65,6 +65,7 @@ mod tests {
             generation: recommended,
             quick: None,
             denoising: recommended,
+            distances: None,
             licence: "MIT".into(),
             author: "test".into(),
             basin_version: "0".into(),

@@ -41,8 +41,8 @@ const NO_ROW = 0xffffffffu;
 // Of each image and known sum: what is missing of it, and the gradient along it.
 @group(0) @binding(7) var<storage, read_write> sums: array<vec2f>;
 
-// Of each thread: squares of what is missing, and of the gradient across what is known.
-var<workgroup> squares: array<vec2f, THREADS>;
+// Of what is missing of the known sums, those of each thread.
+var<workgroup> squares: array<f32, THREADS>;
 
 @compute @workgroup_size(256)
 fn by_distance(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3u) {
@@ -58,20 +58,16 @@ fn by_distance(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_
     var factor = 0.0;
     var deviation = 0.0;
     if (op.rank == 0u) {
-        let told = distance_and_factor(energy_of(image));
-        factor = told.y;
-        deviation = told.x / sqrt(f32(numbers));
+        let energy = energy_of(image);
+        factor = interpolate(0u, 2u, energy);
+        deviation = interpolate(0u, 1u, energy) / sqrt(f32(numbers));
     } else {
-        // (|obs - P x|², |∇E|² - |P ∇E|²)
-        var square = vec2f(0.0);
-        for (var i = thread; i < pixels * quads; i += THREADS) {
-            let g = vec4f(gradient[place(image, i % pixels, i / pixels)]) / SCALE;
-            square.y += dot(g, g);
-        }
+        // |obs - P x|²
+        var square = 0.0;
         for (var j = thread; j < op.rank; j += THREADS) {
             let sum = known_sum(image, j);
             sums[image * op.rank + j] = sum;
-            square += vec2f(sum.x * sum.x, -sum.y * sum.y);
+            square += sum.x * sum.x;
         }
         squares[thread] = square;
         storageBarrier();
@@ -82,9 +78,8 @@ fn by_distance(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_
             }
             workgroupBarrier();
         }
-        deviation = sqrt(squares[0].x / f32(op.rank));
-        let free = sqrt(f32(numbers - op.rank));
-        factor = deviation * free / max(sqrt(max(squares[0].y, 0.0)), 1e-12);
+        deviation = sqrt(squares[0] / f32(op.rank));
+        factor = interpolate(1u, 2u, deviation * sqrt(f32(numbers)));
     }
     for (var i = thread; i < pixels * quads; i += THREADS) {
         let pixel = i % pixels;
@@ -171,21 +166,21 @@ fn energy_of(image: u32) -> f32 {
     return -(largest + logarithm(sum));
 }
 
-// By the table: linear between two entries, that of the nearest one beyond the ends.
-fn distance_and_factor(energy: f32) -> vec2f {
+// By two columns of the table, which are energies, distances and factors: the value at a key, linear between
+// two entries, that of the nearest one beyond the ends.
+fn interpolate(keys: u32, values: u32, key: f32) -> f32 {
+    let k = table() + keys * op.entries;
+    let v = table() + values * op.entries;
     var behind = 0u;
-    while (behind < op.entries && number_at(table() + behind) < energy) {
+    while (behind < op.entries && number_at(k + behind) < key) {
         behind++;
     }
-    let last = min(behind, op.entries - 1u);
-    let first = select(behind - 1u, 0u, behind == 0u);
-    let from = number_at(table() + first);
-    let to = number_at(table() + last);
-    let share = select((energy - from) / (to - from), 0.0, first == last);
-    return vec2f(
-        mix(number_at(table() + op.entries + first), number_at(table() + op.entries + last), share),
-        mix(number_at(table() + 2u * op.entries + first), number_at(table() + 2u * op.entries + last), share),
-    );
+    if (behind == 0u || behind == op.entries) {
+        return number_at(v + min(behind, op.entries - 1u));
+    }
+    let from = number_at(k + behind - 1u);
+    let share = (key - from) / (number_at(k + behind) - from);
+    return mix(number_at(v + behind - 1u), number_at(v + behind), share);
 }
 
 fn place(image: u32, pixel: u32, quad: u32) -> u32 {

@@ -13,10 +13,10 @@
 //! 1 − β h at a step.
 //!
 //! Of an image that is known in part, [`Observation`], a step goes f = (I − P) f + (obs − P x)
-//! (Algorithm 2). Two things are then read where they are: the deviation of the noise off the part that is
-//! known, exactly, as σ = ‖obs − P x‖ / √rank P; and the direction off ∇E in the part that is not, whose
-//! length is what that σ says. The energy of the whole image would tell neither: it says "near" of a hole full of
-//! noise in an image that is otherwise clean, and such a hole would never be filled.
+//! (Algorithm 2). The chain begins with noise everywhere, and the distance is read where it is known
+//! exactly: the deviation of the noise off the known part, σ = ‖obs − P x‖ / √rank P, which stands for that of
+//! the whole, d̂ = σ √D, c being that of the table at this distance. Were it read off the energy, a hole full of
+//! noise in an image that is clean around it would never be filled: of the whole, the energy says "near".
 
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +115,10 @@ impl Annealing {
                     let std = self.table.distance(energy) / (size as f32).sqrt();
                     (g.iter().map(|g| -factor * g).collect(), std)
                 }
-                Some(observation) => observation.step(image, x, g),
+                Some(observation) => {
+                    let factor = |std: f32| self.table.factor_at(std * (size as f32).sqrt());
+                    observation.step(image, x, g, factor)
+                }
             };
             let to_guess: Vec<f32> = to_guess;
             for (x, f) in x.iter_mut().zip(to_guess) {

@@ -125,6 +125,13 @@ impl DistanceTable {
     }
 }
 
+impl DistanceTable {
+    /// The same factor for a distance that is known.
+    pub fn factor_at(&self, distance: f32) -> f32 {
+        interpolate(&self.distances, &self.factors, distance)
+    }
+}
+
 impl NoiseTable {
     /// Checks that the columns are of one length, finite and monotone.
     ///

@@ -21,7 +21,7 @@ const HOLE: f32 = 0.5;
 
 pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
-    let mut settings = model::settings(&file.card.generation, &arguments.sampler)?;
+    let mut settings = model::settings(&file.card.denoising, &arguments.sampler)?;
     if !matches!(settings.sampler, Sampler::ByDistance(_)) {
         bail!(
             "{}: its chains do not go by distance; expected a model of method dsm, whose card has a table of \

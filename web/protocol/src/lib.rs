@@ -114,6 +114,8 @@ pub struct Plan {
     pub energy: EnergyKind,
     /// The step.
     pub sampler: Sampler,
+    /// How many of them it is to take: the last of those by distance add no noise.
+    pub steps: u32,
     /// Where it starts.
     pub origin: Origin,
 }
@@ -153,9 +155,19 @@ pub enum EnergyKind {
     Conditional,
 }
 
+/// The step of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampler {
+    /// Of a size that is given.
+    Langevin(Langevin),
+    /// As long as the energy says that the data are away.
+    ByDistance(ByDistance),
+}
+
 /// A step of Langevin dynamics; the fields of `basin_shared::samplers::Sgld`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sampler {
+pub struct Langevin {
     /// Factor of the gradient.
     pub step_size: f32,
     /// Standard deviation of each step's noise.
@@ -166,6 +178,28 @@ pub struct Sampler {
     pub gradient: Gradient,
     /// Whether pixels are kept in [0, 1].
     pub clamp: bool,
+}
+
+/// A step by distance; the fields of `basin_shared::samplers::ByDistance`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ByDistance {
+    /// The share of the way to the best guess that a step goes.
+    pub h: f32,
+    /// How much of the noise a step takes away, as a share of h.
+    pub beta: f32,
+    /// Steps at the end without noise.
+    pub last_steps: u32,
+    /// The share of the way that each of these goes.
+    pub last_h: f32,
+}
+
+/// How far away the data are at each energy; linear in between, and constant beyond the ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DistanceTable {
+    /// Increasing.
+    pub energies: Vec<f32>,
+    /// L2 distances in [0, 1] pixel units.
+    pub distances: Vec<f32>,
 }
 
 /// What is done to a gradient before a step.
@@ -225,6 +259,8 @@ pub struct Model {
     pub quick: Option<Recommended>,
     /// To clean a noisy image.
     pub denoising: Recommended,
+    /// What E(x, y) and E(x) tell of the distance to the data, where the file says it.
+    pub distances: Option<[DistanceTable; 2]>,
     /// Of the weights.
     pub licence: String,
     /// Who made it.

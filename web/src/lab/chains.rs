@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basin_protocol::{Plan, Request};
+use basin_protocol::{Plan, Request, Sampler};
 use leptos::prelude::*;
 
 use super::{Lab, now};
@@ -37,7 +37,7 @@ impl Lab {
         let settings = self.settings.get_untracked();
         match settings.tab {
             Tab::Dream => {
-                let (plan, steps) = settings.dream.plan(&in_use.model);
+                let plan = settings.dream.plan(&in_use.model);
                 let from_image = settings.dream.start(&in_use.model) == StartChoice::Image;
                 let given = match self.own_dream.get_untracked() {
                     Some(own) if from_image => own.repeat(plan.classes.len()).into(),
@@ -46,7 +46,7 @@ impl Lab {
                     }
                     _ => Arc::default(),
                 };
-                self.run(self.dream, plan, given, steps, phase);
+                self.run(self.dream, plan, given, phase);
             }
             Tab::Denoise => {
                 leptos::task::spawn_local(async move {
@@ -55,8 +55,15 @@ impl Lab {
                         return;
                     };
                     self.clean.set(Some(given.clone()));
-                    let (plan, steps) = settings.denoise.plan(&in_use.model);
-                    self.run(self.denoise, plan, given, steps, phase);
+                    let plan = settings.denoise.plan(&in_use.model);
+                    let Some(guess) = settings.denoise.best_guess(&in_use.model) else {
+                        self.guess.set(Chain::default());
+                        return self.run(self.denoise, plan, given, phase);
+                    };
+                    // The chain waits for the guess, which is there after one step.
+                    let id = self.next_id();
+                    self.denoise.set(Chain::new(id, plan, given.clone(), phase));
+                    self.run(self.guess, guess, given, Phase::Running);
                 });
             }
         }
@@ -67,11 +74,10 @@ impl Lab {
         chain: RwSignal<Chain>,
         plan: Plan,
         given: Arc<[f32]>,
-        steps: u32,
         phase: Phase,
     ) {
         let id = self.next_id();
-        chain.set(Chain::new(id, plan, given, steps.into(), phase));
+        chain.set(Chain::new(id, plan, given, phase));
         // At rest too, as the start itself is shown.
         self.advance(chain);
     }
@@ -126,16 +132,18 @@ impl Lab {
             return;
         };
         let settings = self.settings.get_untracked();
-        let (_, steps) = match settings.tab {
+        let plan = match settings.tab {
             Tab::Dream => settings.dream.plan(&in_use.model),
             Tab::Denoise => settings.denoise.plan(&in_use.model),
         };
         let chain = self.chain();
-        if chain.with_untracked(|chain| chain.step() > steps.into()) {
+        // Its last steps by distance are others than its steps before them.
+        let by_distance = matches!(plan.sampler, Sampler::ByDistance(_));
+        if by_distance || chain.with_untracked(|chain| chain.step() > plan.steps.into()) {
             return self.restart();
         }
         chain.update(|chain| {
-            chain.goal = steps.into();
+            chain.goal = plan.steps.into();
             if chain.phase == Phase::Finished && chain.step() < chain.goal {
                 chain.phase = Phase::Running;
             }
@@ -175,9 +183,9 @@ impl Lab {
     }
 
     pub(super) fn show(self, id: u32, step: u64, milliseconds: f64, mut numbers: Vec<f32>) {
-        let [dream, denoise] = [self.dream, self.denoise];
+        let chains = [self.dream, self.denoise, self.guess];
         let holds = |chain: &RwSignal<Chain>| chain.with_untracked(|chain| chain.id == id);
-        let Some(chain) = [dream, denoise].into_iter().find(holds) else {
+        let Some(chain) = chains.into_iter().find(holds) else {
             return;
         };
         let Some(in_use) = self.model.get_untracked() else {
@@ -197,6 +205,10 @@ impl Lab {
         chain.update(|chain| chain.receive(frame, &logits, milliseconds));
         if seen == Some(step) {
             return self.expect_answer();
+        }
+        if holds(&self.guess) {
+            let guessed = chain.with_untracked(|chain| chain.phase) != Phase::Running;
+            return self.advance(if guessed { self.denoise } else { self.guess });
         }
         let on_screen = self.chain().with_untracked(|on_screen| on_screen.id == id);
         if chain.with_untracked(|chain| chain.phase) == Phase::Running && on_screen {

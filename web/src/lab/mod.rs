@@ -92,6 +92,8 @@ pub struct Lab {
     pub notices: RwSignal<Vec<Notice>>,
     pub dream: RwSignal<Chain>,
     pub denoise: RwSignal<Chain>,
+    /// The best guess of the same picture, in one step.
+    pub guess: RwSignal<Chain>,
     /// The visitor's image for each tab, fitted to the model.
     pub own_dream: RwSignal<Option<Arc<[f32]>>>,
     pub own_denoise: RwSignal<Option<Arc<[f32]>>>,
@@ -162,6 +164,7 @@ impl Lab {
             notices: RwSignal::new(Vec::new()),
             dream: RwSignal::new(Chain::default()),
             denoise: RwSignal::new(Chain::default()),
+            guess: RwSignal::new(Chain::default()),
             own_dream: RwSignal::new(None),
             own_denoise: RwSignal::new(None),
             clean: RwSignal::new(None),

@@ -185,7 +185,7 @@ impl Lab {
             self.settings.update(|settings| {
                 settings.dream = settings.dream.recommended();
                 settings.denoise.steps = None;
-                settings.denoise.step_size = None;
+                settings.denoise.sampler = Default::default();
             });
         }
         if !same_shape {
@@ -204,6 +204,7 @@ impl Lab {
         self.model.set(Some(in_use));
         self.dream.set(Chain::default());
         self.denoise.set(Chain::default());
+        self.guess.set(Chain::default());
         if !prefers_rest() {
             self.restart();
         }

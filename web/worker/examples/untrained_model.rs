@@ -11,7 +11,9 @@ use basin_shared::{
     model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
     model_file::{Precision, Probe, probe_images},
     models::{Activation, Normalization, WideResNetConfig},
-    samplers::{ClassGaussian, GradientScaling, Sgld, Start},
+    samplers::{
+        ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler, Sgld, Start,
+    },
     weights::{Array, Weights},
 };
 
@@ -58,12 +60,26 @@ fn main() {
         energy: EnergyKind::Joint,
         steps: 20,
         start: Start::Uniform,
-        sampler: Sgld {
+        sampler: Sampler::Sgld(Sgld {
             step_size: 0.5,
             noise_std: 0.005,
             friction: 0.0,
             gradient: GradientScaling::Raw,
             clamp: true,
+        }),
+    };
+    // The energies of random weights tell nothing: these numbers only have a sampler do something.
+    let table = DistanceTable {
+        energies: vec![-1.0, 0.0, 1.0],
+        distances: vec![0.5, 1.0, 3.0],
+        factors: vec![0.5, 1.0, 2.0],
+    };
+    let distances = Distances {
+        joint: table.clone(),
+        marginal: table,
+        known_noise: NoiseTable {
+            stds: vec![0.0, 1.0],
+            lengths: vec![0.0, 5.0],
         },
     };
     let denoising = SamplerSettings {
@@ -85,6 +101,7 @@ fn main() {
         generation: settings,
         quick: None,
         denoising,
+        distances: Some(distances),
         licence: "MIT OR Apache-2.0".into(),
         author: "Basin's tests".into(),
         basin_version: env!("CARGO_PKG_VERSION").into(),

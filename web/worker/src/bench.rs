@@ -6,7 +6,7 @@ use basin_shared::{
     cpu::Evaluation,
     model_card,
     model_file::probe_images,
-    samplers::{ClassGaussian, Dynamics, MOST_STEPS},
+    samplers::{ClassGaussian, Distances, Dynamics, MOST_STEPS},
 };
 
 use crate::{
@@ -42,6 +42,7 @@ pub struct Bench {
 struct Loaded {
     network: Network,
     class_gaussian: ClassGaussian,
+    distances: Option<Distances>,
     /// Numbers of an image.
     image: usize,
     classes: usize,
@@ -116,6 +117,7 @@ impl Bench {
         self.loaded = Some(Loaded {
             network,
             class_gaussian: file.class_gaussian().clone(),
+            distances: file.card.distances.clone(),
             image: architecture.image().iter().product(),
             classes: architecture.classes(),
         });
@@ -140,12 +142,13 @@ impl Bench {
         let Some(loaded) = &self.loaded else {
             return Err("there is no model yet".into());
         };
+        let walk = model::step(&plan, loaded.distances.as_ref())?;
         let Plan {
             seed,
             classes,
             energy,
-            sampler,
             origin,
+            ..
         } = plan;
         if classes.is_empty() || classes.iter().any(|&class| class >= loaded.classes) {
             let last = loaded.classes - 1;
@@ -179,7 +182,7 @@ impl Bench {
         };
         let dynamics = Dynamics {
             key: key.fold_in(STEPS),
-            sampler: model::sampler(sampler),
+            walk,
             energy: model::energy(energy),
             classes,
             velocity: vec![0.0; x.len()],
@@ -253,7 +256,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
-    use basin_protocol::{EnergyKind, Gradient, Sampler};
+    use basin_protocol::{ByDistance, EnergyKind, Gradient, Langevin, Sampler};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -285,19 +288,33 @@ mod tests {
     }
 
     fn plan(origin: Origin) -> Plan {
-        let sampler = Sampler {
+        let sampler = Sampler::Langevin(Langevin {
             step_size: 0.5,
             noise_std: 0.01,
             friction: 0.0,
             gradient: Gradient::Raw,
             clamp: true,
-        };
+        });
         Plan {
             seed: 1,
             classes: vec![0, 2],
             energy: EnergyKind::Joint,
             sampler,
+            steps: 20,
             origin,
+        }
+    }
+
+    fn plan_by_distance(origin: Origin) -> Plan {
+        let sampler = Sampler::ByDistance(ByDistance {
+            h: 0.3,
+            beta: 0.8,
+            last_steps: 2,
+            last_h: 0.5,
+        });
+        Plan {
+            sampler,
+            ..plan(origin)
         }
     }
 
@@ -312,43 +329,26 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_chain_again_and_it_resumes_where_it_stood() {
-        let mut bench = loaded();
-        assert_eq!(
-            ask(
-                &mut bench,
-                Request::Begin {
-                    chain: 1,
-                    plan: plan(Origin::Noise)
-                },
-                &[]
-            ),
-            None
-        );
-        let first = frames(&mut bench, 1, 5);
-        assert_eq!(
-            first.iter().map(|frame| frame.0).collect::<Vec<_>>(),
-            [0, 1, 2, 3, 4]
-        );
-        assert_eq!(first[0].1.len(), 2 * 64 + 2 * 3);
-        ask(
-            &mut bench,
-            Request::Begin {
-                chain: 2,
-                plan: plan(Origin::Noise),
-            },
-            &[],
-        );
-        assert_eq!(frames(&mut bench, 2, 5), first);
-        let resumed = plan(Origin::Resume { step: 3 });
-        ask(
-            &mut bench,
-            Request::Begin {
-                chain: 3,
-                plan: resumed,
-            },
-            &first[3].1[..128],
-        );
-        assert_eq!(frames(&mut bench, 3, 2), first[3..]);
+        for plan in [plan, plan_by_distance] {
+            let mut bench = loaded();
+            let begin = |bench: &mut Bench, chain, origin, numbers: &[f32]| {
+                let plan = plan(origin);
+                assert_eq!(ask(bench, Request::Begin { chain, plan }, numbers), None);
+            };
+            begin(&mut bench, 1, Origin::Noise, &[]);
+            let first = frames(&mut bench, 1, 5);
+            assert_eq!(
+                first.iter().map(|frame| frame.0).collect::<Vec<_>>(),
+                [0, 1, 2, 3, 4]
+            );
+            assert_eq!(first[0].1.len(), 2 * 64 + 2 * 3);
+            assert_ne!(first[0].1, first[4].1);
+            begin(&mut bench, 2, Origin::Noise, &[]);
+            assert_eq!(frames(&mut bench, 2, 5), first);
+            let resumed = Origin::Resume { step: 3 };
+            begin(&mut bench, 3, resumed, &first[3].1[..128]);
+            assert_eq!(frames(&mut bench, 3, 2), first[3..]);
+        }
     }
 
     #[test]
@@ -428,6 +428,19 @@ mod tests {
             message,
             "the classes asked for are [3], expected some of 0 to 2"
         );
+        let conditional = Plan {
+            energy: EnergyKind::Conditional,
+            ..plan_by_distance(Origin::Noise)
+        };
+        let message = refused(ask(
+            &mut bench,
+            Request::Begin {
+                chain: 1,
+                plan: conditional,
+            },
+            &[],
+        ));
+        assert!(message.contains("energy is conditional"), "{message}");
         let image = plan(Origin::Image { noise: 0.1 });
         let message = refused(ask(
             &mut bench,

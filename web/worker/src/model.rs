@@ -1,10 +1,12 @@
 //! The model card in the words of the protocol.
 
-use basin_protocol::{EnergyKind, Gradient, Model, Recommended, Sampler};
+use basin_protocol::{
+    ByDistance, DistanceTable, EnergyKind, Gradient, Langevin, Model, Plan, Recommended, Sampler,
+};
 use basin_shared::{
     ModelFile,
     model_card::{self, SamplerSettings},
-    samplers::{GradientScaling, Sgld},
+    samplers::{self, Distances, GradientScaling, Sgld, Start, Step},
 };
 
 /// What the page shows of a file of `file_length` bytes.
@@ -26,6 +28,12 @@ pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
         generation: recommended(card.generation),
         quick: card.quick.map(recommended),
         denoising: recommended(card.denoising),
+        distances: card.distances.map(|Distances { joint, marginal, .. }| {
+            [joint, marginal].map(|table| DistanceTable {
+                energies: table.energies,
+                distances: table.distances,
+            })
+        }),
         licence: card.licence,
         author: card.author,
         basin_version: card.basin_version,
@@ -35,29 +43,41 @@ pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
 }
 
 fn recommended(settings: SamplerSettings) -> Recommended {
+    Recommended {
+        energy: energy_said(settings.energy),
+        steps: settings.steps as u32,
+        from_class: settings.start.spread(),
+        sampler: match settings.sampler {
+            samplers::Sampler::Sgld(sgld) => Sampler::Langevin(langevin(sgld)),
+            samplers::Sampler::ByDistance(sampler) => Sampler::ByDistance(ByDistance {
+                h: sampler.h,
+                beta: sampler.beta,
+                last_steps: sampler.last_steps as u32,
+                last_h: sampler.last_h,
+            }),
+        },
+    }
+}
+
+fn langevin(sgld: Sgld) -> Langevin {
     let Sgld {
         step_size,
         noise_std,
         friction,
         gradient,
         clamp,
-    } = settings.sampler;
+    } = sgld;
     let gradient = match gradient {
         GradientScaling::Raw => Gradient::Raw,
         GradientScaling::Clamp(limit) => Gradient::Clamp(limit),
         GradientScaling::Normalize => Gradient::Normalize,
     };
-    Recommended {
-        energy: energy_said(settings.energy),
-        steps: settings.steps as u32,
-        from_class: settings.start.spread(),
-        sampler: Sampler {
-            step_size,
-            noise_std,
-            friction,
-            gradient,
-            clamp,
-        },
+    Langevin {
+        step_size,
+        noise_std,
+        friction,
+        gradient,
+        clamp,
     }
 }
 
@@ -79,15 +99,38 @@ pub(crate) fn energy_said(energy: model_card::EnergyKind) -> EnergyKind {
     }
 }
 
-/// The sampler that the page asks for.
-pub(crate) fn sampler(sampler: Sampler) -> Sgld {
-    let Sampler {
+/// The step that the page asks for; the error says what is wrong with it.
+pub(crate) fn step(plan: &Plan, distances: Option<&Distances>) -> Result<Step, String> {
+    let settings = SamplerSettings {
+        energy: energy(plan.energy),
+        steps: plan.steps as usize,
+        start: Start::Uniform,
+        sampler: match plan.sampler {
+            Sampler::Langevin(langevin) => return Ok(Step::Sgld(sgld(langevin))),
+            Sampler::ByDistance(sampler) => samplers::Sampler::ByDistance(samplers::ByDistance {
+                h: sampler.h,
+                beta: sampler.beta,
+                last_steps: sampler.last_steps as usize,
+                last_h: sampler.last_h,
+            }),
+        },
+    };
+    match settings.fault() {
+        Some(fault) => Err(format!("the sampler: {fault}")),
+        None => settings
+            .walk(distances)
+            .ok_or_else(|| "the model's card does not say how far away the data are".into()),
+    }
+}
+
+fn sgld(langevin: Langevin) -> Sgld {
+    let Langevin {
         step_size,
         noise_std,
         friction,
         gradient,
         clamp,
-    } = sampler;
+    } = langevin;
     let gradient = match gradient {
         Gradient::Raw => GradientScaling::Raw,
         Gradient::Clamp(limit) => GradientScaling::Clamp(limit),

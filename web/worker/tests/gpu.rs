@@ -16,7 +16,10 @@ use basin_shared::{
     model_card::{Architecture, EnergyKind},
     models::{Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
     plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
-    samplers::{Dynamics, GradientScaling, MOST_STEPS, Sgld},
+    samplers::{
+        Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, MOST_STEPS, Observation, Sgld,
+        Step, observation::Observed,
+    },
     weights::{Array, Weights},
 };
 use basin_worker::bench::{Bench, Beside};
@@ -464,7 +467,7 @@ fn a_worker_loads_a_model_in_the_precision_that_reproduces_its_probe() {
 fn dynamics(plan: &Plan, gradient: GradientScaling, friction: f32, clamp: bool) -> Dynamics {
     let image = plan.image.channels * plan.image.size.pow(2);
     Dynamics {
-        sampler: Sgld {
+        walk: Step::Sgld(Sgld {
             step_size: match gradient {
                 GradientScaling::Normalize => 0.02,
                 _ => 0.05,
@@ -473,7 +476,7 @@ fn dynamics(plan: &Plan, gradient: GradientScaling, friction: f32, clamp: bool) 
             friction,
             gradient,
             clamp,
-        },
+        }),
         key: Key::new(5),
         energy: EnergyKind::Joint,
         classes: vec![0, 2],
@@ -527,6 +530,75 @@ fn a_chain_of_a_hundred_steps_is_the_processors() {
     }
 }
 
+/// Chains by distance of a made-up table, without and with something known, and of both energies.
+#[test]
+fn a_chain_by_distance_is_the_processors() {
+    let (gpu, _alone) = gpu(Precision::Single);
+    let grey = wide_resnet([10, 1, 1, 9], Activation::Silu);
+    let colour = wide_resnet([10, 1, 3, 8], Activation::Silu);
+    let hole: Vec<bool> = (0..64).map(|pixel| pixel % 5 < 2).collect();
+    let known = |observed: Observed| {
+        let values = observed.of(&Key::new(7).uniforms(2 * 3 * 64));
+        Some(Observation::new(observed, values, 2).unwrap())
+    };
+    let shape = [3, 8];
+    for (plan, energy, observation) in [
+        (&grey, EnergyKind::Joint, None),
+        (&colour, EnergyKind::Marginal, None),
+        (
+            &colour,
+            EnergyKind::Joint,
+            known(Observed::around(shape, &hole).unwrap()),
+        ),
+        (
+            &colour,
+            EnergyKind::Marginal,
+            known(Observed::block_means(shape, 4).unwrap()),
+        ),
+        (
+            &colour,
+            EnergyKind::Marginal,
+            known(Observed::grey(shape, Some(&hole)).unwrap()),
+        ),
+    ] {
+        let what = format!("{energy:?}, known {}", observation.is_some());
+        let annealing = Annealing {
+            sampler: ByDistance {
+                h: 0.1,
+                beta: 0.7,
+                last_steps: 5,
+                last_h: 0.05,
+            },
+            noisy_steps: 40,
+            table: DistanceTable {
+                energies: vec![-3.0, -0.5, 0.0, 0.7, 4.0],
+                distances: vec![0.1, 0.4, 0.5, 0.8, 2.0],
+                factors: vec![0.2, 0.5, 0.8, 1.0, 3.0],
+            },
+            observation,
+        };
+        let network = cpu::Engine::new(plan.clone());
+        let mut expected = Dynamics {
+            walk: Step::ByDistance(annealing),
+            energy,
+            ..dynamics(plan, GradientScaling::Raw, 0.0, true)
+        };
+        let mut chain = block_on(engine(&gpu, plan).chain(expected.clone())).unwrap();
+        let start = expected.x.clone();
+        for steps in [1, 4, MOST_STEPS, 10] {
+            let expected = expected.advance(&network, steps);
+            let found = block_on(chain.advance(steps)).unwrap();
+            let what = format!("{what} at step {}", expected.step);
+            assert_eq!(found.step, expected.step, "{what}");
+            assert_close(&found.x, &expected.x, CHAIN_TOLERANCE, &what);
+            let tolerance = 10.0 * CHAIN_TOLERANCE;
+            assert_close(&found.logits, &expected.logits, tolerance, &what);
+        }
+        let moved = start.iter().zip(&expected.x).map(|(a, b)| (a - b).abs());
+        assert!(moved.fold(0.0, f32::max) > 0.1, "{what}: it has not moved");
+    }
+}
+
 #[test]
 fn a_chain_is_the_same_again_in_other_company_and_resumed() {
     let (gpu, _alone) = gpu(Precision::Single);
@@ -562,7 +634,10 @@ fn noise_is_that_of_the_key() {
     let (gpu, _alone) = gpu(Precision::Single);
     let plan = wide_resnet([10, 1, 3, 32], Activation::Silu);
     let mut dynamics = dynamics(&plan, GradientScaling::Raw, 0.0, false);
-    (dynamics.sampler.step_size, dynamics.sampler.noise_std) = (0.0, 1.0);
+    let Step::Sgld(sgld) = &mut dynamics.walk else {
+        unreachable!("the helper makes no other")
+    };
+    (sgld.step_size, sgld.noise_std) = (0.0, 1.0);
     (dynamics.classes, dynamics.step) = (vec![0; 16], 1 << 33);
     dynamics.x = vec![0.0; 16 * 3 * 32 * 32];
     dynamics.velocity = dynamics.x.clone();

@@ -422,7 +422,7 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
         "--data-dir",
         &data,
     ];
-    assert!(succeed(directory, &arguments).contains("dB denoised"));
+    assert!(succeed(directory, &arguments).contains("dB sharp"));
     // Its own output is a picture that it reads.
     succeed(
         directory,
@@ -462,8 +462,10 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
     for name in [
         "clean_accuracy",
         "judge_agrees_uniform",
-        "denoising_psnr_gain",
-        "denoising_ssim_denoised",
+        "denoising_0.3_psnr_sharp",
+        "denoising_0.5_ssim_blur",
+        "energy_orders_noise",
+        "frechet_uniform",
         "diversity_uniform",
         "energy_generated_class_gaussian",
         "pgd_100_restarts_accuracy",
@@ -500,6 +502,157 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
     let quick = card.quick.expect("settings for those in a hurry");
     assert!(quick.steps <= 20 && card.generation.steps <= 150, "{found}");
     assert!(found.contains("quick: {"), "{found}");
+}
+
+/// A grey picture of so many rows and columns.
+fn picture(path: &Path, size: u32, grey: impl Fn(u32, u32) -> u8) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut encoder = png::Encoder::new(file, size, size);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let pixels = (0..size * size).map(|i| grey(i / size, i % size));
+    let mut writer = encoder.write_header().unwrap();
+    writer
+        .write_image_data(&pixels.collect::<Vec<_>>())
+        .unwrap();
+}
+
+#[test]
+fn a_model_that_tells_distances_draws_cleans_and_restores_by_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let data = data();
+    let recipe = root().join("trainer/recipes/dsm-wrn-16-2-cifar10.toml");
+    let more = ["--run", "run", "--set", "iterations=2"];
+    succeed(directory, &train(&recipe, &data, &more));
+    let ours = "model.safetensors";
+    let card = || {
+        let bytes = std::fs::read(directory.join(ours)).unwrap();
+        ModelFile::read(&bytes).unwrap().card
+    };
+    succeed(
+        directory,
+        &[
+            "export",
+            "run",
+            "-o",
+            ours,
+            "--rank",
+            "8",
+            "--data-dir",
+            &data,
+        ],
+    );
+    let exported = card();
+    assert_eq!(exported.method, "dsm");
+    let tables = exported.distances.as_ref().expect("export has measured it");
+    assert!(tables.marginal.energies.len() > 2);
+
+    let run = |command: &str, more: &[&str]| {
+        let data = ["--data-dir", &data];
+        let data: &[&str] = if command == "generate" { &[] } else { &data };
+        let arguments = [&[command, ours], more, data].concat();
+        succeed(directory, &arguments);
+        more.iter()
+            .position(|&argument| argument == "-o")
+            .map(|place| std::fs::read(directory.join(more[place + 1])).unwrap())
+    };
+    let few = [
+        "--steps",
+        "4",
+        "--h",
+        "0.5",
+        "--last-steps",
+        "1",
+        "--count",
+        "2",
+    ];
+    let with = |more: &[&'static str]| [&few[..], more].concat();
+    let first = run("generate", &with(&["--beta", "0.5", "-o", "a.png"]));
+    assert_eq!(
+        first,
+        run("generate", &with(&["--beta", "0.5", "-o", "b.png"]))
+    );
+    assert_ne!(
+        first,
+        run("generate", &with(&["--beta", "1", "-o", "c.png"]))
+    );
+    let told = run("denoise", &with(&["-o", "a.png"]));
+    assert_ne!(
+        told,
+        run("denoise", &with(&["-o", "b.png", "--known-noise", "0.3"]))
+    );
+
+    let hole = |i: u32, j: u32| {
+        if (8..20).contains(&i) && j < 9 {
+            255
+        } else {
+            0
+        }
+    };
+    picture(&directory.join("hole.png"), 32, hole);
+    picture(&directory.join("small.png"), 31, hole);
+    picture(&directory.join("empty.png"), 32, |_, _| 0);
+    picture(&directory.join("full.png"), 32, |_, _| 255);
+    for what in [
+        &["--mask", "hole.png"][..],
+        &["--enlarge", "4", "--class", "frog"],
+        &["--colour"],
+        &["--colour", "--mask", "hole.png"],
+    ] {
+        let arguments = [&few[..], what, &["-o", "a.png"]].concat();
+        let first = run("restore", &arguments);
+        let other = [&arguments[..], &["--seed", "7"]].concat();
+        assert_ne!(first, run("restore", &other), "{what:?}");
+        let again = run("restore", &arguments);
+        assert_eq!(first, again, "{what:?}");
+    }
+    for (arguments, expected) in [
+        (
+            vec!["restore", ours, "--mask", "small.png"],
+            "small.png is a picture of 31×31, expected 32×32",
+        ),
+        (
+            vec!["restore", ours, "--mask", "empty.png"],
+            "the mask is empty: no pixel is to be filled in",
+        ),
+        (
+            vec!["restore", ours, "--mask", "full.png"],
+            "covers the whole image",
+        ),
+        (
+            vec!["restore", ours, "--enlarge", "5"],
+            "expected a factor from 2 to 32 that divides 32",
+        ),
+        (
+            vec!["restore", ours, "--enlarge", "4", "--colour"],
+            "cannot be used with",
+        ),
+        (vec!["restore", ours], "--mask"),
+        (
+            vec!["restore", ours, "--colour", "--class", "unicorn"],
+            "class `unicorn` is not known",
+        ),
+        (
+            vec!["generate", ours, "--step-size", "0.1"],
+            "expected --h, --beta or --last-steps",
+        ),
+        (vec!["generate", ours, "--h", "1.5"], "h is 1.5"),
+        (vec!["generate", ours, "--quick"], "no quick settings"),
+    ] {
+        let error = fail(directory, &[&arguments[..], &["--count", "1"]].concat());
+        assert!(
+            error.contains(expected),
+            "`{error}` should say `{expected}`"
+        );
+    }
+
+    let tune = ["--judge", ours, "--trials", "1", "--images", "2"];
+    run("tune-sampler", &tune);
+    let tuned = card();
+    let quick = tuned.quick.expect("settings for those in a hurry");
+    assert!(quick.steps <= 20 && tuned.generation.steps <= 120);
+    run("generate", &["--quick", "--count", "1", "-o", "a.png"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How long one SGLD step of a batch of images takes on the processor by the compiled plan, noise
-//! included, and how long Burn's tensors take for its gradient alone; on one thread and on two.
+//! included, and next to it one whose gradient is normalised and one by distance; and how long Burn's tensors
+//! take for its gradient alone; on one thread and on two.
 //!
 //! `cargo bench --workspace --bench sgld_step -- [SECONDS [ROW ...]]` prints JSON, by the number of
 //! threads a row for each network as depth-width-batch, each measured for so long (2 s unless given).
@@ -15,7 +16,7 @@ use basin_shared::{
     model_card::EnergyKind,
     models::{Activation, Initialization, Normalization, WideResNetConfig},
     plan::Plan,
-    samplers::{GradientScaling, Sgld},
+    samplers::{Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, Sgld, Step},
     tensors,
 };
 use burn::tensor::{Device, Int, Tensor};
@@ -93,31 +94,59 @@ fn measure(seconds: f64, named: &[String]) -> Value {
             let classes: Vec<usize> = (0..batch).map(|i| i % 10).collect();
             let y: Tensor<1, Int> = Tensor::arange(0..batch as i64, &device) % 10;
             let energy = Energy::Joint(y);
-            let sampler = Sgld {
-                step_size: 0.5,
-                noise_std: 0.01,
-                friction: 0.0,
-                gradient: GradientScaling::Raw,
-                clamp: true,
+            let sgld = |gradient| {
+                Step::Sgld(Sgld {
+                    step_size: 0.5,
+                    noise_std: 0.01,
+                    friction: 0.0,
+                    gradient,
+                    clamp: true,
+                })
             };
-            let (mut walking, mut velocity, mut step) = (x.clone(), vec![0.0; x.len()], 0);
-            let plan = median(seconds, || {
-                let gradient = engine
-                    .evaluate(&walking, &classes, EnergyKind::Joint)
-                    .gradient;
-                let key = Key::new(2);
-                sampler.walk(key, step, batch, &mut walking, &mut velocity, &gradient);
-                step += 1;
+            let by_distance = Step::ByDistance(Annealing {
+                sampler: ByDistance {
+                    h: 0.1,
+                    beta: 0.5,
+                    last_steps: 0,
+                    last_h: 0.1,
+                },
+                noisy_steps: u64::MAX,
+                table: DistanceTable {
+                    energies: vec![-1.0, 1.0],
+                    distances: vec![1.0, 2.0],
+                    factors: vec![1.0, 2.0],
+                },
+                observation: None,
+            });
+            let chain = |walk| Dynamics {
+                walk,
+                key: Key::new(2),
+                energy: EnergyKind::Joint,
+                classes: classes.clone(),
+                x: x.clone(),
+                velocity: vec![0.0; x.len()],
+                step: 0,
+            };
+            let steps = [
+                sgld(GradientScaling::Raw),
+                sgld(GradientScaling::Normalize),
+                by_distance,
+            ];
+            let [plan, normalized, by_distance] = medians(seconds, steps.map(chain), |chain| {
+                chain.advance(&engine, 1);
             });
             let burn = named.is_empty().then(|| {
-                median(seconds, || {
+                let [median] = medians(seconds, [()], |()| {
                     let f = |x| energy.of_logits(basin_shared::Classifier::logits(&model, x));
                     value_and_gradient(f, images.clone()).1.into_data();
-                })
+                });
+                median
             });
             let row = json!({
                 "milliseconds": plan,
                 "images_per_second": batch as f64 * 1e3 / plan,
+                "normalized_milliseconds": normalized,
+                "by_distance_milliseconds": by_distance,
                 "burn_milliseconds": burn,
             });
             (name.to_string(), row)
@@ -125,17 +154,25 @@ fn measure(seconds: f64, named: &[String]) -> Value {
     Value::Object(Map::from_iter(rows))
 }
 
-/// Median milliseconds of `step`, repeated for so long and at least five times after two more.
-fn median(seconds: f64, mut step: impl FnMut()) -> f64 {
-    step();
-    step();
+/// Median milliseconds of `step` of each of these, which take turns, for so long and at least five times after
+/// two more.
+fn medians<T, const N: usize>(
+    seconds: f64,
+    mut of: [T; N],
+    mut step: impl FnMut(&mut T),
+) -> [f64; N] {
+    let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     let begun = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < 5 || begun.elapsed().as_secs_f64() < seconds {
-        let start = Instant::now();
-        step();
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+    while times[0].len() < 7 || begun.elapsed().as_secs_f64() < seconds * N as f64 {
+        for (of, times) in of.iter_mut().zip(&mut times) {
+            let start = Instant::now();
+            step(of);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
     }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times.map(|mut times| {
+        times.drain(..2);
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    })
 }

@@ -1,11 +1,12 @@
 // One measurement of the built page, as a line of JSON; `cargo xtask bench` makes the report.
 //
-//   node bench.mjs step ENGINE MODEL IMAGES STEPS WORKERS   median milliseconds of a step
+//   node bench.mjs step ENGINE MODEL IMAGES STEPS WORKERS [SAMPLER]   median milliseconds of a step
 //   node bench.mjs start ENGINE                             from nothing to the first picture that moved
 //   node bench.mjs memory MODEL IMAGES STEPS                of the browser's GPU process
 //   node bench.mjs sizes                                    brotli bytes of the parts
 //
-// ENGINE is cpu or gpu; MODEL a file, or `bundled`; WORKERS is `one`, or `all` that the page uses.
+// ENGINE is cpu or gpu; MODEL a file, or `bundled`; WORKERS is `one`, or `all` that the page uses;
+// SAMPLER is `distance` or `langevin`.
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
@@ -34,12 +35,13 @@ async function inBrowser(model, measure) {
   }
 }
 
-const step = (engine, model, images, steps, workers) =>
+const step = (engine, model, images, steps, workers, sampler) =>
   inBrowser(model, async (page, address) => {
     if (workers === "one") {
       await alterWorkers(page, 'Object.defineProperty(navigator, "hardwareConcurrency", { value: 1 });');
     }
-    await page.goto(address(`engine=${engine}&images=${images}&steps=${steps}`));
+    const by = sampler ? `&sampler=${sampler}` : "";
+    await page.goto(address(`engine=${engine}&images=${images}&steps=${steps}${by}`));
     await page.waitForSelector(FINISHED);
     const used = (await page.getAttribute("[data-engine]", "data-engine")).toLowerCase();
     if (used !== engine) throw new Error(`the page fell back from the ${engine} engine to ${used}`);

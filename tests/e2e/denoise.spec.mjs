@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "@playwright/test";
-import { energies, finished, open, pixels } from "./page.mjs";
+import { energies, finished, open, pixels, stage, UNTRAINED } from "./page.mjs";
 
 test("a sample is noised and cleaned, and the PSNR rises", async ({ page }) => {
   const violations = await open(page, "/#tab=denoise&engine=cpu&picture=1&sigma=0.3&seed=2");
@@ -9,6 +9,36 @@ test("a sample is noised and cleaned, and the PSNR rises", async ({ page }) => {
   expect(end).toBeLessThan(start);
   const gain = Number(await page.locator("[data-psnr-gain]").getAttribute("data-psnr-gain"));
   expect(gain).toBeGreaterThan(2);
+  expect(violations).toEqual([]);
+});
+
+test("what a blur reaches stands beside what the model does", async ({ page }) => {
+  await open(page, "/#tab=denoise&engine=cpu&picture=1&sigma=0.3&seed=2&steps=2");
+  await finished(page);
+  const blur = Number(await page.locator("[data-psnr-blur]").getAttribute("data-psnr-blur"));
+  expect(blur).toBeGreaterThan(15);
+  expect(blur).toBeLessThan(25);
+  await expect(page.locator(".psnr")).toContainText(`Gaussian blur reaches${blur.toFixed(1)} dB`);
+});
+
+test("a model that tells distances has a best guess and a chain, and both can be looked at", async ({ page }) => {
+  const violations = await open(page, `/#tab=denoise&engine=cpu&model=${UNTRAINED}&sampler=distance&steps=6&seed=2`);
+  await finished(page);
+  const guess = page.locator("[data-psnr-guess]");
+  expect(Number(await guess.getAttribute("data-psnr-guess"))).toBeGreaterThan(0);
+  await expect(page.getByLabel("The best guess")).toBeVisible();
+  const sharp = await pixels(page);
+  await page.getByRole("radio", { name: "best guess" }).click();
+  await expect.poll(async () => await pixels(page)).not.toEqual(sharp);
+  await page.getByRole("radio", { name: "sharp" }).click();
+  await expect.poll(async () => await pixels(page)).toEqual(sharp);
+  expect(page.url()).toContain("steps=6&sampler=distance&h=");
+  // Other noise is guessed and cleaned anew.
+  const before = await guess.getAttribute("data-psnr-guess");
+  await page.getByRole("button", { name: "Roll other noise" }).click();
+  await expect.poll(() => guess.getAttribute("data-psnr-guess")).not.toBe(before);
+  await finished(page);
+  await expect(stage(page)).toHaveAttribute("data-step", "6");
   expect(violations).toEqual([]);
 });
 

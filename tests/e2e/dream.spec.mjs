@@ -80,27 +80,49 @@ test("the picture is saved as a PNG", async ({ page }) => {
   expect((await download).suggestedFilename()).toBe("basin-5-2.png");
 });
 
-test("the GPU engine agrees with the CPU engine after some steps", async ({ page }) => {
-  // Software WebGPU: right, and slow, hence the smallest model and few steps.
-  const chain = `model=${UNTRAINED}&class=1&seed=3&steps=4&step=0.5&noise=0.005&start=noise`;
-  await open(page, `/#engine=gpu&${chain}`);
-  await finished(page);
-  await expect(engine(page)).toHaveAttribute("data-engine", "GPU");
-  await openPanel(page, "engine");
-  const difference = Number(await page.locator("[data-self-test]").getAttribute("data-self-test"));
-  expect(difference).toBeGreaterThan(0);
-  expect(difference).toBeLessThan(1e-3);
-  const gpu = { pixels: await pixels(page), energies: await energies(page) };
+for (const [what, sampler] of [
+  ["Langevin dynamics", "step=0.5&noise=0.005"],
+  ["steps by distance", "sampler=distance&h=0.2&beta=0.7"],
+]) {
+  test(`the GPU engine agrees with the CPU engine after some steps of ${what}`, async ({ page }) => {
+    // Software WebGPU: right, and slow, hence the smallest model and few steps.
+    const chain = `model=${UNTRAINED}&class=1&seed=3&steps=4&${sampler}&start=noise`;
+    await open(page, `/#engine=gpu&${chain}`);
+    await finished(page);
+    await expect(engine(page)).toHaveAttribute("data-engine", "GPU");
+    await openPanel(page, "engine");
+    const difference = Number(await page.locator("[data-self-test]").getAttribute("data-self-test"));
+    expect(difference).toBeGreaterThan(0);
+    expect(difference).toBeLessThan(1e-3);
+    const gpu = { pixels: await pixels(page), energies: await energies(page) };
 
-  await page.goto("about:blank");
-  await open(page, `/#engine=cpu&${chain}`);
+    await page.goto("about:blank");
+    await open(page, `/#engine=cpu&${chain}`);
+    await finished(page);
+    await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
+    const cpu = { pixels: await pixels(page), energies: await energies(page) };
+    // One of 255 levels, and the last digit shown.
+    const differences = gpu.pixels[0].map((value, i) => Math.abs(value - cpu.pixels[0][i]));
+    expect(Math.max(...differences)).toBeLessThanOrEqual(1);
+    expect(Math.abs(gpu.energies.end - cpu.energies.end)).toBeLessThanOrEqual(0.011);
+  });
+}
+
+test("a model that tells distances says how far a picture is, and either sampler can be had", async ({ page }) => {
+  await open(page, `/#engine=cpu&model=${UNTRAINED}&class=1&seed=3&steps=5&sampler=distance&h=0.3`);
   await finished(page);
-  await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
-  const cpu = { pixels: await pixels(page), energies: await energies(page) };
-  // One of 255 levels, and the last digit shown.
-  const differences = gpu.pixels[0].map((value, i) => Math.abs(value - cpu.pixels[0][i]));
-  expect(Math.max(...differences)).toBeLessThanOrEqual(1);
-  expect(Math.abs(gpu.energies.end - cpu.energies.end)).toBeLessThanOrEqual(0.011);
+  const distance = Number(await page.locator("[data-distance]").getAttribute("data-distance"));
+  expect(distance).toBeGreaterThanOrEqual(0.5);
+  expect(distance).toBeLessThanOrEqual(3);
+  await expect(page.locator(".explanation")).toContainText("how far a picture is from those that it knows");
+  await page.getByText("sampler", { exact: true }).first().click();
+  await page.getByLabel("share of the way, h").fill("0.5");
+  await page.getByLabel("share of the way, h").press("Enter");
+  await expect.poll(() => page.url()).toContain("h=0.5");
+  await page.getByLabel("sampler", { exact: true }).selectOption("Langevin dynamics");
+  await expect.poll(() => page.url()).toContain("sampler=langevin&step=");
+  await finished(page);
+  await expect(page.locator(".explanation")).toContainText("Langevin dynamics");
 });
 
 test("only the engine in use is fetched, and software WebGPU is not chosen by itself", async ({ page }) => {

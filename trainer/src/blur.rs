@@ -6,7 +6,8 @@ use crate::metrics::{mean, psnr};
 
 /// Widths that are tried, in pixels.
 const WIDTHS: [f32; 20] = [
-    0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5,
+    0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8,
+    2.0, 2.5,
 ];
 
 /// Images, `[count, channels, height, width]`, blurred by a Gaussian of this standard deviation.

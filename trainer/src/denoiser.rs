@@ -55,6 +55,14 @@ impl Denoiser<'_> {
             _ => model::predictions(self.network, noisy.clone()),
         };
         let distances = self.card.distances.as_ref();
-        model::run_chains(self.network, settings, distances, &y, noisy.clone(), key, observe)
+        model::run_chains(
+            self.network,
+            settings,
+            distances,
+            &y,
+            noisy.clone(),
+            key,
+            observe,
+        )
     }
 }

@@ -52,7 +52,14 @@ pub(crate) fn measure(
             let batches = order.chunks(BATCH).enumerate();
             batches.flat_map(move |(batch, indices)| {
                 let key = key.fold_in(batch as u64);
-                samples(model, images, indices, kind, |x| mixed_noise(x, key), device)
+                samples(
+                    model,
+                    images,
+                    indices,
+                    kind,
+                    |x| mixed_noise(x, key),
+                    device,
+                )
             })
         });
         table(draws.collect())
@@ -66,7 +73,9 @@ pub(crate) fn measure(
             let key = known_key.fold_in(batch as u64);
             let noise = |x| model::add_noise(x, std, key);
             let samples = samples(model, images, indices, EnergyKind::Marginal, noise, device);
-            samples.into_iter().map(|s| s.along / s.square.sqrt().max(1e-12))
+            samples
+                .into_iter()
+                .map(|s| s.along / s.square.sqrt().max(1e-12))
         });
         mean(&along.collect::<Vec<f32>>()) as f32
     });
@@ -183,13 +192,16 @@ mod tests {
         assert_eq!(not_decreasing(&[3.0, 2.0, 1.0]), [2.0; 3]);
     }
 
-    /// One class with logit −0.6 ‖x − ½‖: for images of grey, the table is distance = energy / 0.6 and
+    /// One class with logit −0.6 ‖x − grey‖: of images of that grey, the table is distance = energy / 0.6 and
     /// factor = distance / 0.6.
     struct Cone;
 
     impl Classifier for Cone {
         fn logits(&self, x: Tensor<4>) -> Tensor<2> {
-            let square = (x - 0.5).powf_scalar(2.0).flatten::<2>(1, 3).sum_dim(1);
+            let square = (x - 128.0 / 255.0)
+                .powf_scalar(2.0)
+                .flatten::<2>(1, 3)
+                .sum_dim(1);
             (square + 1e-12).sqrt() * -0.6
         }
     }
@@ -210,7 +222,10 @@ mod tests {
         }
         // Of 768 numbers with noise of 0.1, none is clamped.
         let length = found.known_noise.length(0.1);
-        assert!((length / (0.1 * 768f32.sqrt()) - 1.0).abs() < 0.02, "{length}");
+        assert!(
+            (length / (0.1 * 768f32.sqrt()) - 1.0).abs() < 0.02,
+            "{length}"
+        );
         assert_eq!(found.known_noise.length(0.0), 0.0);
     }
 }

@@ -80,7 +80,11 @@ impl Judge {
     /// Looks at some of the images of a data set.
     fn look_at(&self, images: &Images, indices: impl Iterator<Item = usize>) -> Seen {
         let pixels = indices.flat_map(|i| images.pixels(i));
-        self.look(&pixels.map(|&byte| f32::from(byte) / 255.0).collect::<Vec<_>>())
+        self.look(
+            &pixels
+                .map(|&byte| f32::from(byte) / 255.0)
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// Share of images that it names rightly.

@@ -133,7 +133,10 @@ mod tests {
         );
         // Ranks 0 1 2 3 and 1 0 2.5 2.5: by hand, 1 − 6 Σ d² / (n³ − n) but for the tie.
         let found = rank_correlation(&[1.0, 2.0, 3.0, 4.0], &[5.0, 4.0, 9.0, 9.0]);
-        assert!((found - 3.5 / (5.0f64 * 4.5).sqrt()).abs() < 1e-12, "{found}");
+        assert!(
+            (found - 3.5 / (5.0f64 * 4.5).sqrt()).abs() < 1e-12,
+            "{found}"
+        );
         assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[9.0, 5.0, 1.0]), -1.0);
         let square = [0.0, 0.0, 3.0, 4.0, 0.0, 0.0];
         assert_eq!(mean_pairwise_distance(&square, 2), (5.0 + 5.0 + 0.0) / 3.0);

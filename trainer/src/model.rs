@@ -242,7 +242,14 @@ pub(crate) fn run_chains(
     let walk = walk(settings, distances);
     let mut dynamics = chains(walk, settings.energy, y, &x, key);
     let shape = [channels, height, width];
-    advance(model, &mut dynamics, shape, settings.steps, &x.device(), observe)
+    advance(
+        model,
+        &mut dynamics,
+        shape,
+        settings.steps,
+        &x.device(),
+        observe,
+    )
 }
 
 /// x + std · N(0, I), clamped to [0, 1].

@@ -47,7 +47,7 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
             </figcaption>
             {move || distance.get().map(|distance| view! {
                 <p class="distance" data-distance=format!("{distance:.2}")>
-                    <span>"so far from a picture: "<i>"d̂"</i></span>
+                    <span>"distance from a picture, d̂"</span>
                     <output>{format!("{distance:.1}")}</output>
                 </p>
             })}

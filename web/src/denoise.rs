@@ -41,14 +41,25 @@ pub fn DenoiseTab() -> impl IntoView {
     });
     let guess = Memo::new(move |_| {
         picture(lab, |lab| {
-            let guessed = |c: &Chain| c.newest.as_ref().filter(|f| f.step == 1).map(|f| f.pixels.clone());
+            let guessed = |c: &Chain| {
+                c.newest
+                    .as_ref()
+                    .filter(|f| f.step == 1)
+                    .map(|f| f.pixels.clone())
+            };
             lab.guess.with(guessed)
         })
     });
     let clean = Memo::new(move |_| picture(lab, |lab| lab.clean.get()));
     let way = RwSignal::new(Way::Sharp);
     // A model that tells no distance has but one way.
-    let shown = move || if guess.with(Option::is_some) { way.get() } else { Way::Sharp };
+    let shown = move || {
+        if guess.with(Option::is_some) {
+            way.get()
+        } else {
+            Way::Sharp
+        }
+    };
     let after = Signal::derive(move || match shown() {
         Way::Sharp => sharp.get(),
         Way::BestGuess => guess.get(),

@@ -6,9 +6,7 @@ use basin_protocol::{ByDistance, EnergyKind, Langevin, Sampler};
 use leptos::prelude::*;
 
 use crate::{
-    address::{
-        self, ClassChoice, Dream, MOST_STEPS, SamplerChoice, SamplerKind, StartChoice,
-    },
+    address::{self, ClassChoice, Dream, MOST_STEPS, SamplerChoice, SamplerKind, StartChoice},
     curve::{Curve, Probabilities},
     explanation::Explanation,
     images,

@@ -41,15 +41,19 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
             ))
         })
     };
-    let how = move || match sampler() {
-        Sampler::ByDistance(_) => lab.model.with(|in_use| {
+    let how = move || {
+        match sampler() {
+        Sampler::ByDistance(by_distance) => lab.model.with(|in_use| {
             let [at_noise, at_picture] = in_use.as_ref().and_then(|in_use| ends(&in_use.model, energy()))?;
             Some(format!(
                 "The energy of this one also tells how far a picture is from those that it knows: {at_noise:.0} of \
-                 pure noise, {at_picture:.0} of a clean picture. Each step reads that distance d̂ off, goes a share of the \
-                 way toward {}, and puts some of the noise back so that no two dreams are alike. So the steps get \
-                 shorter by themselves, and end at a picture.",
-                wants()
+                 pure noise, {at_picture:.0} of a clean picture. Each step reads that distance d̂ off and goes a share of \
+                 the way toward {}{}. So the steps get shorter by themselves, and end at a picture.",
+                wants(),
+                match by_distance.beta < 1.0 {
+                    true => "; it puts some of the noise back, so that no two dreams are alike",
+                    false => "",
+                }
             ))
         }),
         Sampler::Langevin(langevin) => Some(format!(
@@ -60,6 +64,7 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
                 false => ". Langevin dynamics would add noise at each step; here there is none, so only the start is random.",
             }
         )),
+    }
     };
     view! {
         <section class="explanation" aria-labelledby="happening">

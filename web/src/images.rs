@@ -242,7 +242,9 @@ mod tests {
         assert!((blurred[49] / blurred[40] - (-0.5f32).exp()).abs() < 1e-4);
         assert!(blurred[81..].iter().all(|v| (v - 0.5).abs() < 1e-5));
         // Of noise around grey, hardly anything is left.
-        let noisy: Vec<f32> = (0..162).map(|i| if i * 7 % 5 < 2 { 0.3 } else { 0.7 }).collect();
+        let noisy: Vec<f32> = (0..162)
+            .map(|i| if i * 7 % 5 < 2 { 0.3 } else { 0.7 })
+            .collect();
         let clean = vec![0.54; 162];
         assert!(best_blur(shape, &noisy, &clean) > psnr(&noisy, &clean) + 10.0);
     }

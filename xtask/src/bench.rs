@@ -134,6 +134,7 @@ fn rows(options: &Options, models: &Path) -> Vec<Row> {
         webgpu(options, models, &mut rows);
     }
     native(options, &mut rows);
+    by_distance(options, models, &mut rows);
     training(options, &mut rows);
     sizes(options, &mut rows);
     start(options.gpu, &mut rows);
@@ -242,6 +243,49 @@ fn native(options: &Options, rows: &mut Vec<Row>) {
                 once: false,
             });
         }
+    }
+}
+
+/// A step by distance against one of Langevin dynamics, on every engine; natively against one whose gradient
+/// is normalised.
+fn by_distance(options: &Options, models: &Path, rows: &mut Vec<Row>) {
+    const MOST: f64 = 1.05;
+    let command: Vec<&str> = SGLD_STEP
+        .into_iter()
+        .chain(["--", "2", "16-2-16"])
+        .collect();
+    let native = |pointer| Measurement::new(&command, root(), pointer);
+    rows.push(Row {
+        name: "step by distance, native, 16-2-16, threads: 2; peer: a normalised step".into(),
+        unit: "ms",
+        ours: native("/two_threads/16-2-16/by_distance_milliseconds"),
+        peer: Some(native("/two_threads/16-2-16/normalized_milliseconds")),
+        bar: Some(MOST),
+        once: false,
+    });
+    let model = model(models, 16, 2);
+    let engines = [
+        ("WebAssembly", "cpu", "16", "14"),
+        ("WebGPU", "gpu", "4", "6"),
+    ];
+    for (name, engine, images, steps) in engines {
+        if engine == "gpu" && !options.gpu {
+            continue;
+        }
+        let by = |sampler| {
+            let step = ["step", engine, &model, images, steps, "one", sampler];
+            page_bench(&step, "/milliseconds")
+        };
+        rows.push(Row {
+            name: format!(
+                "step by distance in {name}, 16-2-{images}; peer: a step of Langevin dynamics"
+            ),
+            unit: "ms",
+            ours: by("distance"),
+            peer: Some(by("langevin")),
+            bar: Some(MOST),
+            once: false,
+        });
     }
 }
 

@@ -6,8 +6,8 @@ use super::{
     network::{Engine, Recorded},
 };
 use crate::{
-    plan::Extent,
     model_card::EnergyKind,
+    plan::Extent,
     samplers::{Annealing, Dynamics, Frame, GradientScaling, MOST_STEPS, Sgld, Step},
 };
 

@@ -116,7 +116,10 @@ impl Drop for Buffers {
 const CONVOLVE: &str = include_str!("convolve.wgsl");
 const HEAD: &str = include_str!("head.wgsl");
 const WALK: &str = concat!(include_str!("random.wgsl"), include_str!("walk.wgsl"));
-const BY_DISTANCE: &str = concat!(include_str!("random.wgsl"), include_str!("by_distance.wgsl"));
+const BY_DISTANCE: &str = concat!(
+    include_str!("random.wgsl"),
+    include_str!("by_distance.wgsl")
+);
 
 /// Each kernel and its source.
 const KERNELS: [(&str, &str); 7] = [

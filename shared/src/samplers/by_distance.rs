@@ -220,7 +220,9 @@ mod tests {
     #[test]
     fn a_hole_is_filled() {
         let (noisy, clean) = start(0.08);
-        let hole: Vec<bool> = (0..64 * 64).map(|pixel| pixel / 64 < 8 && pixel % 64 < 8).collect();
+        let hole: Vec<bool> = (0..64 * 64)
+            .map(|pixel| pixel / 64 < 8 && pixel % 64 < 8)
+            .collect();
         let observed = Observed::around([3, 64], &hole).unwrap();
         let values = observed.of(&clean);
         let sampler = ByDistance {
@@ -253,12 +255,18 @@ mod tests {
         let fault = |sampler: ByDistance, energy| sampler.fault(energy).unwrap_or_default();
         assert_eq!(fault(sampler, EnergyKind::Joint), "");
         let h = ByDistance { h: 1.5, ..sampler };
-        assert_eq!(fault(h, EnergyKind::Joint), "h is 1.5, expected above 0 to 1");
+        assert_eq!(
+            fault(h, EnergyKind::Joint),
+            "h is 1.5, expected above 0 to 1"
+        );
         let beta = ByDistance {
             beta: f32::NAN,
             ..sampler
         };
-        assert_eq!(fault(beta, EnergyKind::Joint), "beta is NaN, expected 0 to 1");
+        assert_eq!(
+            fault(beta, EnergyKind::Joint),
+            "beta is NaN, expected 0 to 1"
+        );
         assert!(fault(sampler, EnergyKind::Conditional).starts_with("energy is conditional"));
     }
 }

@@ -282,9 +282,6 @@ mod tests {
             lengths: vec![0.0, 1.0],
         };
         let fault = noise.check().unwrap_err().to_string();
-        assert!(
-            fault.starts_with("`stds` holds -0.1 at entry 0"),
-            "{fault}"
-        );
+        assert!(fault.starts_with("`stds` holds -0.1 at entry 0"), "{fault}");
     }
 }

@@ -31,7 +31,9 @@ pub struct Observation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its fields are")]
 pub enum ObservationError {
-    #[error("the mask has {found} pixels, expected {expected} of {size}×{size}, one for each of the image's")]
+    #[error(
+        "the mask has {found} pixels, expected {expected} of {size}×{size}, one for each of the image's"
+    )]
     MaskSize {
         found: usize,
         expected: usize,
@@ -39,11 +41,17 @@ pub enum ObservationError {
     },
     #[error("the mask is empty: no pixel is to be filled in; expected at least one")]
     NothingToFill,
-    #[error("the mask covers the whole image: nothing is known; expected at least one pixel outside of it")]
+    #[error(
+        "the mask covers the whole image: nothing is known; expected at least one pixel outside of it"
+    )]
     NothingKnown,
-    #[error("an enlargement by {factor} of images of {size}×{size}: expected a factor from 2 to {size} that divides {size}")]
+    #[error(
+        "an enlargement by {factor} of images of {size}×{size}: expected a factor from 2 to {size} that divides {size}"
+    )]
     Factor { factor: usize, size: usize },
-    #[error("images of {channels} channel have no colour to find; expected a model of colour images, with 3 channels")]
+    #[error(
+        "images of {channels} channel have no colour to find; expected a model of colour images, with 3 channels"
+    )]
     NoColour { channels: usize },
     #[error("{found} known values, expected {expected} for each image of the batch")]
     Values { found: usize, expected: usize },
@@ -59,7 +67,8 @@ impl Observed {
         if hole.iter().all(|&inside| inside) {
             return Err(ObservationError::NothingKnown);
         }
-        let rows = (0..channels * size * size).map(|number| (!hole[number % (size * size)]).then_some(1.0));
+        let rows = (0..channels * size * size)
+            .map(|number| (!hole[number % (size * size)]).then_some(1.0));
         Ok(Self::alone(rows.collect()))
     }
 
@@ -67,7 +76,10 @@ impl Observed {
     ///
     /// # Errors
     /// If the factor does not divide the size.
-    pub fn block_means([channels, size]: [usize; 2], factor: usize) -> Result<Self, ObservationError> {
+    pub fn block_means(
+        [channels, size]: [usize; 2],
+        factor: usize,
+    ) -> Result<Self, ObservationError> {
         if factor < 2 || factor > size || !size.is_multiple_of(factor) {
             return Err(ObservationError::Factor { factor, size });
         }
@@ -115,7 +127,11 @@ impl Observed {
                 }
             }
         }
-        Ok(Self { rows, weights, rank })
+        Ok(Self {
+            rows,
+            weights,
+            rank,
+        })
     }
 
     /// A row for each number that is known, with this weight.
@@ -188,7 +204,11 @@ impl Observation {
     ///
     /// # Errors
     /// If there is another number of values.
-    pub fn new(observed: Observed, values: Vec<f32>, batch: usize) -> Result<Self, ObservationError> {
+    pub fn new(
+        observed: Observed,
+        values: Vec<f32>,
+        batch: usize,
+    ) -> Result<Self, ObservationError> {
         let (found, expected) = (values.len(), batch * observed.rank);
         if found != expected {
             return Err(ObservationError::Values { found, expected });

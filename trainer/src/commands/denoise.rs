@@ -5,9 +5,7 @@ use basin_shared::Key;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
-use crate::{
-    checkpoint::write_atomically, cli, denoiser::Denoiser, metrics, model, picture,
-};
+use crate::{checkpoint::write_atomically, cli, denoiser::Denoiser, metrics, model, picture};
 
 pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
@@ -29,7 +27,9 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     };
     let mut energies: Vec<Vec<f32>> = Vec::new();
     let best_guess = denoiser.best_guess(&noisy, known);
-    let sharp = denoiser.run(&settings, &noisy, chain_key, |of_step| energies.push(of_step));
+    let sharp = denoiser.run(&settings, &noisy, chain_key, |of_step| {
+        energies.push(of_step)
+    });
     let [count, ..] = clean.dims();
     let mut shown = vec![("noisy", noisy)];
     shown.extend(best_guess.map(|x| ("best guess", x)));

@@ -312,7 +312,12 @@ fn order(
     for (batch, indices) in order.chunks(BATCH).enumerate() {
         let [noise_key, size_key, sized_key] = key.fold_in(batch as u64).split();
         let clean = test.batch(indices, device).0;
-        let energy = |x| -> Vec<f32> { energy::marginal(network.logits(x)).into_data().iter().collect() };
+        let energy = |x| -> Vec<f32> {
+            energy::marginal(network.logits(x))
+                .into_data()
+                .iter()
+                .collect()
+        };
         let mut before = energy(clean.clone());
         for (level, std) in NOISE_STDS.into_iter().enumerate() {
             let key = noise_key.fold_in(level as u64);

@@ -31,9 +31,7 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
     }
     let class = match &arguments.class {
         None => None,
-        Some(class) => {
-            Some(class_index(class, &file.card.class_names).context("--class")?)
-        }
+        Some(class) => Some(class_index(class, &file.card.class_names).context("--class")?),
     };
     settings.energy = match class {
         Some(_) => EnergyKind::Joint,
@@ -65,7 +63,10 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
         observation.project(&mut chains.x);
         rows.extend(chains.x.iter().map(|x| x.clamp(0.0, 1.0)));
     }
-    let grid = TensorData::new(rows, [(1 + arguments.seeds as usize) * count, channels, size, size]);
+    let grid = TensorData::new(
+        rows,
+        [(1 + arguments.seeds as usize) * count, channels, size, size],
+    );
     model::write_grid(&arguments.output, Tensor::from_data(grid, device), count)?;
     println!("{}: {count} images", arguments.output.display());
     Ok(())

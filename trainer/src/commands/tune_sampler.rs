@@ -28,7 +28,14 @@ use crate::{
 /// Standard deviation of the noise that is taken away.
 const NOISE_STD: f32 = NOISE_STDS[2];
 /// Chains by distance that clean images: h and steps, and β.
-const PACES: [(f32, usize); 5] = [(0.1, 30), (0.2, 8), (0.2, 15), (0.3, 6), (0.3, 12)];
+const PACES: [(f32, usize); 6] = [
+    (0.1, 30),
+    (0.2, 15),
+    (0.2, 24),
+    (0.3, 8),
+    (0.3, 14),
+    (0.4, 10),
+];
 const BETAS: [f32; 2] = [0.9, 1.0];
 /// Their last steps without noise, and validation images that are cleaned.
 const LAST_STEPS: usize = 2;

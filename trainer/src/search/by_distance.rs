@@ -29,8 +29,16 @@ pub(crate) fn best(
     let [best_key, quick_key] = key.split();
     let [own_best, own_quick] = own;
     [
-        among(hunt, candidates(own_best, &BEST_PACES, trials, best_key), best_key),
-        among(hunt, candidates(own_quick, &QUICK_PACES, trials, quick_key), quick_key),
+        among(
+            hunt,
+            candidates(own_best, &BEST_PACES, trials, best_key),
+            best_key,
+        ),
+        among(
+            hunt,
+            candidates(own_quick, &QUICK_PACES, trials, quick_key),
+            quick_key,
+        ),
     ]
 }
 
@@ -56,7 +64,9 @@ fn candidates(
             })
         })
     });
-    let grid: Vec<_> = all.filter(|of_grid| own.as_ref() != Some(of_grid)).collect();
+    let grid: Vec<_> = all
+        .filter(|of_grid| own.as_ref() != Some(of_grid))
+        .collect();
     let order = key.fold_in(0).permutation(grid.len());
     let others = order.into_iter().map(|place| grid[place].clone());
     own.clone().into_iter().chain(others).take(trials).collect()
@@ -83,7 +93,11 @@ fn among(hunt: &Hunt, mut candidates: Vec<SamplerSettings>, key: Key) -> Sampler
             );
         }
         let left = drawn.len().div_ceil(KEPT);
-        candidates = drawn.into_iter().take(left).map(|(_, settings)| settings).collect();
+        candidates = drawn
+            .into_iter()
+            .take(left)
+            .map(|(_, settings)| settings)
+            .collect();
     }
     candidates.swap_remove(0)
 }

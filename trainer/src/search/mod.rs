@@ -19,8 +19,9 @@ use crate::{
 const FIRST_ROUNDS: [usize; 2] = [3, 8];
 /// Of the candidates that go on to the next round.
 const KEPT: usize = 3;
-/// Diversity, of real images', that loses nothing.
+/// Distances of pixels and of the judge's features within a class, of real images', that lose nothing.
 const ENOUGH_DIVERSITY: f64 = 0.6;
+const ENOUGH_FEATURE_DIVERSITY: f64 = 0.95;
 /// What energies far above the real images' cost at most.
 const ENERGY_WEIGHT: f64 = 0.1;
 /// What a Fréchet distance of 1 between the judge's features of what is drawn and of real images costs: it
@@ -69,7 +70,8 @@ impl Hunt<'_> {
     /// the model itself finds them unlikely.
     fn score(&self, drawn: &Drawn) -> f64 {
         let judged = drawn.judged.expect("there is a judge");
-        let diversity = (drawn.diversity / ENOUGH_DIVERSITY).min(1.0);
+        let diversity = (drawn.diversity / ENOUGH_DIVERSITY).min(1.0)
+            * (judged.feature_diversity / ENOUGH_FEATURE_DIVERSITY).min(1.0);
         let [centre, std] = self.energy;
         let above = ((drawn.energy - centre) / std.max(1e-6)).clamp(0.0, 1.0);
         judged.agreement * diversity - FRECHET_WEIGHT * judged.frechet - ENERGY_WEIGHT * above

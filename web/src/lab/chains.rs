@@ -69,13 +69,7 @@ impl Lab {
         }
     }
 
-    pub(super) fn run(
-        self,
-        chain: RwSignal<Chain>,
-        plan: Plan,
-        given: Arc<[f32]>,
-        phase: Phase,
-    ) {
+    pub(super) fn run(self, chain: RwSignal<Chain>, plan: Plan, given: Arc<[f32]>, phase: Phase) {
         let id = self.next_id();
         chain.set(Chain::new(id, plan, given, phase));
         // At rest too, as the start itself is shown.

@@ -28,12 +28,16 @@ pub(crate) fn describe(file: &ModelFile, file_length: usize) -> Model {
         generation: recommended(card.generation),
         quick: card.quick.map(recommended),
         denoising: recommended(card.denoising),
-        distances: card.distances.map(|Distances { joint, marginal, .. }| {
-            [joint, marginal].map(|table| DistanceTable {
-                energies: table.energies,
-                distances: table.distances,
-            })
-        }),
+        distances: card.distances.map(
+            |Distances {
+                 joint, marginal, ..
+             }| {
+                [joint, marginal].map(|table| DistanceTable {
+                    energies: table.energies,
+                    distances: table.distances,
+                })
+            },
+        ),
         licence: card.licence,
         author: card.author,
         basin_version: card.basin_version,

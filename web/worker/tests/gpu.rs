@@ -17,8 +17,8 @@ use basin_shared::{
     models::{Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
     plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     samplers::{
-        Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, MOST_STEPS, Observation, Sgld,
-        Step, observation::Observed,
+        Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, MOST_STEPS, Observation,
+        Sgld, Step, observation::Observed,
     },
     weights::{Array, Weights},
 };

@@ -239,7 +239,7 @@ fn each_fault_of_a_file_is_named() {
         ),
         (
             replaced("[0.25,1.5,7.0]", "[0.25,1.5,1e39]"),
-            "model card is not valid",
+            "table `joint`: `distances` holds inf at entry 2, expected a finite number",
         ),
         (
             replaced("[0.25,1.5,7.0]", "[0.25,1.5,1.0]"),

@@ -77,7 +77,8 @@ pub(crate) fn measure(
                 .into_iter()
                 .map(|s| s.along / s.square.sqrt().max(1e-12))
         });
-        mean(&along.collect::<Vec<f32>>()) as f32
+        // Where a gradient points nowhere near the noise, it is best not to go.
+        mean(&along.collect::<Vec<f32>>()).max(0.0) as f32
     });
     let known_noise = NoiseTable {
         stds: [&[0.0], &KNOWN_NOISE_STDS[..]].concat(),

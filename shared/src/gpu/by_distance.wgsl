@@ -178,8 +178,8 @@ fn interpolate(keys: u32, values: u32, key: f32) -> f32 {
     if (behind == 0u || behind == op.entries) {
         return number_at(v + min(behind, op.entries - 1u));
     }
-    let from = number_at(k + behind - 1u);
-    let share = (key - from) / (number_at(k + behind) - from);
+    let before = number_at(k + behind - 1u);
+    let share = (key - before) / (number_at(k + behind) - before);
     return mix(number_at(v + behind - 1u), number_at(v + behind), share);
 }
 

@@ -119,7 +119,7 @@ test("a model that tells distances says how far a picture is, and either sampler
   await page.getByLabel("share of the way, h").fill("0.5");
   await page.getByLabel("share of the way, h").press("Enter");
   await expect.poll(() => page.url()).toContain("h=0.5");
-  await page.getByLabel("sampler", { exact: true }).selectOption("Langevin dynamics");
+  await page.getByRole("combobox", { name: /^sampler/ }).selectOption("Langevin dynamics");
   await expect.poll(() => page.url()).toContain("sampler=langevin&step=");
   await finished(page);
   await expect(page.locator(".explanation")).toContainText("Langevin dynamics");

@@ -210,6 +210,13 @@ impl SamplerChoice {
         })
     }
 
+    /// Whether these numbers are of a link of the time when every model was Langevin dynamics' and none had
+    /// to say so.
+    pub fn is_of_an_early_link(&self) -> bool {
+        let langevin = [self.step_size, self.noise_std, self.friction];
+        self.kind.is_none() && langevin != [None; 3]
+    }
+
     /// All numbers of a sampler.
     fn all_of(sampler: &Sampler) -> Self {
         let kind = Some(SamplerKind::of(sampler));
@@ -673,6 +680,12 @@ mod tests {
         let read = |hash: &str| Settings::from_hash(hash).0.dream;
         // A link of the time when there was nothing but Langevin dynamics.
         let link = read("#steps=50&step=0.5&noise=0.01&friction=0.8&energy=joint&start=class");
+        assert!(link.sampler.is_of_an_early_link());
+        assert!(
+            !read("#steps=50&sampler=langevin&step=0.5")
+                .sampler
+                .is_of_an_early_link()
+        );
         assert_eq!(
             link.plan(&new).sampler,
             Sampler::Langevin(Langevin {

@@ -200,6 +200,17 @@ impl Lab {
             self.tell(false, "The link starts from somebody's own image, which a link cannot carry: choose one, or another start.");
             self.settings.update(|settings| settings.dream.start = None);
         }
+        let early = self.settings.with_untracked(|settings| {
+            let samplers = [&settings.dream.sampler, &settings.denoise.sampler];
+            samplers.iter().any(|sampler| sampler.is_of_an_early_link())
+        });
+        if early && in_use.model.distances.is_some() && matches!(source, ModelSource::Bundled(_)) {
+            self.tell(
+                false,
+                "This link is of an earlier model of the page, trained by JEAT. Another has taken its place, which draws \
+                 better by distance: here it does what the link says, and the picture is another.",
+            );
+        }
         self.settings.update(|settings| settings.model = source);
         self.model.set(Some(in_use));
         self.dream.set(Chain::default());

@@ -366,7 +366,9 @@ fn an_image_is_the_same_alone_as_in_company() {
 
 #[cfg(target_arch = "wasm32")]
 mod worker {
-    use basin_protocol::{EnergyKind, Gradient, Origin, Plan, Reply, Request, Sampler};
+    use basin_protocol::{
+        ByDistance, EnergyKind, Gradient, Langevin, Origin, Plan, Reply, Request, Sampler,
+    };
     use basin_worker::{
         bench::{Bench, Beside},
         engine::Engine,
@@ -419,19 +421,33 @@ mod worker {
     }
 
     fn plan(classes: Vec<usize>, seed: u32) -> Plan {
-        let sampler = Sampler {
+        let sampler = Sampler::Langevin(Langevin {
             step_size: 0.5,
             noise_std: 0.01,
             friction: 0.0,
             gradient: Gradient::Raw,
             clamp: true,
-        };
+        });
         Plan {
             seed,
             classes,
             energy: EnergyKind::Joint,
             sampler,
+            steps: 20,
             origin: Origin::Class { spread: 1.0 },
+        }
+    }
+
+    fn plan_by_distance(classes: Vec<usize>, seed: u32) -> Plan {
+        let sampler = Sampler::ByDistance(ByDistance {
+            h: 0.3,
+            beta: 0.8,
+            last_steps: 2,
+            last_h: 0.5,
+        });
+        Plan {
+            sampler,
+            ..plan(classes, seed)
         }
     }
 
@@ -458,9 +474,11 @@ mod worker {
     #[wasm_bindgen_test]
     async fn the_same_plan_gives_the_same_bits() {
         let mut bench = loaded().await;
-        let first = frames(&mut bench, plan(vec![0, 1], 7), 4).await;
-        assert_eq!(frames(&mut bench, plan(vec![0, 1], 7), 4).await, first);
-        assert_ne!(frames(&mut bench, plan(vec![0, 1], 8), 4).await, first);
+        for plan in [plan, plan_by_distance] {
+            let first = frames(&mut bench, plan(vec![0, 1], 7), 4).await;
+            assert_eq!(frames(&mut bench, plan(vec![0, 1], 7), 4).await, first);
+            assert_ne!(frames(&mut bench, plan(vec![0, 1], 8), 4).await, first);
+        }
     }
 
     #[wasm_bindgen_test]

@@ -638,6 +638,10 @@ fn a_model_that_tells_distances_draws_cleans_and_restores_by_them() {
             "expected --h, --beta or --last-steps",
         ),
         (vec!["generate", ours, "--h", "1.5"], "h is 1.5"),
+        (
+            vec!["denoise", ours, "--known-noise=-0.1"],
+            "--known-noise is -0.1, expected 0 to 10",
+        ),
         (vec!["generate", ours, "--quick"], "no quick settings"),
     ] {
         let error = fail(directory, &[&arguments[..], &["--count", "1"]].concat());

@@ -87,8 +87,8 @@ pub enum ModelFileError {
         fault: TableError,
     },
     #[error(
-        "{which} settings: steps by distance, but the card has no table of distances; expected one, which \
-         `basin tune-sampler` measures"
+        "{which} settings: steps by distance, but the card has no table of distances; expected one, as \
+         `basin export` measures it"
     )]
     NoDistances { which: &'static str },
     #[error("tensor `{name}` is missing; the architecture wants it with shape {expected:?}")]

@@ -14,9 +14,16 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     ensure!(
         known.is_none() || file.card.distances.is_some(),
         "--known-noise: {} has no table of distances, by which it would know how far to go; expected a \
-         model whose card has one, which `basin tune-sampler` measures",
+         model whose card has one, which `basin tune-sampler --by-distance` measures",
         arguments.model.display()
     );
+    for (name, std) in [("noise", Some(arguments.noise)), ("known-noise", known)] {
+        ensure!(
+            std.is_none_or(|std| (0.0..=10.0).contains(&std)),
+            "--{name} is {}, expected 0 to 10, a standard deviation of pixels in [0, 1]",
+            std.unwrap_or_default()
+        );
+    }
     let clean = pictures(&file, &arguments, device)?;
     let [noise_key, chain_key] = Key::new(arguments.seed).split();
     let noisy = model::add_noise(clean.clone(), arguments.noise, noise_key);

@@ -24,10 +24,11 @@ async function inBrowser(model, measure) {
   const server = await serve(0, bundled ? undefined : dirname(model));
   const browser = await chromium.launch(config.use.launchOptions);
   try {
-    const page = await browser.newPage();
+    const baseURL = `http://127.0.0.1:${server.address().port}/`;
+    const page = await browser.newPage({ baseURL });
     page.setDefaultTimeout(MOST_MS);
     const named = bundled ? "" : `&model=/fixtures/${basename(model)}`;
-    const address = (settings) => `http://127.0.0.1:${server.address().port}/#${settings}&class=1${named}`;
+    const address = (settings) => `${baseURL}#${settings}&class=1${named}`;
     return await measure(page, address, browser);
   } finally {
     await browser.close();

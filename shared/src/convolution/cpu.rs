@@ -7,6 +7,7 @@
 
 use crate::{
     cpu::{
+        amx::Amx,
         convolve::{Convolve, Filter},
         epilogue::{Epilogue, Store},
         image::{self, Layout},
@@ -35,7 +36,7 @@ struct Images<'a> {
     at_once: usize,
 }
 
-/// y = conv(x, weight) + bias.
+/// y = conv(x, weight) + bias; in bf16 where there is an [`Amx`].
 ///
 /// # Shapes
 /// - x: `[batch, channels_in, rows, columns]`
@@ -43,29 +44,44 @@ struct Images<'a> {
 /// - output: `[batch, channels_out, ⌈rows / stride⌉, ⌈columns / stride⌉]`
 pub(super) fn forward(
     isa: Isa,
+    amx: Option<Amx>,
     filter: &Filter,
     sizes: [usize; 2],
     x: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let convolve = Convolve::forward(filter, isa);
+    let convolve = match amx {
+        Some(amx) => {
+            let channels = filter.channels_in.next_multiple_of(isa.lanes());
+            Convolve::forward_in_bf16(filter, channels, amx)
+        }
+        None => Convolve::forward(filter, isa),
+    };
     let channels = [filter.channels_in, filter.channels_out];
     let sizes = [sizes, sizes.map(|size| size.div_ceil(filter.stride))];
     run(isa, &convolve, channels, sizes, x, bias)
 }
 
-/// The gradient of the loss with respect to x, from that with respect to y.
+/// The gradient of the loss with respect to x, from that with respect to y; in bf16 where there is an
+/// [`Amx`].
 ///
 /// # Shapes
 /// - gradient: `[batch, channels_out, ⌈rows / stride⌉, ⌈columns / stride⌉]`
 /// - output: `[batch, channels_in, rows, columns]`
 pub(super) fn data_gradient(
     isa: Isa,
+    amx: Option<Amx>,
     filter: &Filter,
     sizes: [usize; 2],
     gradient: &[f32],
 ) -> Vec<f32> {
-    let convolve = Convolve::backward(filter, isa);
+    let convolve = match amx {
+        Some(amx) => {
+            let channels = filter.channels_out.next_multiple_of(isa.lanes());
+            Convolve::backward_in_bf16(filter, channels, amx)
+        }
+        None => Convolve::backward(filter, isa),
+    };
     let channels = [filter.channels_out, filter.channels_in];
     let sizes = [sizes.map(|size| size.div_ceil(filter.stride)), sizes];
     run(isa, &convolve, channels, sizes, gradient, None)

@@ -14,7 +14,9 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu;
 use crate::{
-    cpu::{convolve::Filter, weight_gradient::weight_gradient},
+    cpu::{
+        amx::Amx, convolve::Filter, tiles_weight_gradient, weight_gradient::weight_gradient,
+    },
     simd::Isa,
 };
 
@@ -44,18 +46,22 @@ pub(crate) fn runs_on_flex<const D: usize>(tensor: &Tensor<D>) -> bool {
     flex && tensor.dtype() == DType::F32
 }
 
-/// Runs the operation on whichever of the two backends the tensors are.
+/// Runs the operation on whichever of the two backends the tensors are; in bf16 where there is an
+/// [`Amx`].
 pub(super) fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: usize,
+    amx: Option<Amx>,
 ) -> Tensor<4> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
-        Some(bias) => Dispatch::convolve_and_add(x, weight, bias.into_dispatch(), stride, padding),
-        None => Dispatch::convolve(x, weight, stride, padding),
+        Some(bias) => {
+            Dispatch::convolve_and_add(x, weight, bias.into_dispatch(), stride, padding, amx)
+        }
+        None => Dispatch::convolve(x, weight, stride, padding, amx),
     })
 }
 
@@ -67,6 +73,7 @@ trait Convolve: Backend {
         weight: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        amx: Option<Amx>,
     ) -> FloatTensor<Self>;
 
     fn convolve_and_add(
@@ -75,12 +82,19 @@ trait Convolve: Backend {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        amx: Option<Amx>,
     ) -> FloatTensor<Self>;
 }
 
 impl Convolve for Flex {
-    fn convolve(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
-        forward(x, weight, None, stride, padding)
+    fn convolve(
+        x: FlexTensor,
+        weight: FlexTensor,
+        stride: usize,
+        padding: usize,
+        amx: Option<Amx>,
+    ) -> FlexTensor {
+        forward(x, weight, None, stride, padding, amx)
     }
 
     fn convolve_and_add(
@@ -89,8 +103,9 @@ impl Convolve for Flex {
         bias: FlexTensor,
         stride: usize,
         padding: usize,
+        amx: Option<Amx>,
     ) -> FlexTensor {
-        forward(x, weight, Some(bias), stride, padding)
+        forward(x, weight, Some(bias), stride, padding, amx)
     }
 }
 
@@ -100,8 +115,9 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        amx: Option<Amx>,
     ) -> FloatTensor<Self> {
-        record::<C, 2>([x, weight], stride, padding)
+        record::<C, 2>([x, weight], stride, padding, amx)
     }
 
     fn convolve_and_add(
@@ -110,8 +126,9 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        amx: Option<Amx>,
     ) -> FloatTensor<Self> {
-        record::<C, 3>([x, weight, bias], stride, padding)
+        record::<C, 3>([x, weight, bias], stride, padding, amx)
     }
 }
 
@@ -122,12 +139,20 @@ fn forward(
     bias: Option<FlexTensor>,
     stride: usize,
     padding: usize,
+    amx: Option<Amx>,
 ) -> FlexTensor {
     let shapes = Shapes::of(&x, &weight, stride, padding);
     let (x, weight, bias) = (dense(x), dense(weight), bias.map(dense));
     let bias = bias.as_ref().map(numbers);
     let filter = shapes.filter(numbers(&weight));
-    let y = cpu::forward(Isa::best(), &filter, shapes.size(), numbers(&x), bias);
+    let y = cpu::forward(
+        Isa::best(),
+        amx,
+        &filter,
+        shapes.size(),
+        numbers(&x),
+        bias,
+    );
     tensor(y, shapes.output())
 }
 
@@ -136,6 +161,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
     inputs: [AutodiffFlexTensor; N],
     stride: usize,
     padding: usize,
+    amx: Option<Amx>,
 ) -> AutodiffFlexTensor {
     let [x, weight, ..] = &inputs[..] else {
         unreachable!("a convolution has x and a weight");
@@ -151,7 +177,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
         let (Some(x), Some(weight)) = (inputs.next(), inputs.next()) else {
             unreachable!("a convolution has x and a weight");
         };
-        forward(x, weight, inputs.next(), stride, padding)
+        forward(x, weight, inputs.next(), stride, padding, amx)
     };
     match Gradient.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
@@ -159,6 +185,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
                 x: keep_x.then(|| prep.checkpoint(x)),
                 weight: keep_weight.then(|| prep.checkpoint(weight)),
                 shapes,
+                amx,
             };
             prep.finish(kept, run(inputs))
         }
@@ -172,6 +199,7 @@ struct Kept {
     x: Option<NodeId>,
     weight: Option<NodeId>,
     shapes: Shapes,
+    amx: Option<Amx>,
 }
 
 /// The backward pass; its inputs are x and the weight, and the bias where there is one.
@@ -183,7 +211,12 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
 
     fn backward(self, ops: Ops<Kept, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let gradient = dense(grads.consume::<Flex>(&ops.node));
-        let Kept { x, weight, shapes } = ops.state;
+        let Kept {
+            x,
+            weight,
+            shapes,
+            amx,
+        } = ops.state;
         let isa = Isa::best();
         let mut parents = ops.parents.into_iter();
 
@@ -193,14 +226,20 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
         let x = x.map(|node| dense(checkpointer.retrieve_node_output::<FlexTensor>(node)));
         if let (Some(parent), Some(weight)) = (parents.next().flatten(), weight) {
             let filter = shapes.filter(numbers(&weight));
-            let dx = cpu::data_gradient(isa, &filter, shapes.size(), numbers(&gradient));
+            let dx = cpu::data_gradient(isa, amx, &filter, shapes.size(), numbers(&gradient));
             grads.register::<Flex>(parent.id, tensor(dx, shapes.x));
         }
         if let (Some(parent), Some(x)) = (parents.next().flatten(), x) {
             WEIGHT_GRADIENTS.set(WEIGHT_GRADIENTS.get() + 1);
             let filter = shapes.filter(&[]);
             let (x, gradient) = (numbers(&x), numbers(&gradient));
-            let dw = weight_gradient(isa, &filter, shapes.size(), x, gradient);
+            let size = shapes.size();
+            let dw = match amx {
+                Some(amx) => {
+                    tiles_weight_gradient::weight_gradient(amx, &filter, size, x, gradient)
+                }
+                None => weight_gradient(isa, &filter, size, x, gradient),
+            };
             grads.register::<Flex>(parent.id, tensor(dw, shapes.weight));
         }
         if let Some(parent) = parents.next().flatten() {

@@ -3,7 +3,8 @@
 //! On the processor (Burn's Flex backend, single precision) it runs the kernels of [`crate::cpu`],
 //! which are several times as fast as the general ones; on every other backend it is Burn's
 //! convolution.
-//! Both are differentiable, and a gradient is computed only for what is tracked: a sampler that
+//! [`conv2d_in_bf16`] is the same with its factors rounded to bf16, where the processor has units for
+//! that. All are differentiable, and a gradient is computed only for what is tracked: a sampler that
 //! follows ∇ₓ pays nothing for the weights.
 
 #[cfg(feature = "flex")]
@@ -46,6 +47,65 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
+    check(&x, &weight, bias.as_ref(), stride, padding);
+    #[cfg(feature = "flex")]
+    if x.dims().iter().all(|&size| size > 0)
+        && runs_on_flex(&x)
+        && runs_on_flex(&weight)
+        && bias.as_ref().is_none_or(runs_on_flex)
+    {
+        return flex::conv2d(x, weight, bias, stride, padding, None);
+    }
+    burn_conv2d(x, weight, bias, stride, padding)
+}
+
+/// Whether the tensor is in single precision on a processor whose units multiply bf16 numbers.
+pub(crate) fn has_bf16_units(x: &Tensor<4>) -> bool {
+    #[cfg(feature = "flex")]
+    return runs_on_flex(x) && crate::cpu::amx::Amx::get().is_some();
+    #[cfg(not(feature = "flex"))]
+    false
+}
+
+/// As [`conv2d`], of tensors in single precision with every factor rounded to bf16, forward and
+/// backward; sums, y and gradients are single precision.
+///
+/// # Panics
+///
+/// As [`conv2d`]; and if [`has_bf16_units`] is false.
+pub(crate) fn conv2d_in_bf16(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    assert!(has_bf16_units(&x), "no units for bf16");
+    if x.dims().contains(&0) {
+        return conv2d(x, weight, bias, stride, padding);
+    }
+    check(&x, &weight, bias.as_ref(), stride, padding);
+    #[cfg(feature = "flex")]
+    return flex::conv2d(
+        x,
+        weight,
+        bias,
+        stride,
+        padding,
+        crate::cpu::amx::Amx::get(),
+    );
+    #[cfg(not(feature = "flex"))]
+    unreachable!("units for bf16 were found")
+}
+
+/// Panics as [`conv2d`] says.
+fn check(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) {
     let [_, channels_in, height, width] = x.dims();
     let [channels_out, weight_in, kernel, kernel_width] = weight.dims();
     assert!(
@@ -67,23 +127,13 @@ pub fn conv2d(
         channels_in, weight_in,
         "channels of the images and channels of the weight"
     );
-    if let Some(bias) = &bias {
+    if let Some(bias) = bias {
         assert_eq!(
             bias.dims(),
             [channels_out],
             "shape of the bias and channels of the output"
         );
     }
-
-    #[cfg(feature = "flex")]
-    if x.dims().iter().all(|&size| size > 0)
-        && runs_on_flex(&x)
-        && runs_on_flex(&weight)
-        && bias.as_ref().is_none_or(runs_on_flex)
-    {
-        return flex::conv2d(x, weight, bias, stride, padding);
-    }
-    burn_conv2d(x, weight, bias, stride, padding)
 }
 
 /// The same by Burn's convolution.
@@ -291,6 +341,57 @@ mod tests {
         });
     }
 
+    /// To the nearest bf16 number, and back.
+    fn rounded<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+        x.cast(DType::BF16).cast(DType::F32)
+    }
+
+    #[test]
+    fn in_bf16_agrees_with_burn_on_rounded_factors() {
+        let plain = Device::flex();
+        let device = plain.clone().autodiff();
+        if !has_bf16_units(&random([1, 1, 1, 1], &plain)) {
+            return;
+        }
+        for_every_case(|case, kernel, stride, padding| {
+            let Case {
+                batch,
+                channels_in,
+                channels_out,
+                height,
+                width,
+            } = case;
+            let [rows, columns] = [height, width].map(|size| size.div_ceil(stride));
+            let x = random([batch, channels_in, height, width], &plain);
+            let weight = random([channels_out, channels_in, kernel, kernel], &plain);
+            let bias = random([channels_out], &plain);
+            let slopes = random([batch, channels_out, rows, columns], &plain);
+            let of = |convolution: fn(
+                Tensor<4>,
+                Tensor<4>,
+                Option<Tensor<1>>,
+                usize,
+                usize,
+            ) -> Tensor<4>,
+                      [x, weight, slopes]: [Tensor<4>; 3]| {
+                let on = |x: Tensor<4>| Tensor::from_data(x.into_data(), &device);
+                let [x, weight] = [x, weight].map(|x| on(x).require_grad());
+                let bias = Tensor::<1>::from_data(bias.to_data(), &device);
+                let y = convolution(x.clone(), weight.clone(), Some(bias), stride, padding);
+                let grads = (y.clone() * on(slopes)).sum().backward();
+                let gradients = (x.grad(&grads).unwrap(), weight.grad(&grads).unwrap());
+                (y.inner(), gradients)
+            };
+            let factors = [x, weight, slopes];
+            let (y, (dx, dw)) = of(conv2d_in_bf16, factors.clone());
+            let (expected_y, (expected_dx, expected_dw)) = of(burn_conv2d, factors.map(rounded));
+            let name = format!("{case:?}, kernel {kernel}, stride {stride}, padding {padding}");
+            assert_close(y, expected_y, &format!("value for {name}"));
+            assert_close(dx, expected_dx, &format!("data gradient for {name}"));
+            assert_close(dw, expected_dw, &format!("weight gradient for {name}"));
+        });
+    }
+
     #[test]
     fn needs_no_bias_and_no_gradient() {
         let device = Device::flex();
@@ -370,6 +471,16 @@ mod tests {
     #[cfg(feature = "rayon")]
     #[test]
     fn bits_do_not_depend_on_the_number_of_threads() {
+        the_same_with_any_number_of_threads(conv2d);
+        if has_bf16_units(&random([1, 1, 1, 1], &Device::flex())) {
+            the_same_with_any_number_of_threads(conv2d_in_bf16);
+        }
+    }
+
+    #[cfg(feature = "rayon")]
+    fn the_same_with_any_number_of_threads(
+        convolution: fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, usize, usize) -> Tensor<4>,
+    ) {
         let device = Device::flex().autodiff();
         for_every_case(|case, kernel, stride, padding| {
             let Case {
@@ -390,7 +501,7 @@ mod tests {
                     .unwrap();
                 pool.install(|| {
                     let added = Some(bias.clone());
-                    let y = conv2d(x.clone(), weight.clone(), added, stride, padding);
+                    let y = convolution(x.clone(), weight.clone(), added, stride, padding);
                     let grads = y.clone().powi_scalar(2).sum().backward();
                     [
                         y.inner().into_data(),

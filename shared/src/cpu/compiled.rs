@@ -3,6 +3,8 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Engine;
+#[cfg(feature = "flex")]
+use super::amx::Amx;
 use crate::{classifier::Classifier, energy::Energy, model_card::EnergyKind, plan::Plan};
 
 /// A network compiled for the processor, in the form that attacks and samplers take. Tensors are
@@ -14,6 +16,12 @@ impl Compiled {
     /// Packs the weights of a plan.
     pub fn new(plan: Plan) -> Self {
         Self(Engine::new(plan))
+    }
+
+    /// The same with the factors of convolutions rounded to bf16.
+    #[cfg(feature = "flex")]
+    pub(crate) fn in_bf16(plan: Plan, amx: Amx) -> Self {
+        Self(Engine::in_bf16(plan, amx))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A convolution, or the gradient of its input, in the form that suits it.
 
-use super::{epilogue::Epilogue, gather::Gather, image::Layout, winograd::Winograd};
+use super::{
+    amx::Amx, epilogue::Epilogue, gather::Gather, image::Layout, tiles::Tiles, winograd::Winograd,
+};
 use crate::{
     plan::Convolution,
     simd::{Isa, Simd},
@@ -40,6 +42,8 @@ impl<'a> From<&'a Convolution> for Filter<'a> {
 pub(crate) enum Convolve {
     Winograd(Winograd),
     Gather(Gather),
+    /// In bf16.
+    Tiles(Tiles),
 }
 
 impl Convolve {
@@ -61,11 +65,21 @@ impl Convolve {
         }
     }
 
+    /// The convolution itself in bf16, of a source with so many numbers at each pixel.
+    pub(crate) fn forward_in_bf16(filter: &Filter, channels: usize, amx: Amx) -> Self {
+        Self::Tiles(Tiles::forward(filter, channels, amx))
+    }
+
+    /// The gradient of its input in bf16, likewise.
+    pub(crate) fn backward_in_bf16(filter: &Filter, channels: usize, amx: Amx) -> Self {
+        Self::Tiles(Tiles::backward(filter, channels, amx))
+    }
+
     /// Numbers of scratch that [`Convolve::run`] needs.
     pub(crate) fn scratch(&self) -> usize {
         match self {
             Self::Winograd(winograd) => winograd.scratch(),
-            Self::Gather(_) => 0,
+            Self::Gather(_) | Self::Tiles(_) => 0,
         }
     }
 
@@ -88,6 +102,7 @@ impl Convolve {
             match self {
                 Self::Winograd(it) => it.run::<S>(source, layout, count, epilogue, scratch),
                 Self::Gather(it) => it.run::<S>(source, layout, count, epilogue),
+                Self::Tiles(it) => it.run::<S>(source, layout, count, epilogue),
             }
         }
     }

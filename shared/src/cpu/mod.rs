@@ -9,6 +9,7 @@
 //! ([`winograd`]), the others directly ([`gather`]).
 
 pub(crate) mod activation;
+pub(crate) mod amx;
 #[cfg(feature = "tensors")]
 mod compiled;
 pub(crate) mod convolve;
@@ -18,6 +19,9 @@ mod head;
 pub(crate) mod image;
 pub(crate) mod memory;
 mod panel;
+mod tiles;
+#[cfg(feature = "flex")]
+pub(crate) mod tiles_weight_gradient;
 #[cfg(feature = "flex")]
 pub(crate) mod weight_gradient;
 pub(crate) mod winograd;
@@ -31,6 +35,7 @@ use crate::{
 };
 #[cfg(feature = "tensors")]
 pub use compiled::Compiled;
+use amx::Amx;
 use convolve::Convolve;
 use epilogue::{Epilogue, Store};
 use gather::ToImage;
@@ -97,16 +102,40 @@ impl Engine {
 
     /// Packs the weights for an instruction set that this processor has.
     pub(crate) fn with_isa(plan: Plan, isa: Isa) -> Self {
+        Self::pack(plan, isa, None)
+    }
+
+    /// The same with the factors of convolutions rounded to bf16.
+    #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "for training"))]
+    pub(crate) fn in_bf16(plan: Plan, amx: Amx) -> Self {
+        Self::pack(plan, Isa::best(), Some(amx))
+    }
+
+    fn pack(plan: Plan, isa: Isa, amx: Option<Amx>) -> Self {
         let layouts: Vec<Layout> = plan.buffers.iter().map(|&e| Layout::of(e)).collect();
         let packed = plan.operations.iter().map(|&operation| match operation {
             Operation::Normalize { .. } | Operation::Head { .. } => None,
-            Operation::Forward { convolution, .. } => {
+            Operation::Forward {
+                convolution,
+                source,
+                ..
+            } => {
                 let filter = (&plan.convolutions[convolution]).into();
-                Some(Weights::Convolve(Convolve::forward(&filter, isa)))
+                Some(Weights::Convolve(match amx {
+                    Some(amx) => Convolve::forward_in_bf16(&filter, layouts[source].channels, amx),
+                    None => Convolve::forward(&filter, isa),
+                }))
             }
-            Operation::Backward { convolution, .. } => {
+            Operation::Backward {
+                convolution,
+                source,
+                ..
+            } => {
                 let filter = (&plan.convolutions[convolution]).into();
-                Some(Weights::Convolve(Convolve::backward(&filter, isa)))
+                Some(Weights::Convolve(match amx {
+                    Some(amx) => Convolve::backward_in_bf16(&filter, layouts[source].channels, amx),
+                    None => Convolve::backward(&filter, isa),
+                }))
             }
             Operation::BackwardToImage { convolution, .. } => {
                 let filter = (&plan.convolutions[convolution]).into();
@@ -406,6 +435,9 @@ fn segments(packed: &[Option<Weights>]) -> Vec<Segment> {
         Some(Weights::Convolve(Convolve::Winograd(convolution)))
             if convolution.weights() > HEAVY =>
         {
+            GROUP
+        }
+        Some(Weights::Convolve(Convolve::Tiles(convolution))) if convolution.weights() > HEAVY => {
             GROUP
         }
         _ => 1,

@@ -56,6 +56,10 @@ impl Block {
         }
     }
 
+    fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
+        [&mut self.conv_0, &mut self.conv_1].into_iter().chain(&mut self.shortcut)
+    }
+
     fn forward(&self, x: Tensor<4>, activation: Activation, mode: Mode) -> Tensor<4> {
         let active = activation.forward(self.batchnorm_0.forward(x.clone(), mode));
         let shortcut = match &self.shortcut {
@@ -112,9 +116,11 @@ impl DmWideResNet {
         &self.config
     }
 
-    /// The first layer.
-    pub(super) fn stem(&mut self) -> &mut Convolution {
-        &mut self.init_conv
+    /// All convolutions, the first layer first.
+    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+        let blocks = &mut self.layer;
+        let blocks = blocks.into_iter().flat_map(|group| &mut group.block).flat_map(Block::convolutions);
+        std::iter::once(&mut self.init_conv).chain(blocks).collect()
     }
 
     /// The last layer.

@@ -11,7 +11,12 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Normalization};
-use crate::{activation, convolution::conv2d, key::Key, plan::BATCH_NORM_EPSILON};
+use crate::{
+    activation,
+    convolution::{conv2d, conv2d_in_bf16, has_bf16_units},
+    key::Key,
+    plan::BATCH_NORM_EPSILON,
+};
 
 impl Activation {
     /// Element-wise, any shape.
@@ -55,7 +60,8 @@ pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Eight bits of significand: fast where the device has units for it, slow where it has not.
+    /// Eight bits of significand: fast where the device has units for it, slow where it has not. On a
+    /// processor with such units, factors of convolutions alone are rounded.
     Bf16,
 }
 
@@ -135,6 +141,10 @@ impl Convolution {
 
     /// `[batch, in, height, width]` -> `[batch, out, ⌈height / stride⌉, ⌈width / stride⌉]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.precision() == Precision::Bf16 && has_bf16_units(&x) {
+            let bias = self.bias.as_ref().map(|bias| bias.val());
+            return conv2d_in_bf16(x, self.weight.val(), bias, self.stride, self.padding);
+        }
         let precision = match self.precision {
             Some(told) => FloatDType::from(told).into(),
             None => x.dtype(),

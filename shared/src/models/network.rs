@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{classifier::Classifier, key::Key, model_card::Architecture};
 #[cfg(feature = "flex")]
-use crate::{cpu::Compiled, tensors};
+use crate::{
+    cpu::{Compiled, amx::Amx},
+    tensors,
+};
 
 /// What is trained, kept in checkpoints and exported. The names of its parameters are those of the
 /// architecture within.
@@ -77,21 +80,23 @@ impl Network {
         self.architecture().classes()
     }
 
-    /// The first layer.
-    fn stem(&mut self) -> &mut Convolution {
+    /// All convolutions, the first layer first.
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
         match self {
-            Self::WideResnet(network) => network.stem(),
-            Self::StandardWideResnet(network) => network.stem(),
-            Self::DmWideResnet(network) => network.stem(),
-            Self::PreActResnet18(network) => network.stem(),
-            Self::Resnet18(network) => network.stem(),
+            Self::WideResnet(network) => network.convolutions(),
+            Self::StandardWideResnet(network) => network.convolutions(),
+            Self::DmWideResnet(network) => network.convolutions(),
+            Self::PreActResnet18(network) => network.convolutions(),
+            Self::Resnet18(network) => network.convolutions(),
         }
     }
 
     /// The network that computes in this precision, as do its frozen copies.
     #[must_use]
     pub fn computing_in(mut self, precision: Precision) -> Self {
-        self.stem().compute_in(precision);
+        for convolution in self.convolutions() {
+            convolution.compute_in(precision);
+        }
         self
     }
 
@@ -128,11 +133,18 @@ impl Network {
         #[cfg_attr(not(feature = "flex"), expect(unused_mut))]
         let mut network = self.valid();
         #[cfg(feature = "flex")]
-        if network.stem().precision() == Precision::F32
-            && crate::convolution::runs_on_flex(&network.head().weight.val())
-        {
-            let plan = self.architecture().plan(&tensors::collect(&network));
-            return Frozen::Compiled(Box::new(Compiled::new(plan)));
+        if crate::convolution::runs_on_flex(&network.head().weight.val()) {
+            let precision = network.convolutions()[0].precision();
+            let plan = || self.architecture().plan(&tensors::collect(&network));
+            match (precision, Amx::get()) {
+                (Precision::F32, _) => {
+                    return Frozen::Compiled(Box::new(Compiled::new(plan())));
+                }
+                (Precision::Bf16, Some(amx)) => {
+                    return Frozen::Compiled(Box::new(Compiled::in_bf16(plan(), amx)));
+                }
+                (Precision::Bf16, None) => {}
+            }
         }
         Frozen::Tensors(Box::new(network))
     }
@@ -214,7 +226,7 @@ mod tests {
             let energy = Energy::Conditional(y.clone());
             let first = |model: Network| {
                 let mut model = model;
-                model.stem().weight.val()
+                model.convolutions()[0].weight.val()
             };
             let of = |model: &Network| {
                 let f = model.logits(x.clone());
@@ -239,7 +251,10 @@ mod tests {
             let frozen = half.frozen();
             let (f_frozen, dx) = frozen.logits_and_gradient(x.clone().inner(), &Energy::Marginal);
             let expected = half.logits(x.clone()).inner();
-            assert!(off(f_frozen, expected) < 1e-6, "{title}");
+            // What is compiled sums in another order, and a sum that is a little off may be rounded the
+            // other way.
+            let far = off(f_frozen, expected);
+            assert!(far < 5e-3, "{title}: {far}");
             assert_eq!(dx.dtype(), DType::F32, "{title}");
             for (name, weights) in tensors::collect(&half.valid()) {
                 assert!(

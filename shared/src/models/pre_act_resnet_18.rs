@@ -54,6 +54,10 @@ impl Block {
         }
     }
 
+    fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
+        [&mut self.conv1, &mut self.conv2].into_iter().chain(&mut self.shortcut)
+    }
+
     fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let shortcut = match self.shortcut.first() {
             Some(convolution) => convolution.forward(x.clone()),
@@ -114,9 +118,16 @@ impl PreActResNet18 {
         &self.config
     }
 
-    /// The first layer.
-    pub(super) fn stem(&mut self) -> &mut Convolution {
-        &mut self.conv1
+    /// All convolutions, the first layer first.
+    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+        let blocks = [
+            &mut self.layer1,
+            &mut self.layer2,
+            &mut self.layer3,
+            &mut self.layer4,
+        ];
+        let blocks = blocks.into_iter().flatten().flat_map(Block::convolutions);
+        std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 
     /// The last layer.

@@ -53,6 +53,10 @@ impl Block {
         }
     }
 
+    fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
+        [&mut self.conv1, &mut self.conv2].into_iter().chain(&mut self.convShortcut)
+    }
+
     fn forward(&self, x: Tensor<4>, activation: Activation, mode: Mode) -> Tensor<4> {
         let active = activation.forward(self.bn1.forward(x.clone(), mode));
         let shortcut = match &self.convShortcut {
@@ -114,9 +118,11 @@ impl StandardWideResNet {
         &self.config
     }
 
-    /// The first layer.
-    pub(super) fn stem(&mut self) -> &mut Convolution {
-        &mut self.conv1
+    /// All convolutions, the first layer first.
+    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+        let blocks = [&mut self.block1, &mut self.block2, &mut self.block3];
+        let blocks = blocks.into_iter().flat_map(|group| &mut group.layer).flat_map(Block::convolutions);
+        std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 
     /// The last layer.

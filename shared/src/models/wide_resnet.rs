@@ -79,6 +79,10 @@ impl Block {
         }
     }
 
+    fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
+        [&mut self.conv1, &mut self.conv2].into_iter().chain(&mut self.shortcut)
+    }
+
     fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let shortcut = match &self.shortcut {
             Some(convolution) => convolution.forward(x.clone()),
@@ -107,9 +111,11 @@ impl WideResNet {
         &self.config
     }
 
-    /// The first layer.
-    pub(super) fn stem(&mut self) -> &mut Convolution {
-        &mut self.conv1
+    /// All convolutions, the first layer first.
+    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+        let blocks = [&mut self.layer1, &mut self.layer2, &mut self.layer3];
+        let blocks = blocks.into_iter().flatten().flat_map(Block::convolutions);
+        std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 
     /// The last layer.

@@ -12,6 +12,7 @@ use crate::{
         epilogue::{Epilogue, Store},
         image::{self, Layout},
         memory::Scratch,
+        tiles::as_bf16_mut,
     },
     simd::{self, Isa, Kernel, Output, Simd},
 };
@@ -131,30 +132,40 @@ impl Kernel for Images<'_> {
         let first = index * self.at_once;
         let count = self.at_once.min(self.batch - first);
         let (len_from, len_to) = (self.layout_from.len(), self.layout_to.len());
-        let mut source = Scratch::take(count * len_from);
         let mut result = Scratch::take(count * len_to);
-        let mut scratch = Scratch::take(self.convolve.scratch());
         let numbers = self.from.len() / self.batch;
         let images = self.from[first * numbers..].chunks_exact(numbers);
         let pixels = self.layout_to.pixels();
+        let epilogue = Epilogue {
+            layout: self.layout_to,
+            bias: self.bias.as_deref(),
+            affine: None,
+            store: Store::Backward {
+                derivative: None,
+                output: result.as_mut_ptr(),
+                add: false,
+            },
+        };
         // SAFETY: the caller vouches for the instruction set. The layouts have whole vectors of
         // channels, and each part writes its own images.
         unsafe {
-            for (image, to) in images.take(count).zip(source.chunks_exact_mut(len_from)) {
-                image::pack::<S>(image, self.layout_from, to);
+            if let Convolve::Tiles(tiles) = self.convolve {
+                let len = (count * len_from + tiles.behind()).div_ceil(2);
+                let mut source = Scratch::take(len);
+                let source = as_bf16_mut(&mut source);
+                for (image, to) in images.take(count).zip(source.chunks_exact_mut(len_from)) {
+                    image::pack_rounded::<S>(image, self.layout_from, to);
+                }
+                tiles.run_rounded::<S>(source, self.layout_from, count, &epilogue);
+            } else {
+                let mut source = Scratch::take(count * len_from);
+                let mut scratch = Scratch::take(self.convolve.scratch());
+                for (image, to) in images.take(count).zip(source.chunks_exact_mut(len_from)) {
+                    image::pack::<S>(image, self.layout_from, to);
+                }
+                let from = (&*source, self.layout_from);
+                self.convolve.run::<S>(from, count, &epilogue, &mut scratch);
             }
-            let epilogue = Epilogue {
-                layout: self.layout_to,
-                bias: self.bias.as_deref(),
-                affine: None,
-                store: Store::Backward {
-                    derivative: None,
-                    output: result.as_mut_ptr(),
-                    add: false,
-                },
-            };
-            let from = (&*source, self.layout_from);
-            self.convolve.run::<S>(from, count, &epilogue, &mut scratch);
             for (n, from) in result.chunks_exact(len_to).take(count).enumerate() {
                 let numbers = self.channels_to * pixels;
                 let to = self.to.at((first + n) * numbers);

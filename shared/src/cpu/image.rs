@@ -1,5 +1,6 @@
 //! How images lie in memory: channels last, in a border of zeros.
 
+use super::amx;
 use crate::{
     models::Normalization,
     plan::Extent,
@@ -161,6 +162,68 @@ pub(crate) unsafe fn pack<S: Simd>(planes: &[f32], layout: Layout, to: &mut [f32
                 transpose::<S>(&mut square);
                 for (row, place) in square.iter().zip(layout.places(pixel, S::LANES)) {
                     S::store(to.as_mut_ptr().add(place + first), *row);
+                }
+            }
+        }
+    }
+}
+
+/// As [`pack`], rounded to bf16.
+///
+/// # Safety
+///
+/// As for [`pack`].
+#[inline(always)]
+pub(crate) unsafe fn pack_rounded<S: Simd>(planes: &[f32], layout: Layout, to: &mut [u16]) {
+    let Layout {
+        channels,
+        rows,
+        columns,
+    } = layout;
+    let to = &mut to[..layout.len()];
+    for (row, line) in to.chunks_exact_mut(layout.pitch()).enumerate() {
+        if row == 0 || row > rows {
+            line.fill(0);
+        } else {
+            line[..channels].fill(0);
+            line[(columns + 1) * channels..].fill(0);
+        }
+    }
+    let pixels = layout.pixels();
+    for (block, planes) in planes.chunks(pixels * S::LANES).enumerate() {
+        let first = block * S::LANES;
+        if pixels < S::LANES {
+            for (pixel, place) in layout.places(0, pixels).enumerate() {
+                let lanes = &mut to[place + first..][..S::LANES];
+                lanes.fill(0);
+                for (lane, plane) in lanes.iter_mut().zip(planes.chunks_exact(pixels)) {
+                    *lane = amx::round(plane[pixel]);
+                }
+            }
+            continue;
+        }
+        for pixel in squares::<S>(pixels) {
+            // SAFETY: as for `pack`.
+            unsafe {
+                let mut square = [S::splat(0.0); 16];
+                let start = planes.as_ptr().add(pixel);
+                if planes.len() == pixels * S::LANES {
+                    for (n, row) in square.iter_mut().enumerate().take(S::LANES) {
+                        *row = S::load(start.add(n * pixels));
+                    }
+                } else {
+                    for (n, row) in square.iter_mut().enumerate().take(planes.len() / pixels) {
+                        *row = S::load(start.add(n * pixels));
+                    }
+                }
+                transpose::<S>(&mut square);
+                for (row, place) in square.iter().zip(layout.places(pixel, S::LANES)) {
+                    let mut numbers = [0.0; 16];
+                    S::store(numbers.as_mut_ptr(), *row);
+                    let lanes = &mut to[place + first..][..S::LANES];
+                    for (lane, number) in lanes.iter_mut().zip(numbers) {
+                        *lane = amx::round(number);
+                    }
                 }
             }
         }

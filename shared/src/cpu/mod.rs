@@ -19,7 +19,7 @@ mod head;
 pub(crate) mod image;
 pub(crate) mod memory;
 mod panel;
-mod tiles;
+pub(crate) mod tiles;
 #[cfg(feature = "flex")]
 pub(crate) mod tiles_weight_gradient;
 #[cfg(feature = "flex")]

@@ -175,6 +175,12 @@ impl Tiles {
         self.phases.iter().map(|phase| phase.weights.len()).sum()
     }
 
+    /// Numbers that must be readable behind the images: rows of tiles that no pixel of the output needs, and
+    /// the rest of a run's last piece, may reach there.
+    pub(crate) fn behind(&self) -> usize {
+        (ROWS * self.source_step + 3) * self.channels_in + 2 * NUMBERS
+    }
+
     /// Convolves `count` images.
     ///
     /// # Safety
@@ -188,24 +194,38 @@ impl Tiles {
         count: usize,
         epilogue: &Epilogue,
     ) {
-        assert_eq!(layout.channels, self.channels_in, "numbers at each pixel");
         let numbers = count * layout.len();
-        // Rows of tiles that no pixel of the output needs, and the rest of a run's last piece, may reach
-        // past the last image.
-        let behind = (ROWS * self.source_step + 3) * self.channels_in + 2 * NUMBERS;
-        let mut rounded = Scratch::take((numbers + behind).div_ceil(2));
+        let mut rounded = Scratch::take((numbers + self.behind()).div_ceil(2));
         let rounded = as_bf16_mut(&mut rounded);
-        let (images, behind) = rounded.split_at_mut(numbers);
-        for (to, from) in images.iter_mut().zip(&source[..numbers]) {
+        for (to, from) in rounded.iter_mut().zip(&source[..numbers]) {
             *to = amx::round(*from);
         }
-        behind.fill(0);
+        // SAFETY: as the caller vouches.
+        unsafe { self.run_rounded::<S>(rounded, layout, count, epilogue) };
+    }
+
+    /// The same of images that are rounded already, with [`Tiles::behind`] numbers of any value behind
+    /// them.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Tiles::run`].
+    #[inline(always)]
+    pub(crate) unsafe fn run_rounded<S: Simd>(
+        &self,
+        source: &mut [u16],
+        layout: Layout,
+        count: usize,
+        epilogue: &Epilogue,
+    ) {
+        assert_eq!(layout.channels, self.channels_in, "numbers at each pixel");
+        source[count * layout.len()..][..self.behind()].fill(0);
         for phase in &self.phases {
             // SAFETY: as the caller vouches.
             unsafe {
                 match self.width() / ROWS {
-                    1 => self.of_phase::<S, 1>(phase, rounded, layout, count, epilogue),
-                    _ => self.of_phase::<S, 2>(phase, rounded, layout, count, epilogue),
+                    1 => self.of_phase::<S, 1>(phase, source, layout, count, epilogue),
+                    _ => self.of_phase::<S, 2>(phase, source, layout, count, epilogue),
                 }
             }
         }
@@ -216,7 +236,7 @@ impl Tiles {
     unsafe fn of_phase<S: Simd, const N: usize>(
         &self,
         phase: &Phase,
-        rounded: &[u16],
+        source: &[u16],
         layout: Layout,
         count: usize,
         epilogue: &Epilogue,
@@ -227,74 +247,158 @@ impl Tiles {
         if rows * columns == 0 {
             return;
         }
-        // A row's pixels are divided evenly among as few tiles as hold them.
-        let across = columns.div_ceil(ROWS);
-        let height = columns.div_ceil(across);
-        let tiles = count * rows * across;
-        let offset = |row: usize, piece: usize| {
-            2 * (layout.padded_at(0, row, phase.column) + piece * NUMBERS)
-        };
+        let cut = Cut::of([rows, columns], self.source_step, layout);
+        let tiles = count * cut.tiles;
         let mut offsets = Vec::with_capacity(phase.rows.len() * phase.pieces);
         for &row in &phase.rows {
             for piece in 0..phase.pieces {
-                offsets.push(offset(row, piece));
+                let number = layout.padded_at(0, row, phase.column) + piece * NUMBERS;
+                offsets.push(2 * number);
             }
         }
-        let configured: Configured = self.amx.configure(height);
-        let width = N * ROWS;
-        let mut sums = [Sums([0.0; ROWS * 2 * ROWS]), Sums([0.0; ROWS * 2 * ROWS])];
-        for block in 0..self.channels_out / width {
+        let configured: Configured = self.amx.configure(cut.height);
+        let mut sums = [const { Sums([0.0; ROWS * 2 * ROWS]) }; 4];
+        let pairs = tiles.div_ceil(2);
+        for block in 0..self.channels_out / (N * ROWS) {
             let weights = phase.weights.as_ptr().cast::<u16>();
-            for pair in (0..tiles).step_by(2) {
-                // Behind the last tile comes itself, and is not stored again.
-                let pair = [pair, (pair + 1).min(tiles - 1)].map(|tile| {
-                    let (line, first) = (tile / across, tile % across * height);
-                    (line / rows, line % rows, first)
-                });
-                // SAFETY: the bases, with offsets and rows, lie in the rounded images or less than a tile
-                // behind them; the weights have a tile for every offset; and the sums have room.
+            // One behind the products comes the epilogue: it would have to wait for the sums.
+            for pair in 0..=pairs {
+                let (before, now) = sums.split_at_mut(2);
+                let (before, now) = match pair % 2 {
+                    0 => (before, now),
+                    _ => (now, before),
+                };
+                // SAFETY: the bases, with offsets and rows, lie in the rounded images or in what is behind
+                // them; the weights have a tile for every offset; and the sums have room.
                 unsafe {
-                    let a = pair.map(|(image, row, column)| {
-                        let step = self.source_step;
-                        let base = layout.padded_at(image, row * step, column * step);
-                        rounded.as_ptr().add(base)
-                    });
-                    let [first, second] = &mut sums;
-                    let product = Product::<N> {
-                        a,
-                        a_pitch: 2 * self.source_step * self.channels_in,
-                        offsets: &offsets,
-                        b: weights.add(block * offsets.len() * N * TILE / 2),
-                        b_pitch: 64,
-                        b_step: N * TILE,
-                        c: [first.0.as_mut_ptr(), second.0.as_mut_ptr()],
-                    };
-                    product.run::<TILE>(&configured, false);
-                    let different = if pair[0] == pair[1] { 1 } else { 2 };
-                    for (sums, (image, row, column)) in sums.iter_mut().zip(pair).take(different) {
-                        let pixels = height.min(columns - column);
-                        let mut places = [0; ROWS];
-                        let row = phase.first[0] + row * self.output_step;
-                        for (n, place) in places.iter_mut().enumerate().take(pixels) {
-                            let column = phase.first[1] + (column + n) * self.output_step;
-                            *place = epilogue.layout.at(image, row, column);
-                        }
-                        // As many pixels at a time as the epilogue takes.
-                        let at_once = epilogue::MOST / width;
-                        let mut done = 0;
-                        while done < pixels {
-                            let some = at_once.min(pixels - done);
-                            epilogue.apply::<S>(
-                                &mut sums.0[done * width..],
-                                width,
-                                &places[done..done + some],
-                                block * width,
-                            );
-                            done += some;
+                    if pair < pairs {
+                        // Behind the last tile comes itself, and is not stored again.
+                        let a = [2 * pair, (2 * pair + 1).min(tiles - 1)].map(|tile| {
+                            let (image, row, column) = cut.start(tile);
+                            let step = self.source_step;
+                            source
+                                .as_ptr()
+                                .add(layout.padded_at(image, row * step, column * step))
+                        });
+                        let [first, second] = now else {
+                            unreachable!("there are four, cut in the middle")
+                        };
+                        let product = Product::<N> {
+                            a,
+                            a_pitch: 2 * self.source_step * self.channels_in,
+                            offsets: &offsets,
+                            b: weights.add(block * offsets.len() * N * TILE / 2),
+                            b_pitch: 64,
+                            b_step: N * TILE,
+                            c: [first.0.as_mut_ptr(), second.0.as_mut_ptr()],
+                        };
+                        product.run::<TILE>(&configured, false);
+                    }
+                    if pair > 0 {
+                        for (tile, sums) in (2 * pair - 2..tiles).zip(before) {
+                            self.store::<S, N>(&cut, tile, phase, &mut sums.0, block, epilogue);
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Gives the epilogue the sums of one tile.
+    #[inline(always)]
+    unsafe fn store<S: Simd, const N: usize>(
+        &self,
+        cut: &Cut,
+        tile: usize,
+        phase: &Phase,
+        sums: &mut [f32],
+        block: usize,
+        epilogue: &Epilogue,
+    ) {
+        let width = N * ROWS;
+        let at_once = epilogue::MOST / width;
+        let (image, mut row, mut column) = cut.start(tile);
+        let mut done = 0;
+        while done < cut.height && row < cut.rows {
+            if column < cut.columns {
+                let some = (cut.height - done).min(cut.columns - column).min(at_once);
+                let mut places = [0; ROWS];
+                for (n, place) in places.iter_mut().enumerate().take(some) {
+                    *place = epilogue.layout.at(
+                        image,
+                        phase.first[0] + row * self.output_step,
+                        phase.first[1] + (column + n) * self.output_step,
+                    );
+                }
+                let sums = &mut sums[done * width..];
+                // SAFETY: as the caller vouches.
+                unsafe { epilogue.apply::<S>(sums, width, &places[..some], block * width) };
+                done += some;
+                column += some;
+            } else {
+                let border = (cut.height - done).min(cut.pitch - column);
+                done += border;
+                column += border;
+                if column == cut.pitch {
+                    (row, column) = (row + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+/// How the output pixels of a phase are cut into tiles.
+struct Cut {
+    rows: usize,
+    columns: usize,
+    /// Of one image.
+    tiles: usize,
+    /// Pixels of a tile.
+    height: usize,
+    /// Tiles of one row; one where tiles run across the rows.
+    across: usize,
+    /// Pixels from one row to the next, as tiles see it: of the padded source where tiles run across the
+    /// rows and the border, whose sums are dropped.
+    pitch: usize,
+}
+
+impl Cut {
+    /// A row's pixels are divided evenly among as few tiles as hold them, or, where that takes fewer, tiles
+    /// run across the rows.
+    fn of([rows, columns]: [usize; 2], source_step: usize, source: Layout) -> Self {
+        let across = columns.div_ceil(ROWS);
+        let pitch = source.padded()[1];
+        let all = ((rows - 1) * pitch + columns).div_ceil(ROWS);
+        if source_step == 1 && all < rows * across {
+            return Self {
+                rows,
+                columns,
+                tiles: all,
+                height: ROWS,
+                across: 1,
+                pitch,
+            };
+        }
+        Self {
+            rows,
+            columns,
+            tiles: rows * across,
+            height: columns.div_ceil(across),
+            across,
+            pitch: usize::MAX,
+        }
+    }
+
+    /// Image, row and column of a tile's first pixel.
+    #[inline(always)]
+    fn start(&self, tile: usize) -> (usize, usize, usize) {
+        let (image, tile) = (tile / self.tiles, tile % self.tiles);
+        if self.pitch == usize::MAX {
+            let (row, part) = (tile / self.across, tile % self.across);
+            (image, row, part * self.height)
+        } else {
+            let first = tile * ROWS;
+            (image, first / self.pitch, first % self.pitch)
         }
     }
 }
@@ -304,7 +408,7 @@ impl Tiles {
 struct Sums([f32; ROWS * 2 * ROWS]);
 
 /// The same memory, as the bits of bf16 numbers.
-pub(super) fn as_bf16_mut(numbers: &mut [f32]) -> &mut [u16] {
+pub(crate) fn as_bf16_mut(numbers: &mut [f32]) -> &mut [u16] {
     // SAFETY: a number of single precision is as large as two of the others, and all bits are valid.
     unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), 2 * numbers.len()) }
 }

@@ -10,7 +10,7 @@
 use super::{
     amx::{self, Amx, NUMBERS, Product, ROWS},
     convolve::Filter,
-    memory::{Aligned, Scratch},
+    memory::Scratch,
     tiles::as_bf16_mut,
 };
 use crate::simd::{Isa, Kernel, Output, Simd, transpose};
@@ -53,7 +53,7 @@ pub(crate) fn weight_gradient(
     let [blocks_in, blocks_out] =
         [channels_in, channels_out].map(|channels| channels.div_ceil(BLOCK));
     let part = blocks_in * blocks_out * taps * BLOCK * BLOCK;
-    let mut sums = Aligned::zeros(sections * part);
+    let mut sums = Scratch::take(sections * part);
     let sectioned = Sectioned {
         amx,
         filter,
@@ -69,7 +69,7 @@ pub(crate) fn weight_gradient(
     };
     Isa::best().run(&sectioned, sections);
 
-    let (total, others) = sums.split_at_mut(part);
+    let (total, others) = sums[..sections * part].split_at_mut(part);
     for other in others.chunks(part) {
         for (total, other) in total.iter_mut().zip(other) {
             *total += other;
@@ -146,17 +146,19 @@ impl Kernel for Sectioned<'_> {
                 for block in 0..outputs / ROWS {
                     for run in 0..runs {
                         let from = dy.as_ptr().add(block * ROWS * pixels + run * NUMBERS);
-                        let to = pairs.as_mut_ptr().add(run * ROWS * outputs + block * ROWS);
-                        pair_up::<S>(from.cast(), pixels / 2, to, outputs);
+                        let start = (block / 2 * runs + run) * ROWS * BLOCK + block % 2 * ROWS;
+                        let to = pairs.as_mut_ptr().add(start);
+                        pair_up::<S>(from.cast(), pixels / 2, to, BLOCK);
                     }
                 }
                 let sums = self.sums.at(index * self.part);
+                let new = first == images.start;
                 for run in (0..runs).step_by(RUNS) {
                     let some = RUNS.min(runs - run);
                     for block in 0..blocks_in * blocks_out {
                         let (block_in, block_out) = (block / blocks_out, block % blocks_out);
                         let a = x.as_ptr().add(block_in * BLOCK * plane + run * NUMBERS);
-                        let b = pairs.as_ptr().add(run * ROWS * outputs + block_out * BLOCK);
+                        let b = pairs.as_ptr().add((block_out * runs + run) * ROWS * BLOCK);
                         for (n, tap) in taps.iter().enumerate() {
                             let a = a.add(*tap);
                             let c = sums.add((block * taps.len() + n) * BLOCK * BLOCK);
@@ -165,11 +167,11 @@ impl Kernel for Sectioned<'_> {
                                 a_pitch: 2 * plane,
                                 offsets: &offsets[..some],
                                 b: b.cast(),
-                                b_pitch: 4 * outputs,
-                                b_step: 4 * outputs * ROWS,
+                                b_pitch: 4 * BLOCK,
+                                b_step: 4 * BLOCK * ROWS,
                                 c: [c, c.add(ROWS * BLOCK)],
                             };
-                            product.run::<64>(&configured, true);
+                            product.run::<64>(&configured, !new || run > 0);
                         }
                     }
                 }

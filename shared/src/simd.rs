@@ -28,6 +28,19 @@ pub(crate) trait Simd: Copy {
     /// [`Simd::LANES`] numbers to memory.
     unsafe fn store(to: *mut f32, value: Self::Vector);
 
+    /// [`Simd::LANES`] numbers to memory, each rounded to the nearest bf16 number as [`round_to_bf16`] does.
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u16, value: Self::Vector) {
+        let mut numbers = [0.0; 16];
+        // SAFETY: no vector has more lanes; the caller vouches for the rest.
+        unsafe {
+            Self::store(numbers.as_mut_ptr(), value);
+            for (n, number) in numbers.into_iter().enumerate().take(Self::LANES) {
+                *to.add(n) = round_to_bf16(number);
+            }
+        }
+    }
+
     /// a + b
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
@@ -46,6 +59,38 @@ pub(crate) trait Simd: Copy {
     /// Runs an inner loop as a function of its own, compiled for the instruction set: the registers
     /// then belong to it alone.
     unsafe fn run<L: Loop>(inner: &L);
+}
+
+/// The bits of the nearest bf16 number, the even one of two.
+#[inline(always)]
+pub(crate) fn round_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    // A number that is none would otherwise become one.
+    if x.is_nan() { 0x7fc0 } else { rounded as u16 }
+}
+
+/// Rounds numbers to bf16, as many as both slices have at the least.
+///
+/// # Safety
+///
+/// As for [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn round_all<S: Simd>(to: &mut [u16], from: &[f32]) {
+    let len = to.len().min(from.len());
+    let (to, from) = (to.as_mut_ptr(), from.as_ptr());
+    let mut n = 0;
+    // SAFETY: the caller vouches for the instruction set; both slices have so many numbers.
+    unsafe {
+        while n + S::LANES <= len {
+            S::store_bf16(to.add(n), S::load(from.add(n)));
+            n += S::LANES;
+        }
+        while n < len {
+            *to.add(n) = round_to_bf16(*from.add(n));
+            n += 1;
+        }
+    }
 }
 
 /// Transposes a square of [`Simd::LANES`] vectors, the first ones of `rows`.
@@ -254,6 +299,21 @@ impl Simd for Avx512 {
     unsafe fn store(to: *mut f32, value: Self::Vector) {
         // SAFETY: the caller has AVX-512 and vouches for the pointer.
         unsafe { core::arch::x86_64::_mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u16, value: Self::Vector) {
+        use core::arch::x86_64::*;
+        // SAFETY: the caller has AVX-512 and vouches for the pointer.
+        unsafe {
+            let bits = _mm512_castps_si512(value);
+            let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+            let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+            let rounded = _mm512_mask_mov_epi32(rounded, none, _mm512_set1_epi32(0x7fc0));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(rounded));
+        }
     }
 
     #[inline(always)]
@@ -534,6 +594,37 @@ impl Simd for Portable {
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_round_to_bf16_as_numbers_do() {
+        struct Round<'a>(&'a [f32], Output16);
+        struct Output16(*mut u16);
+        // SAFETY: there is one part, on one thread.
+        unsafe impl Sync for Output16 {}
+        impl Kernel for Round<'_> {
+            unsafe fn part<S: Simd>(&self, _: usize) {
+                // SAFETY: the caller vouches for the instruction set; there is room for as many.
+                unsafe {
+                    let to = std::slice::from_raw_parts_mut(self.1.0, self.0.len());
+                    round_all::<S>(to, self.0);
+                }
+            }
+        }
+        let bits = (0..70_001_u32).map(|n| n.wrapping_mul(2_654_435_761));
+        let special = [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, 1.0, -0.0, 1e-40];
+        let numbers: Vec<f32> = special.into_iter().chain(bits.map(f32::from_bits)).collect();
+        for isa in Isa::available() {
+            let mut found = vec![0; numbers.len()];
+            isa.run(&Round(&numbers, Output16(found.as_mut_ptr())), 1);
+            for (&number, found) in numbers.iter().zip(found) {
+                let (found, expected) = (half::bf16::from_bits(found), half::bf16::from_f32(number));
+                let same = found == expected || found.is_nan() && expected.is_nan();
+                assert!(same, "{isa:?}: {number:e} became {found:e}");
+            }
+        }
+    }
+
     /// A function of that name means that an instruction has become a call, which costs half the speed.
     #[test]
     #[cfg_attr(debug_assertions, ignore = "only an optimised build inlines")]

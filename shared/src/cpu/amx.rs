@@ -224,15 +224,6 @@ impl<const N: usize> Product<'_, N> {
     }
 }
 
-/// The bits of the nearest bf16 number, the even one of two.
-#[inline(always)]
-pub(super) fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    // A number that is none would otherwise become one.
-    if x.is_nan() { 0x7fc0 } else { rounded as u16 }
-}
-
 /// Asks the processor, and then the system, which has to make room for the registers.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn permitted() -> bool {

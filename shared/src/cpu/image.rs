@@ -1,10 +1,9 @@
 //! How images lie in memory: channels last, in a border of zeros.
 
-use super::amx;
 use crate::{
     models::Normalization,
     plan::Extent,
-    simd::{Simd, transpose},
+    simd::{Simd, round_to_bf16, transpose},
 };
 
 /// Rows and columns of an output tile of [`super::winograd`].
@@ -197,7 +196,7 @@ pub(crate) unsafe fn pack_rounded<S: Simd>(planes: &[f32], layout: Layout, to: &
                 let lanes = &mut to[place + first..][..S::LANES];
                 lanes.fill(0);
                 for (lane, plane) in lanes.iter_mut().zip(planes.chunks_exact(pixels)) {
-                    *lane = amx::round(plane[pixel]);
+                    *lane = round_to_bf16(plane[pixel]);
                 }
             }
             continue;
@@ -218,12 +217,7 @@ pub(crate) unsafe fn pack_rounded<S: Simd>(planes: &[f32], layout: Layout, to: &
                 }
                 transpose::<S>(&mut square);
                 for (row, place) in square.iter().zip(layout.places(pixel, S::LANES)) {
-                    let mut numbers = [0.0; 16];
-                    S::store(numbers.as_mut_ptr(), *row);
-                    let lanes = &mut to[place + first..][..S::LANES];
-                    for (lane, number) in lanes.iter_mut().zip(numbers) {
-                        *lane = amx::round(number);
-                    }
+                    S::store_bf16(to.as_mut_ptr().add(place + first), *row);
                 }
             }
         }

@@ -7,13 +7,13 @@
 //! numbers, however few channels there are; the last piece may reach past the run, where weights are zero.
 
 use super::{
-    amx::{self, Amx, Configured, NUMBERS, Product, ROWS},
+    amx::{Amx, Configured, NUMBERS, Product, ROWS},
     convolve::Filter,
     epilogue::{self, Epilogue},
     image::Layout,
     memory::{Aligned, Scratch},
 };
-use crate::simd::Simd;
+use crate::simd::{Simd, round_all, round_to_bf16};
 
 /// Bytes of a tile.
 const TILE: usize = ROWS * 64;
@@ -148,7 +148,7 @@ impl Tiles {
                         let tile = piece * (width / ROWS) + o % width / ROWS;
                         let pair = tile * ROWS + number % NUMBERS / 2;
                         packed[(pair * ROWS + o % ROWS) * 2 + number % 2] =
-                            amx::round(kernel_of[a * kernel + b]);
+                            round_to_bf16(kernel_of[a * kernel + b]);
                     }
                 }
             }
@@ -197,11 +197,11 @@ impl Tiles {
         let numbers = count * layout.len();
         let mut rounded = Scratch::take((numbers + self.behind()).div_ceil(2));
         let rounded = as_bf16_mut(&mut rounded);
-        for (to, from) in rounded.iter_mut().zip(&source[..numbers]) {
-            *to = amx::round(*from);
-        }
         // SAFETY: as the caller vouches.
-        unsafe { self.run_rounded::<S>(rounded, layout, count, epilogue) };
+        unsafe {
+            round_all::<S>(rounded, &source[..numbers]);
+            self.run_rounded::<S>(rounded, layout, count, epilogue);
+        }
     }
 
     /// The same of images that are rounded already, with [`Tiles::behind`] numbers of any value behind

@@ -8,12 +8,12 @@
 //! across rows and images. With stride two, dy has zeros between its pixels.
 
 use super::{
-    amx::{self, Amx, NUMBERS, Product, ROWS},
+    amx::{Amx, NUMBERS, Product, ROWS},
     convolve::Filter,
     memory::Scratch,
     tiles::as_bf16_mut,
 };
-use crate::simd::{Isa, Kernel, Output, Simd, transpose};
+use crate::simd::{Isa, Kernel, Output, Simd, round_all, round_to_bf16, transpose};
 
 /// Parts of the work, where there are images enough.
 const PARTS: usize = 8;
@@ -135,14 +135,15 @@ impl Kernel for Sectioned<'_> {
             if count < self.at_once {
                 dy.fill(0);
             }
-            for n in 0..count {
-                self.round_x(first + n, &mut x[n * (rows + 1) * pitch..], plane);
-                self.round_dy(first + n, &mut dy[n * (rows + 1) * pitch..], pixels);
-            }
             // SAFETY: the caller vouches for the instruction set, which has as many lanes as a tile has
             // rows wherever there are tiles; runs and taps lie in the frames; and each part has its own
             // sums.
             unsafe {
+                for n in 0..count {
+                    let place = n * (rows + 1) * pitch;
+                    self.round_x::<S>(first + n, &mut x[place..], plane);
+                    self.round_dy::<S>(first + n, &mut dy[place..], pixels);
+                }
                 for block in 0..outputs / ROWS {
                     for run in 0..runs {
                         let from = dy.as_ptr().add(block * ROWS * pixels + run * NUMBERS);
@@ -191,8 +192,12 @@ impl Sectioned<'_> {
     }
 
     /// Image `image` of x to its place in the planes, behind a row and a column of zeros.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
     #[inline(always)]
-    fn round_x(&self, image: usize, to: &mut [u16], plane: usize) {
+    unsafe fn round_x<S: Simd>(&self, image: usize, to: &mut [u16], plane: usize) {
         let [rows, columns] = self.size;
         let channels = self.filter.channels_in;
         let numbers = rows * columns * channels;
@@ -200,17 +205,20 @@ impl Sectioned<'_> {
         for (from, to) in from.chunks_exact(rows * columns).zip(to.chunks_mut(plane)) {
             let lines = to[columns + 1..].chunks_exact_mut(columns + 1);
             for (from, to) in from.chunks_exact(columns).zip(lines) {
-                for (to, from) in to[1..].iter_mut().zip(from) {
-                    *to = amx::round(*from);
-                }
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { round_all::<S>(&mut to[1..], from) };
             }
         }
     }
 
     /// The gradient of image `image` to its place in the planes: a pixel where its first tap's is in
     /// those of x.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
     #[inline(always)]
-    fn round_dy(&self, image: usize, to: &mut [u16], plane: usize) {
+    unsafe fn round_dy<S: Simd>(&self, image: usize, to: &mut [u16], plane: usize) {
         let [rows, columns] = self.size;
         let Filter {
             channels_out,
@@ -230,12 +238,11 @@ impl Sectioned<'_> {
             for (row, from) in from.chunks_exact(across).enumerate() {
                 let to = &mut to[(row * stride + first) * pitch + first..];
                 if stride == 1 {
-                    for (to, from) in to.iter_mut().zip(from) {
-                        *to = amx::round(*from);
-                    }
+                    // SAFETY: the caller vouches for the instruction set.
+                    unsafe { round_all::<S>(to, from) };
                 } else {
                     for (to, from) in to.iter_mut().step_by(stride).zip(from) {
-                        *to = amx::round(*from);
+                        *to = round_to_bf16(*from);
                     }
                 }
             }

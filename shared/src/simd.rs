@@ -603,6 +603,7 @@ mod tests {
         // SAFETY: there is one part, on one thread.
         unsafe impl Sync for Output16 {}
         impl Kernel for Round<'_> {
+            #[inline(always)]
             unsafe fn part<S: Simd>(&self, _: usize) {
                 // SAFETY: the caller vouches for the instruction set; there is room for as many.
                 unsafe {

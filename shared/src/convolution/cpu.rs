@@ -7,6 +7,7 @@
 
 use crate::{
     cpu::{
+        activation::multiply_by_derivative,
         amx::Amx,
         convolve::{Convolve, Filter},
         epilogue::{Epilogue, Store},
@@ -14,6 +15,7 @@ use crate::{
         memory::Scratch,
         tiles::as_bf16_mut,
     },
+    models::Activation,
     simd::{self, Isa, Kernel, Output, Simd},
 };
 
@@ -32,12 +34,21 @@ struct Images<'a> {
     layout_to: Layout,
     /// One number for each of the layout's channels.
     bias: Option<Vec<f32>>,
+    activations: Activations<'a>,
     batch: usize,
     /// Images of one part.
     at_once: usize,
 }
 
-/// y = conv(x, weight) + bias; in bf16 where there is an [`Amx`].
+/// What in bf16 differs from single precision.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InBf16 {
+    pub(super) amx: Amx,
+    /// The convolution is one of a(x).
+    pub(super) activation: Option<Activation>,
+}
+
+/// y = conv(x, weight) + bias.
 ///
 /// # Shapes
 /// - x: `[batch, channels_in, rows, columns]`
@@ -45,14 +56,14 @@ struct Images<'a> {
 /// - output: `[batch, channels_out, ⌈rows / stride⌉, ⌈columns / stride⌉]`
 pub(super) fn forward(
     isa: Isa,
-    amx: Option<Amx>,
+    in_bf16: Option<InBf16>,
     filter: &Filter,
     sizes: [usize; 2],
     x: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let convolve = match amx {
-        Some(amx) => {
+    let convolve = match in_bf16 {
+        Some(InBf16 { amx, .. }) => {
             let channels = filter.channels_in.next_multiple_of(isa.lanes());
             Convolve::forward_in_bf16(filter, channels, amx)
         }
@@ -60,24 +71,29 @@ pub(super) fn forward(
     };
     let channels = [filter.channels_in, filter.channels_out];
     let sizes = [sizes, sizes.map(|size| size.div_ceil(filter.stride))];
-    run(isa, &convolve, channels, sizes, x, bias)
+    let activations = Activations {
+        before: in_bf16.and_then(|it| it.activation),
+        behind: None,
+    };
+    run(isa, &convolve, channels, sizes, x, bias, activations)
 }
 
-/// The gradient of the loss with respect to x, from that with respect to y; in bf16 where there is an
-/// [`Amx`].
+/// The gradient of the loss with respect to x, from that with respect to y. x itself is read where there
+/// is an activation.
 ///
 /// # Shapes
 /// - gradient: `[batch, channels_out, ⌈rows / stride⌉, ⌈columns / stride⌉]`
 /// - output: `[batch, channels_in, rows, columns]`
 pub(super) fn data_gradient(
     isa: Isa,
-    amx: Option<Amx>,
+    in_bf16: Option<InBf16>,
     filter: &Filter,
     sizes: [usize; 2],
     gradient: &[f32],
+    x: Option<&[f32]>,
 ) -> Vec<f32> {
-    let convolve = match amx {
-        Some(amx) => {
+    let convolve = match in_bf16 {
+        Some(InBf16 { amx, .. }) => {
             let channels = filter.channels_out.next_multiple_of(isa.lanes());
             Convolve::backward_in_bf16(filter, channels, amx)
         }
@@ -85,7 +101,29 @@ pub(super) fn data_gradient(
     };
     let channels = [filter.channels_out, filter.channels_in];
     let sizes = [sizes.map(|size| size.div_ceil(filter.stride)), sizes];
-    run(isa, &convolve, channels, sizes, gradient, None)
+    let activation = in_bf16.and_then(|it| it.activation);
+    let activations = Activations {
+        before: None,
+        behind: activation.map(|a| (a, x.expect("the derivative of an activation needs x"))),
+    };
+    run(
+        isa,
+        &convolve,
+        channels,
+        sizes,
+        gradient,
+        None,
+        activations,
+    )
+}
+
+/// What is done to the images on their way, by the convolutions in bf16.
+#[derive(Clone, Copy)]
+struct Activations<'a> {
+    /// Of the source.
+    before: Option<Activation>,
+    /// The result is multiplied by a′(x).
+    behind: Option<(Activation, &'a [f32])>,
 }
 
 /// Channels and sizes are those of the source and of the result.
@@ -96,6 +134,7 @@ fn run(
     [size_from, size_to]: [[usize; 2]; 2],
     from: &[f32],
     bias: Option<&[f32]>,
+    activations: Activations,
 ) -> Vec<f32> {
     let lanes = isa.lanes();
     let layout_from = Layout::new(channels_from.next_multiple_of(lanes), size_from);
@@ -117,6 +156,7 @@ fn run(
             bias.resize(channels_to.next_multiple_of(lanes), 0.0);
             bias
         }),
+        activations,
         batch,
         at_once,
     };
@@ -154,7 +194,8 @@ impl Kernel for Images<'_> {
                 let mut source = Scratch::take(len);
                 let source = as_bf16_mut(&mut source);
                 for (image, to) in images.take(count).zip(source.chunks_exact_mut(len_from)) {
-                    image::pack_rounded::<S>(image, self.layout_from, to);
+                    let activation = self.activations.before;
+                    image::pack_rounded::<S>(image, activation, self.layout_from, to);
                 }
                 tiles.run_rounded::<S>(source, self.layout_from, count, &epilogue);
             } else {
@@ -168,9 +209,12 @@ impl Kernel for Images<'_> {
             }
             for (n, from) in result.chunks_exact(len_to).take(count).enumerate() {
                 let numbers = self.channels_to * pixels;
-                let to = self.to.at((first + n) * numbers);
-                let to = std::slice::from_raw_parts_mut(to, numbers);
+                let start = (first + n) * numbers;
+                let to = std::slice::from_raw_parts_mut(self.to.at(start), numbers);
                 image::unpack::<S>(from, self.layout_to, to);
+                if let Some((activation, x)) = self.activations.behind {
+                    multiply_by_derivative(activation, &x[start..][..numbers], to);
+                }
             }
         }
     }

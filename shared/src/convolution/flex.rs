@@ -12,10 +12,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::cpu;
+use super::cpu::{self, InBf16};
 use crate::{
     cpu::{
-        amx::Amx, convolve::Filter, tiles_weight_gradient, weight_gradient::weight_gradient,
+        convolve::Filter, tiles_weight_gradient, weight_gradient::weight_gradient,
     },
     simd::Isa,
 };
@@ -46,22 +46,21 @@ pub(crate) fn runs_on_flex<const D: usize>(tensor: &Tensor<D>) -> bool {
     flex && tensor.dtype() == DType::F32
 }
 
-/// Runs the operation on whichever of the two backends the tensors are; in bf16 where there is an
-/// [`Amx`].
+/// Runs the operation on whichever of the two backends the tensors are; in bf16 where told.
 pub(super) fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: usize,
-    amx: Option<Amx>,
+    in_bf16: Option<InBf16>,
 ) -> Tensor<4> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
         Some(bias) => {
-            Dispatch::convolve_and_add(x, weight, bias.into_dispatch(), stride, padding, amx)
+            Dispatch::convolve_and_add(x, weight, bias.into_dispatch(), stride, padding, in_bf16)
         }
-        None => Dispatch::convolve(x, weight, stride, padding, amx),
+        None => Dispatch::convolve(x, weight, stride, padding, in_bf16),
     })
 }
 
@@ -73,7 +72,7 @@ trait Convolve: Backend {
         weight: FloatTensor<Self>,
         stride: usize,
         padding: usize,
-        amx: Option<Amx>,
+        in_bf16: Option<InBf16>,
     ) -> FloatTensor<Self>;
 
     fn convolve_and_add(
@@ -82,7 +81,7 @@ trait Convolve: Backend {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
-        amx: Option<Amx>,
+        in_bf16: Option<InBf16>,
     ) -> FloatTensor<Self>;
 }
 
@@ -92,9 +91,9 @@ impl Convolve for Flex {
         weight: FlexTensor,
         stride: usize,
         padding: usize,
-        amx: Option<Amx>,
+        in_bf16: Option<InBf16>,
     ) -> FlexTensor {
-        forward(x, weight, None, stride, padding, amx)
+        forward(x, weight, None, stride, padding, in_bf16)
     }
 
     fn convolve_and_add(
@@ -103,9 +102,9 @@ impl Convolve for Flex {
         bias: FlexTensor,
         stride: usize,
         padding: usize,
-        amx: Option<Amx>,
+        in_bf16: Option<InBf16>,
     ) -> FlexTensor {
-        forward(x, weight, Some(bias), stride, padding, amx)
+        forward(x, weight, Some(bias), stride, padding, in_bf16)
     }
 }
 
@@ -115,9 +114,9 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         stride: usize,
         padding: usize,
-        amx: Option<Amx>,
+        in_bf16: Option<InBf16>,
     ) -> FloatTensor<Self> {
-        record::<C, 2>([x, weight], stride, padding, amx)
+        record::<C, 2>([x, weight], stride, padding, in_bf16)
     }
 
     fn convolve_and_add(
@@ -126,9 +125,9 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
-        amx: Option<Amx>,
+        in_bf16: Option<InBf16>,
     ) -> FloatTensor<Self> {
-        record::<C, 3>([x, weight, bias], stride, padding, amx)
+        record::<C, 3>([x, weight, bias], stride, padding, in_bf16)
     }
 }
 
@@ -139,7 +138,7 @@ fn forward(
     bias: Option<FlexTensor>,
     stride: usize,
     padding: usize,
-    amx: Option<Amx>,
+    in_bf16: Option<InBf16>,
 ) -> FlexTensor {
     let shapes = Shapes::of(&x, &weight, stride, padding);
     let (x, weight, bias) = (dense(x), dense(weight), bias.map(dense));
@@ -147,7 +146,7 @@ fn forward(
     let filter = shapes.filter(numbers(&weight));
     let y = cpu::forward(
         Isa::best(),
-        amx,
+        in_bf16,
         &filter,
         shapes.size(),
         numbers(&x),
@@ -161,31 +160,34 @@ fn record<C: CheckpointStrategy, const N: usize>(
     inputs: [AutodiffFlexTensor; N],
     stride: usize,
     padding: usize,
-    amx: Option<Amx>,
+    in_bf16: Option<InBf16>,
 ) -> AutodiffFlexTensor {
     let [x, weight, ..] = &inputs[..] else {
         unreachable!("a convolution has x and a weight");
     };
     let shapes = Shapes::of(x.primitive(), weight.primitive(), stride, padding);
-    // A tensor is kept for the backward pass only if a gradient asks for it: dx needs the weight,
-    // dw needs x.
+    // A tensor is kept for the backward pass only if a gradient asks for it: dx needs the weight and,
+    // behind an activation, x; dw needs x.
     let keep_weight = is_tracked::<C>(x.node());
-    let keep_x = is_tracked::<C>(weight.node());
+    let weights_too = is_tracked::<C>(weight.node());
+    let activated = in_bf16.is_some_and(|it| it.activation.is_some());
+    let keep_x = weights_too || activated && keep_weight;
     let nodes = inputs.each_ref().map(|input| input.node());
     let run = |inputs: [AutodiffFlexTensor; N]| {
         let mut inputs = inputs.into_iter().map(AutodiffFlexTensor::into_primitive);
         let (Some(x), Some(weight)) = (inputs.next(), inputs.next()) else {
             unreachable!("a convolution has x and a weight");
         };
-        forward(x, weight, inputs.next(), stride, padding, amx)
+        forward(x, weight, inputs.next(), stride, padding, in_bf16)
     };
     match Gradient.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let kept = Kept {
                 x: keep_x.then(|| prep.checkpoint(x)),
                 weight: keep_weight.then(|| prep.checkpoint(weight)),
+                weights_too: weights_too,
                 shapes,
-                amx,
+                in_bf16,
             };
             prep.finish(kept, run(inputs))
         }
@@ -198,8 +200,10 @@ fn record<C: CheckpointStrategy, const N: usize>(
 struct Kept {
     x: Option<NodeId>,
     weight: Option<NodeId>,
+    /// Whether the weight's gradient is asked for.
+    weights_too: bool,
     shapes: Shapes,
-    amx: Option<Amx>,
+    in_bf16: Option<InBf16>,
 }
 
 /// The backward pass; its inputs are x and the weight, and the bias where there is one.
@@ -214,8 +218,9 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
         let Kept {
             x,
             weight,
+            weights_too,
             shapes,
-            amx,
+            in_bf16,
         } = ops.state;
         let isa = Isa::best();
         let mut parents = ops.parents.into_iter();
@@ -226,18 +231,20 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
         let x = x.map(|node| dense(checkpointer.retrieve_node_output::<FlexTensor>(node)));
         if let (Some(parent), Some(weight)) = (parents.next().flatten(), weight) {
             let filter = shapes.filter(numbers(&weight));
-            let dx = cpu::data_gradient(isa, amx, &filter, shapes.size(), numbers(&gradient));
+            let (size, dy) = (shapes.size(), numbers(&gradient));
+            let dx =
+                cpu::data_gradient(isa, in_bf16, &filter, size, dy, x.as_ref().map(numbers));
             grads.register::<Flex>(parent.id, tensor(dx, shapes.x));
         }
-        if let (Some(parent), Some(x)) = (parents.next().flatten(), x) {
+        if let (Some(parent), Some(x)) = (parents.next().flatten(), x.filter(|_| weights_too)) {
             WEIGHT_GRADIENTS.set(WEIGHT_GRADIENTS.get() + 1);
             let filter = shapes.filter(&[]);
             let (x, gradient) = (numbers(&x), numbers(&gradient));
             let size = shapes.size();
-            let dw = match amx {
-                Some(amx) => {
-                    tiles_weight_gradient::weight_gradient(amx, &filter, size, x, gradient)
-                }
+            let dw = match in_bf16 {
+                Some(InBf16 { amx, activation }) => tiles_weight_gradient::weight_gradient(
+                    amx, &filter, size, activation, x, gradient,
+                ),
                 None => weight_gradient(isa, &filter, size, x, gradient),
             };
             grads.register::<Flex>(parent.id, tensor(dw, shapes.weight));

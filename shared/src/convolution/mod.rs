@@ -15,6 +15,8 @@ mod flex;
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
+use crate::models::Activation;
+
 #[cfg(feature = "flex")]
 pub use flex::weight_gradients_computed;
 #[cfg(feature = "flex")]
@@ -67,14 +69,18 @@ pub(crate) fn has_bf16_units(x: &Tensor<4>) -> bool {
     false
 }
 
-/// As [`conv2d`], of tensors in single precision with every factor rounded to bf16, forward and
-/// backward; sums, y and gradients are single precision.
+/// As [`conv2d`] of a(x), or of x where there is no activation a, of tensors in single precision with every
+/// factor rounded to bf16, forward and backward; sums, y and gradients are single precision.
+///
+/// a(x) is computed on the way into the convolution and again backward: to keep it, and to write and read
+/// it, would take longer.
 ///
 /// # Panics
 ///
 /// As [`conv2d`]; and if [`has_bf16_units`] is false.
 pub(crate) fn conv2d_in_bf16(
     x: Tensor<4>,
+    activation: Option<Activation>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
@@ -82,18 +88,16 @@ pub(crate) fn conv2d_in_bf16(
 ) -> Tensor<4> {
     assert!(has_bf16_units(&x), "no units for bf16");
     if x.dims().contains(&0) {
+        let x = activation.map_or(x.clone(), |activation| activation.forward(x));
         return conv2d(x, weight, bias, stride, padding);
     }
     check(&x, &weight, bias.as_ref(), stride, padding);
     #[cfg(feature = "flex")]
-    return flex::conv2d(
-        x,
-        weight,
-        bias,
-        stride,
-        padding,
-        crate::cpu::amx::Amx::get(),
-    );
+    {
+        let amx = crate::cpu::amx::Amx::get();
+        let in_bf16 = amx.map(|amx| cpu::InBf16 { amx, activation });
+        flex::conv2d(x, weight, bias, stride, padding, in_bf16)
+    }
     #[cfg(not(feature = "flex"))]
     unreachable!("units for bf16 were found")
 }
@@ -346,6 +350,60 @@ mod tests {
         x.cast(DType::BF16).cast(DType::F32)
     }
 
+    fn in_bf16(
+        x: Tensor<4>,
+        weight: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        stride: usize,
+        padding: usize,
+    ) -> Tensor<4> {
+        conv2d_in_bf16(x, None, weight, bias, stride, padding)
+    }
+
+    #[test]
+    fn in_bf16_an_activation_is_the_same_on_the_way_as_before() {
+        let plain = Device::flex();
+        let device = plain.clone().autodiff();
+        if !has_bf16_units(&random([1, 1, 1, 1], &plain)) {
+            return;
+        }
+        for_every_case(|case, kernel, stride, padding| {
+            let Case {
+                batch,
+                channels_in,
+                channels_out,
+                height,
+                width,
+            } = case;
+            for activation in [Activation::Silu, Activation::Relu, Activation::LeakyRelu] {
+                let shape = [channels_out, channels_in, kernel, kernel];
+                for weight in [
+                    random(shape, &device).require_grad(),
+                    random(shape, &device),
+                ] {
+                    let x = random([batch, channels_in, height, width], &device) * 4.0;
+                    let x = x.require_grad();
+                    let of = |before: Option<Activation>, on_the_way: Option<Activation>| {
+                        let a = before.map_or(x.clone(), |a| a.forward(x.clone()));
+                        let w = weight.clone();
+                        let y = conv2d_in_bf16(a, on_the_way, w, None, stride, padding);
+                        let grads = y.clone().powi_scalar(2).sum().backward();
+                        (y.inner(), x.grad(&grads).unwrap(), weight.grad(&grads))
+                    };
+                    let (y, dx, dw) = of(None, Some(activation));
+                    let (expected_y, expected_dx, expected_dw) = of(Some(activation), None);
+                    let name = format!("{activation:?}, {case:?}, kernel {kernel}");
+                    assert_close(y, expected_y, &format!("value for {name}"));
+                    assert_close(dx, expected_dx, &format!("data gradient for {name}"));
+                    assert_eq!(dw.is_some(), expected_dw.is_some());
+                    if let (Some(dw), Some(expected)) = (dw, expected_dw) {
+                        assert_close(dw, expected, &format!("weight gradient for {name}"));
+                    }
+                }
+            }
+        });
+    }
+
     #[test]
     fn in_bf16_agrees_with_burn_on_rounded_factors() {
         let plain = Device::flex();
@@ -383,7 +441,7 @@ mod tests {
                 (y.inner(), gradients)
             };
             let factors = [x, weight, slopes];
-            let (y, (dx, dw)) = of(conv2d_in_bf16, factors.clone());
+            let (y, (dx, dw)) = of(in_bf16, factors.clone());
             let (expected_y, (expected_dx, expected_dw)) = of(burn_conv2d, factors.map(rounded));
             let name = format!("{case:?}, kernel {kernel}, stride {stride}, padding {padding}");
             assert_close(y, expected_y, &format!("value for {name}"));
@@ -473,7 +531,7 @@ mod tests {
     fn bits_do_not_depend_on_the_number_of_threads() {
         the_same_with_any_number_of_threads(conv2d);
         if has_bf16_units(&random([1, 1, 1, 1], &Device::flex())) {
-            the_same_with_any_number_of_threads(conv2d_in_bf16);
+            the_same_with_any_number_of_threads(in_bf16);
         }
     }
 

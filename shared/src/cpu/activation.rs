@@ -97,6 +97,37 @@ pub(super) fn activate(
     }
 }
 
+/// x ← a(x), or x itself where there is no a.
+#[inline(always)]
+pub(super) fn apply(activation: Option<models::Activation>, x: &mut [f32]) {
+    let numbers = x.iter_mut();
+    match activation {
+        Some(models::Activation::Silu) => numbers.for_each(|x| *x = Silu.value(*x)),
+        Some(models::Activation::Relu) => {
+            numbers.for_each(|x| *x = LeakyRelu { slope: 0.0 }.value(*x));
+        }
+        Some(models::Activation::LeakyRelu) => {
+            numbers.for_each(|x| *x = LeakyRelu { slope: 0.2 }.value(*x));
+        }
+        None => {}
+    }
+}
+
+/// dy ← dy · a′(x)
+#[inline(always)]
+pub(crate) fn multiply_by_derivative(activation: models::Activation, x: &[f32], dy: &mut [f32]) {
+    let numbers = dy.iter_mut().zip(x);
+    match activation {
+        models::Activation::Silu => numbers.for_each(|(dy, x)| *dy *= Silu.derivative(*x)),
+        models::Activation::Relu => {
+            numbers.for_each(|(dy, x)| *dy *= LeakyRelu { slope: 0.0 }.derivative(*x));
+        }
+        models::Activation::LeakyRelu => {
+            numbers.for_each(|(dy, x)| *dy *= LeakyRelu { slope: 0.2 }.derivative(*x));
+        }
+    }
+}
+
 #[inline(always)]
 fn each(a: &impl Activation, y: &[f32], value: &mut [f32], derivative: &mut [f32]) {
     for ((&y, value), derivative) in y.iter().zip(value).zip(derivative) {

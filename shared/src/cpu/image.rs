@@ -1,7 +1,8 @@
 //! How images lie in memory: channels last, in a border of zeros.
 
+use super::activation;
 use crate::{
-    models::Normalization,
+    models::{Activation, Normalization},
     plan::Extent,
     simd::{Simd, round_to_bf16, transpose},
 };
@@ -167,13 +168,18 @@ pub(crate) unsafe fn pack<S: Simd>(planes: &[f32], layout: Layout, to: &mut [f32
     }
 }
 
-/// As [`pack`], rounded to bf16.
+/// As [`pack`], of a(x) where there is an activation, rounded to bf16.
 ///
 /// # Safety
 ///
 /// As for [`pack`].
 #[inline(always)]
-pub(crate) unsafe fn pack_rounded<S: Simd>(planes: &[f32], layout: Layout, to: &mut [u16]) {
+pub(crate) unsafe fn pack_rounded<S: Simd>(
+    planes: &[f32],
+    activation: Option<Activation>,
+    layout: Layout,
+    to: &mut [u16],
+) {
     let Layout {
         channels,
         rows,
@@ -196,7 +202,9 @@ pub(crate) unsafe fn pack_rounded<S: Simd>(planes: &[f32], layout: Layout, to: &
                 let lanes = &mut to[place + first..][..S::LANES];
                 lanes.fill(0);
                 for (lane, plane) in lanes.iter_mut().zip(planes.chunks_exact(pixels)) {
-                    *lane = round_to_bf16(plane[pixel]);
+                    let mut number = [plane[pixel]];
+                    activation::apply(activation, &mut number);
+                    *lane = round_to_bf16(number[0]);
                 }
             }
             continue;
@@ -213,6 +221,14 @@ pub(crate) unsafe fn pack_rounded<S: Simd>(planes: &[f32], layout: Layout, to: &
                 } else {
                     for (n, row) in square.iter_mut().enumerate().take(planes.len() / pixels) {
                         *row = S::load(start.add(n * pixels));
+                    }
+                }
+                if activation.is_some() {
+                    for row in square.iter_mut().take(S::LANES) {
+                        let mut numbers = [0.0; 16];
+                        S::store(numbers.as_mut_ptr(), *row);
+                        activation::apply(activation, &mut numbers[..S::LANES]);
+                        *row = S::load(numbers.as_ptr());
                     }
                 }
                 transpose::<S>(&mut square);

@@ -13,7 +13,7 @@ use super::{
     image::Layout,
     memory::{Aligned, Scratch},
 };
-use crate::simd::{Simd, round_all, round_to_bf16};
+use crate::simd::{self, Output, Simd, round_all, round_to_bf16};
 
 /// Bytes of a tile.
 const TILE: usize = ROWS * 64;
@@ -129,30 +129,39 @@ impl Tiles {
         [rows, columns]: [&[Met]; 2],
         kernel: usize,
         [channels_in, channels_out]: [usize; 2],
-        kernel_of: impl Fn(usize, usize) -> &'a [f32],
+        kernel_of: impl Fn(usize, usize) -> &'a [f32] + Sync + Send,
     ) -> Phase {
         let rows = if columns.is_empty() { &[] } else { rows };
         let pieces = (columns.len() * self.channels_in).div_ceil(NUMBERS);
         let width = self.width();
         let len = rows.len() * pieces * NUMBERS * self.channels_out;
         let mut weights = Aligned::zeros(len / 2);
-        let packed = as_bf16_mut(&mut weights);
-        for o in 0..channels_out {
-            let block = o / width * rows.len() * pieces;
-            for i in 0..channels_in {
-                let kernel_of = kernel_of(i, o);
-                for (run, (a, _)) in rows.iter().enumerate() {
+        let packed = Output(weights.as_mut_ptr());
+        let of_block = rows.len() * pieces * NUMBERS * width / 2;
+        let blocks = if of_block == 0 { 0 } else { channels_out.div_ceil(width) };
+        simd::for_each(blocks, |block| {
+            // SAFETY: each block has its own numbers, and `weights` outlives the loop.
+            let packed = unsafe {
+                let start = packed.at(block * of_block);
+                as_bf16_mut(std::slice::from_raw_parts_mut(start, of_block))
+            };
+            let first = block * width;
+            for o in first..channels_out.min(first + width) {
+                for i in 0..channels_in {
+                    let kernel_of = kernel_of(i, o);
                     for (n, (b, _)) in columns.iter().enumerate() {
                         let number = n * self.channels_in + i;
-                        let piece = block + run * pieces + number / NUMBERS;
-                        let tile = piece * (width / ROWS) + o % width / ROWS;
+                        let tile = number / NUMBERS * (width / ROWS) + (o - first) / ROWS;
                         let pair = tile * ROWS + number % NUMBERS / 2;
-                        packed[(pair * ROWS + o % ROWS) * 2 + number % 2] =
-                            round_to_bf16(kernel_of[a * kernel + b]);
+                        let place = (pair * ROWS + o % ROWS) * 2 + number % 2;
+                        for (run, (a, _)) in rows.iter().enumerate() {
+                            packed[place + run * pieces * NUMBERS * width] =
+                                round_to_bf16(kernel_of[a * kernel + b]);
+                        }
                     }
                 }
             }
-        }
+        });
         Phase {
             first,
             rows: rows.iter().map(|&(_, row)| row).collect(),

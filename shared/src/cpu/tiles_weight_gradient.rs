@@ -8,12 +8,16 @@
 //! across rows and images. With stride two, dy has zeros between its pixels.
 
 use super::{
+    activation,
     amx::{Amx, NUMBERS, Product, ROWS},
     convolve::Filter,
     memory::Scratch,
     tiles::as_bf16_mut,
 };
-use crate::simd::{Isa, Kernel, Output, Simd, round_all, round_to_bf16, transpose};
+use crate::{
+    models::Activation,
+    simd::{self, Isa, Kernel, Output, Simd, round_all, round_to_bf16, transpose},
+};
 
 /// Parts of the work, where there are images enough.
 const PARTS: usize = 8;
@@ -24,10 +28,14 @@ const PIXELS: usize = 1024;
 /// Runs of pixels after which it is the next tap's turn: what they read stays in the nearest cache.
 const RUNS: usize = 9;
 
+/// Pixels of x that are activated at once.
+const RUN: usize = 32;
+
 /// Channels in, and out, of a block of sums.
 const BLOCK: usize = 2 * ROWS;
 
-/// The gradient of `filter.weight`, whose numbers are not read, in its order.
+/// The gradient of `filter.weight`, whose numbers are not read, in its order, where the convolution was one
+/// of a(x).
 ///
 /// # Shapes
 /// - x: `[batch, channels_in, rows, columns]`
@@ -36,6 +44,7 @@ pub(crate) fn weight_gradient(
     amx: Amx,
     filter: &Filter,
     [rows, columns]: [usize; 2],
+    activation: Option<Activation>,
     x: &[f32],
     gradient: &[f32],
 ) -> Vec<f32> {
@@ -58,6 +67,7 @@ pub(crate) fn weight_gradient(
         amx,
         filter,
         size: [rows, columns],
+        activation,
         x,
         gradient,
         batch,
@@ -69,21 +79,30 @@ pub(crate) fn weight_gradient(
     };
     Isa::best().run(&sectioned, sections);
 
-    let (total, others) = sums[..sections * part].split_at_mut(part);
-    for other in others.chunks(part) {
-        for (total, other) in total.iter_mut().zip(other) {
-            *total += other;
-        }
-    }
     let mut weight = vec![0.0; channels_out * channels_in * taps];
-    for (o, weight) in weight.chunks_exact_mut(channels_in * taps).enumerate() {
-        for (i, weight) in weight.chunks_exact_mut(taps).enumerate() {
-            let block = (i / BLOCK * blocks_out + o / BLOCK) * taps;
-            for (tap, weight) in weight.iter_mut().enumerate() {
-                *weight = total[((block + tap) * BLOCK + i % BLOCK) * BLOCK + o % BLOCK];
+    let output = Output(weight.as_mut_ptr());
+    let sums = &sums[..sections * part];
+    simd::for_each(blocks_in * blocks_out, |block| {
+        let numbers = taps * BLOCK * BLOCK;
+        let of_section = |section: &'_ [f32]| section[block * numbers..][..numbers].to_vec();
+        let mut sections = sums.chunks_exact(part);
+        let mut total = sections.next().map_or_else(Vec::new, of_section);
+        for section in sections {
+            for (total, other) in total.iter_mut().zip(&section[block * numbers..]) {
+                *total += other;
             }
         }
-    }
+        let (first_in, first_out) = (block / blocks_out * BLOCK, block % blocks_out * BLOCK);
+        for o in first_out..channels_out.min(first_out + BLOCK) {
+            for i in first_in..channels_in.min(first_in + BLOCK) {
+                for tap in 0..taps {
+                    let place = (tap * BLOCK + i - first_in) * BLOCK + o - first_out;
+                    // SAFETY: each weight belongs to one block, and `weight` outlives the loop.
+                    unsafe { *output.at((o * channels_in + i) * taps + tap) = total[place] };
+                }
+            }
+        }
+    });
     weight
 }
 
@@ -93,6 +112,7 @@ struct Sectioned<'a> {
     filter: &'a Filter<'a>,
     /// Rows and columns of x.
     size: [usize; 2],
+    activation: Option<Activation>,
     x: &'a [f32],
     gradient: &'a [f32],
     batch: usize,
@@ -191,7 +211,7 @@ impl Sectioned<'_> {
         }
     }
 
-    /// Image `image` of x to its place in the planes, behind a row and a column of zeros.
+    /// a of image `image` of x to its place in the planes, behind a row and a column of zeros.
     ///
     /// # Safety
     ///
@@ -205,8 +225,14 @@ impl Sectioned<'_> {
         for (from, to) in from.chunks_exact(rows * columns).zip(to.chunks_mut(plane)) {
             let lines = to[columns + 1..].chunks_exact_mut(columns + 1);
             for (from, to) in from.chunks_exact(columns).zip(lines) {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { round_all::<S>(&mut to[1..], from) };
+                for (to, from) in to[1..].chunks_mut(RUN).zip(from.chunks(RUN)) {
+                    let mut numbers = [0.0; RUN];
+                    let numbers = &mut numbers[..from.len()];
+                    numbers.copy_from_slice(from);
+                    activation::apply(self.activation, numbers);
+                    // SAFETY: the caller vouches for the instruction set.
+                    unsafe { round_all::<S>(to, numbers) };
+                }
             }
         }
     }

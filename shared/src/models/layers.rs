@@ -142,8 +142,7 @@ impl Convolution {
     /// `[batch, in, height, width]` -> `[batch, out, ⌈height / stride⌉, ⌈width / stride⌉]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         if self.precision() == Precision::Bf16 && has_bf16_units(&x) {
-            let bias = self.bias.as_ref().map(|bias| bias.val());
-            return conv2d_in_bf16(x, self.weight.val(), bias, self.stride, self.padding);
+            return self.forward_in_bf16(x, None);
         }
         let precision = match self.precision {
             Some(told) => FloatDType::from(told).into(),
@@ -152,6 +151,19 @@ impl Convolution {
         let weight = cast(self.weight.val(), precision);
         let bias = self.bias.as_ref().map(|bias| cast(bias.val(), precision));
         conv2d(cast(x, precision), weight, bias, self.stride, self.padding)
+    }
+
+    /// The same of a(x).
+    pub(super) fn forward_activated(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if self.precision() == Precision::Bf16 && has_bf16_units(&x) {
+            return self.forward_in_bf16(x, Some(activation));
+        }
+        self.forward(activation.forward(x))
+    }
+
+    fn forward_in_bf16(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        conv2d_in_bf16(x, activation, weight, bias, self.stride, self.padding)
     }
 }
 

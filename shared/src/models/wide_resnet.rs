@@ -88,8 +88,8 @@ impl Block {
             Some(convolution) => convolution.forward(x.clone()),
             None => x.clone(),
         };
-        let x = self.conv1.forward(activation.forward(x));
-        self.conv2.forward(activation.forward(x)) + shortcut
+        let x = self.conv1.forward_activated(x, activation);
+        self.conv2.forward_activated(x, activation) + shortcut
     }
 }
 

@@ -613,13 +613,25 @@ mod tests {
             }
         }
         let bits = (0..70_001_u32).map(|n| n.wrapping_mul(2_654_435_761));
-        let special = [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, 1.0, -0.0, 1e-40];
-        let numbers: Vec<f32> = special.into_iter().chain(bits.map(f32::from_bits)).collect();
+        let special = [
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::MAX,
+            1.0,
+            -0.0,
+            1e-40,
+        ];
+        let numbers: Vec<f32> = special
+            .into_iter()
+            .chain(bits.map(f32::from_bits))
+            .collect();
         for isa in Isa::available() {
             let mut found = vec![0; numbers.len()];
             isa.run(&Round(&numbers, Output16(found.as_mut_ptr())), 1);
             for (&number, found) in numbers.iter().zip(found) {
-                let (found, expected) = (half::bf16::from_bits(found), half::bf16::from_f32(number));
+                let (found, expected) =
+                    (half::bf16::from_bits(found), half::bf16::from_f32(number));
                 let same = found == expected || found.is_nan() && expected.is_nan();
                 assert!(same, "{isa:?}: {number:e} became {found:e}");
             }

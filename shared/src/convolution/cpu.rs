@@ -106,15 +106,7 @@ pub(super) fn data_gradient(
         before: None,
         behind: activation.map(|a| (a, x.expect("the derivative of an activation needs x"))),
     };
-    run(
-        isa,
-        &convolve,
-        channels,
-        sizes,
-        gradient,
-        None,
-        activations,
-    )
+    run(isa, &convolve, channels, sizes, gradient, None, activations)
 }
 
 /// What is done to the images on their way, by the convolutions in bf16.

@@ -14,9 +14,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu::{self, InBf16};
 use crate::{
-    cpu::{
-        convolve::Filter, tiles_weight_gradient, weight_gradient::weight_gradient,
-    },
+    cpu::{convolve::Filter, tiles_weight_gradient, weight_gradient::weight_gradient},
     simd::Isa,
 };
 
@@ -232,8 +230,7 @@ impl<const N: usize> Backward<Flex, N> for Gradient {
         if let (Some(parent), Some(weight)) = (parents.next().flatten(), weight) {
             let filter = shapes.filter(numbers(&weight));
             let (size, dy) = (shapes.size(), numbers(&gradient));
-            let dx =
-                cpu::data_gradient(isa, in_bf16, &filter, size, dy, x.as_ref().map(numbers));
+            let dx = cpu::data_gradient(isa, in_bf16, &filter, size, dy, x.as_ref().map(numbers));
             grads.register::<Flex>(parent.id, tensor(dx, shapes.x));
         }
         if let (Some(parent), Some(x)) = (parents.next().flatten(), x.filter(|_| weights_too)) {

@@ -360,8 +360,20 @@ mod tests {
         conv2d_in_bf16(x, None, weight, bias, stride, padding)
     }
 
+    /// An activation that is a millionth off may be rounded to the next bf16 number, 1 / 256 away. The sums
+    /// of squares, and their gradients, are of factors that were rounded so.
+    fn assert_near<const D: usize>(got: Tensor<D>, expected: Tensor<D>, what: &str) {
+        assert_eq!(got.dims(), expected.dims(), "shape of {what}");
+        let scale: f32 = expected.clone().abs().max().into_scalar();
+        let difference: f32 = (got - expected).abs().max().into_scalar();
+        assert!(
+            difference <= 0.01 * scale.max(1.0),
+            "{what} differs by {difference} where numbers reach {scale}"
+        );
+    }
+
     #[test]
-    fn in_bf16_an_activation_is_the_same_on_the_way_as_before() {
+    fn in_bf16_an_activation_on_the_way_is_that_before() {
         let plain = Device::flex();
         let device = plain.clone().autodiff();
         if !has_bf16_units(&random([1, 1, 1, 1], &plain)) {
@@ -393,11 +405,11 @@ mod tests {
                     let (y, dx, dw) = of(None, Some(activation));
                     let (expected_y, expected_dx, expected_dw) = of(Some(activation), None);
                     let name = format!("{activation:?}, {case:?}, kernel {kernel}");
-                    assert_close(y, expected_y, &format!("value for {name}"));
-                    assert_close(dx, expected_dx, &format!("data gradient for {name}"));
+                    assert_near(y, expected_y, &format!("value for {name}"));
+                    assert_near(dx, expected_dx, &format!("data gradient for {name}"));
                     assert_eq!(dw.is_some(), expected_dw.is_some());
                     if let (Some(dw), Some(expected)) = (dw, expected_dw) {
-                        assert_close(dw, expected, &format!("weight gradient for {name}"));
+                        assert_near(dw, expected, &format!("weight gradient for {name}"));
                     }
                 }
             }

@@ -33,9 +33,9 @@ use crate::{
     plan::{Buffer, Operation, Plan},
     simd::{self, Isa, Kernel, Simd},
 };
+use amx::Amx;
 #[cfg(feature = "tensors")]
 pub use compiled::Compiled;
-use amx::Amx;
 use convolve::Convolve;
 use epilogue::{Epilogue, Store};
 use gather::ToImage;

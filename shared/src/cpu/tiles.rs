@@ -138,7 +138,11 @@ impl Tiles {
         let mut weights = Aligned::zeros(len / 2);
         let packed = Output(weights.as_mut_ptr());
         let of_block = rows.len() * pieces * NUMBERS * width / 2;
-        let blocks = if of_block == 0 { 0 } else { channels_out.div_ceil(width) };
+        let blocks = if of_block == 0 {
+            0
+        } else {
+            channels_out.div_ceil(width)
+        };
         simd::for_each(blocks, |block| {
             // SAFETY: each block has its own numbers, and `weights` outlives the loop.
             let packed = unsafe {

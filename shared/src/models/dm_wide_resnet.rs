@@ -57,7 +57,9 @@ impl Block {
     }
 
     fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
-        [&mut self.conv_0, &mut self.conv_1].into_iter().chain(&mut self.shortcut)
+        [&mut self.conv_0, &mut self.conv_1]
+            .into_iter()
+            .chain(&mut self.shortcut)
     }
 
     fn forward(&self, x: Tensor<4>, activation: Activation, mode: Mode) -> Tensor<4> {
@@ -119,7 +121,10 @@ impl DmWideResNet {
     /// All convolutions, the first layer first.
     pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
         let blocks = &mut self.layer;
-        let blocks = blocks.into_iter().flat_map(|group| &mut group.block).flat_map(Block::convolutions);
+        let blocks = blocks
+            .into_iter()
+            .flat_map(|group| &mut group.block)
+            .flat_map(Block::convolutions);
         std::iter::once(&mut self.init_conv).chain(blocks).collect()
     }
 

@@ -56,7 +56,9 @@ impl Block {
     }
 
     fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
-        [&mut self.conv1, &mut self.conv2].into_iter().chain(self.shortcut.as_mut().map(|(convolution, _)| convolution))
+        [&mut self.conv1, &mut self.conv2]
+            .into_iter()
+            .chain(self.shortcut.as_mut().map(|(convolution, _)| convolution))
     }
 
     fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {

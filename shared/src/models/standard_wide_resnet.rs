@@ -54,7 +54,9 @@ impl Block {
     }
 
     fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
-        [&mut self.conv1, &mut self.conv2].into_iter().chain(&mut self.convShortcut)
+        [&mut self.conv1, &mut self.conv2]
+            .into_iter()
+            .chain(&mut self.convShortcut)
     }
 
     fn forward(&self, x: Tensor<4>, activation: Activation, mode: Mode) -> Tensor<4> {
@@ -121,7 +123,10 @@ impl StandardWideResNet {
     /// All convolutions, the first layer first.
     pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
         let blocks = [&mut self.block1, &mut self.block2, &mut self.block3];
-        let blocks = blocks.into_iter().flat_map(|group| &mut group.layer).flat_map(Block::convolutions);
+        let blocks = blocks
+            .into_iter()
+            .flat_map(|group| &mut group.layer)
+            .flat_map(Block::convolutions);
         std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 

@@ -80,7 +80,9 @@ impl Block {
     }
 
     fn convolutions(&mut self) -> impl Iterator<Item = &mut Convolution> {
-        [&mut self.conv1, &mut self.conv2].into_iter().chain(&mut self.shortcut)
+        [&mut self.conv1, &mut self.conv2]
+            .into_iter()
+            .chain(&mut self.shortcut)
     }
 
     fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {

@@ -183,7 +183,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
             let kept = Kept {
                 x: keep_x.then(|| prep.checkpoint(x)),
                 weight: keep_weight.then(|| prep.checkpoint(weight)),
-                weights_too: weights_too,
+                weights_too,
                 shapes,
                 in_bf16,
             };

@@ -11,13 +11,11 @@ use std::{env, error::Error, process::Command, time::Instant};
 
 use basin_shared::{
     Energy, Key,
-    cpu::Engine,
-    gradient::value_and_gradient,
-    model_card::EnergyKind,
+    energy::EnergyKind,
+    engine::{cpu::Engine, plan::Plan},
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    plan::Plan,
     samplers::{Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, Sgld, Step},
-    tensors,
+    tensors::{gradient::value_and_gradient, parameters},
 };
 use burn::tensor::{Device, Int, Tensor};
 use serde_json::{Map, Value, json};
@@ -88,7 +86,7 @@ fn measure(seconds: f64, named: &[String]) -> Value {
             };
             let device = Device::flex();
             let model = config.init(initialization, Key::new(0), &device);
-            let engine = Engine::new(Plan::wide_resnet(&config, &tensors::collect(&model)));
+            let engine = Engine::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
             let images = Key::new(1).uniform([batch, channels, size, size], &device);
             let x: Vec<f32> = images.clone().into_data().iter().collect();
             let classes: Vec<usize> = (0..batch).map(|i| i % 10).collect();

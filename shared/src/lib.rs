@@ -12,44 +12,19 @@
 //! - Nothing here reads a tensor back to the host, as a browser must await that; what an observer
 //!   may want stays a tensor, and the edge reads it.
 
-#[cfg(feature = "tensors")]
-pub mod activation;
+pub mod arrays;
 #[cfg(feature = "tensors")]
 pub mod attacks;
-#[cfg(feature = "tensors")]
-pub mod classifier;
-#[cfg(feature = "tensors")]
-pub mod convolution;
-#[cfg_attr(
-    not(feature = "flex"),
-    allow(dead_code, reason = "the convolution of tensors uses all of it")
-)]
-pub mod cpu;
-#[cfg(feature = "tensors")]
 pub mod energy;
-#[cfg(feature = "gpu")]
-pub mod gpu;
-#[cfg(feature = "tensors")]
-pub mod gradient;
+pub mod engine;
+pub mod file;
 pub mod key;
-pub mod model_card;
-pub mod model_file;
 pub mod models;
-pub mod plan;
 pub mod samplers;
-#[cfg_attr(
-    not(feature = "flex"),
-    allow(dead_code, reason = "the convolution of tensors uses all of it")
-)]
-mod simd;
 #[cfg(feature = "tensors")]
 pub mod tensors;
-pub mod weights;
 
-#[cfg(feature = "tensors")]
-pub use classifier::Classifier;
-#[cfg(feature = "tensors")]
-pub use energy::Energy;
+pub use file::{ModelCard, ModelFile, ModelFileError};
 pub use key::Key;
-pub use model_card::ModelCard;
-pub use model_file::{ModelFile, ModelFileError};
+#[cfg(feature = "tensors")]
+pub use tensors::{Classifier, Energy};

@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 
 use basin_shared::{
     Classifier, Energy, Key,
+    arrays::{Array, Weights},
     attacks::{Budget, Pgd, pgd},
-    energy,
-    gradient::value_and_gradient,
-    model_card::{Architecture, is_statistic},
     models::{
-        Activation, Initialization, Mode, Network, Normalization, PreActResNet18Config,
-        ResNet18Config, WideResNetConfig,
+        Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
+        ResNet18Config, WideResNetConfig, is_statistic,
     },
-    samplers::{Chain, GradientScaling, Sgld},
-    tensors,
-    weights::{Array, Weights},
+    samplers::{GradientScaling, Sgld},
+    tensors::{Chain, Mode, Network, energy, gradient::value_and_gradient, parameters},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -99,7 +96,7 @@ fn cases() -> Vec<Case> {
 
 fn network(case: &Case, device: &Device) -> Network {
     let network = case.architecture.init(UNTRAINED, Key::new(0), device);
-    tensors::load(network, &weights(&case.architecture))
+    parameters::load(network, &weights(&case.architecture))
 }
 
 fn l2_norm(values: impl Iterator<Item = f32>) -> f64 {
@@ -198,7 +195,7 @@ fn a_training_pass_is_pytorchs() {
         assert!(error < tolerance, "{name}: logits differ by {error:e}");
 
         let mut count = 0;
-        for (tensor, array) in tensors::collect(&network.valid()) {
+        for (tensor, array) in parameters::collect(&network.valid()) {
             if is_statistic(&tensor) {
                 let (found, expected) = (
                     l2_norm(array.values.into_iter()),
@@ -298,7 +295,7 @@ fn training_moves_the_statistics_and_mixes_examples() {
         let name = architecture.title();
         let network = trained_a_little(&architecture);
         let untrained = architecture.init(UNTRAINED, Key::new(1), &Device::flex());
-        let [before, after] = [&untrained, &network.valid()].map(tensors::collect);
+        let [before, after] = [&untrained, &network.valid()].map(parameters::collect);
         for (tensor, array) in after {
             let moved = array != before[&tensor];
             assert_eq!(moved, is_statistic(&tensor), "{name}: {tensor}");
@@ -340,7 +337,7 @@ fn attacks_and_samplers_run_in_evaluation_mode() {
     for architecture in small_architectures() {
         let name = architecture.title();
         let tracked = trained_a_little(&architecture);
-        let before = tensors::collect(&tracked.valid());
+        let before = parameters::collect(&tracked.valid());
         let (valid, frozen) = (tracked.valid(), tracked.frozen());
         for (which, [all, two]) in [
             ("tracked", [4, 2].map(|n| ends(&tracked, &architecture, n))),
@@ -357,8 +354,8 @@ fn attacks_and_samplers_run_in_evaluation_mode() {
                 );
             }
         }
-        assert_eq!(tensors::collect(&tracked.valid()), before, "{name}");
-        assert_eq!(tensors::collect(&valid), before, "{name}");
+        assert_eq!(parameters::collect(&tracked.valid()), before, "{name}");
+        assert_eq!(parameters::collect(&valid), before, "{name}");
     }
 }
 
@@ -383,13 +380,13 @@ fn weights_train_with_frozen_statistics() {
     let device = Device::flex();
     for architecture in small_architectures() {
         let network = trained_a_little(&architecture);
-        let before = tensors::collect(&network.valid());
+        let before = parameters::collect(&network.valid());
         let x = images(&architecture, &device).autodiff();
         let loss = energy::marginal(network.forward(x.clone(), Mode::Evaluate)).sum();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         let learned = before.keys().filter(|name| !is_statistic(name)).count();
         assert_eq!(gradients.len(), learned, "{}", architecture.title());
-        assert_eq!(tensors::collect(&network.valid()), before);
+        assert_eq!(parameters::collect(&network.valid()), before);
         let (_, gradient) = value_and_gradient(|x| energy::marginal(network.logits(x)), x);
         assert!(numbers(gradient).iter().any(|&g| g != 0.0));
     }
@@ -399,7 +396,7 @@ fn weights_train_with_frozen_statistics() {
 fn parameter_shapes_and_counts_are_those_of_the_module() {
     for architecture in small_architectures() {
         let network = architecture.init(UNTRAINED, Key::new(0), &Device::flex());
-        let built: Vec<_> = tensors::collect(&network)
+        let built: Vec<_> = parameters::collect(&network)
             .into_iter()
             .map(|(name, array)| (name, array.shape))
             .collect();

@@ -2,14 +2,12 @@
 
 use basin_shared::{
     Classifier, Energy, Key,
-    cpu::Compiled,
-    model_card::{Architecture, is_statistic},
     models::{
-        Activation, Initialization, Network, Normalization, PreActResNet18Config, ResNet18Config,
-        WideResNetConfig,
+        Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
+        ResNet18Config, WideResNetConfig, is_statistic,
     },
-    samplers::{Chain, GradientScaling, Sgld},
-    tensors,
+    samplers::{GradientScaling, Sgld},
+    tensors::{Chain, Compiled, Network, parameters},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
@@ -29,7 +27,7 @@ impl Both {
             residual_scale: 0.7,
         };
         let mut weights =
-            tensors::collect(&architecture.init(initialization, key, &Device::flex()));
+            parameters::collect(&architecture.init(initialization, key, &Device::flex()));
         // BatchNorm far from the identity that it begins as; some scales are negative.
         for (n, (name, array)) in weights.iter_mut().enumerate() {
             if name.contains("bn") || name.contains("batchnorm") {
@@ -45,7 +43,7 @@ impl Both {
         let compiled = Compiled::new(architecture.plan(&weights));
         Self {
             architecture,
-            oracle: tensors::load(empty, &weights),
+            oracle: parameters::load(empty, &weights),
             compiled,
         }
     }

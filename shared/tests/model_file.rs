@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use basin_shared::{
     Classifier, Key, ModelCard, ModelFile, ModelFileError,
-    model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
-    model_file::{PROBE_IMAGES, Precision, Probe, probe_images},
-    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    arrays::{Array, Weights},
+    energy::EnergyKind,
+    file::{
+        card::SCHEMA,
+        container::{PROBE_IMAGES, Precision, Probe, probe_images},
+    },
+    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
     samplers::{
         self, ByDistance, ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable,
-        Sampler, Sgld,
+        Sampler, SamplerSettings, Sgld,
     },
-    tensors,
-    weights::{Array, Weights},
+    tensors::parameters,
 };
 use burn::tensor::{Device, Tensor};
 
@@ -113,7 +116,7 @@ fn parts() -> (Weights, ClassGaussian, Probe) {
         logits: array(&[PROBE_IMAGES, CLASSES], 0.1),
         gradient: array(&[PROBE_IMAGES, 1, 8, 8], 0.1),
     };
-    (tensors::collect(&model), start, probe)
+    (parameters::collect(&model), start, probe)
 }
 
 fn file() -> ModelFile {

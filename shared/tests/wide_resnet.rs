@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use basin_shared::{
     Classifier, Energy, Key,
-    gradient::value_and_gradient,
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    tensors,
+    tensors::{gradient::value_and_gradient, parameters},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
@@ -64,7 +63,7 @@ fn logits_energies_and_gradients_are_pytorchs() {
             residual_scale: 0.0,
         };
         let model = config.init(initialization, Key::new(0), &device);
-        let model = tensors::load(model, &formula::weights(&config));
+        let model = parameters::load(model, &formula::weights(&config));
         let shape = [2, case.channels, case.size, case.size];
         let pixels = formula::wave(shape.iter().product(), 0.3);
         let pixels: Vec<f32> = pixels

@@ -2,8 +2,8 @@
 // be stored. Included by the tests that compare.
 
 use basin_shared::{
+    arrays::{Array, Weights},
     models::WideResNetConfig,
-    weights::{Array, Weights},
 };
 
 /// sin(1.7 i + phase) for i = 0..count, which fills [-1, 1] without repeating.

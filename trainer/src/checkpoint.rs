@@ -13,9 +13,8 @@ use std::{
 };
 
 use basin_shared::{
-    model_card::Origin,
-    model_file::hex,
-    weights::{Array, Weights},
+    arrays::{Array, Weights},
+    file::{card::Origin, container::hex},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //! each class in them (`basin_shared::samplers::ClassGaussian`).
 
 use anyhow::{Context, Result};
-use basin_shared::{Key, samplers::ClassGaussian, weights::Array};
+use basin_shared::{Key, arrays::Array, samplers::ClassGaussian};
 use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::{Cholesky, DMatrix};
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use basin_shared::model_file::LARGEST_RANK;
+use basin_shared::file::container::LARGEST_RANK;
 use clap::{Args, Parser, Subcommand};
 
 use crate::device::DeviceChoice;

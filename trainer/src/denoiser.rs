@@ -3,9 +3,10 @@
 
 use basin_shared::{
     Key,
-    model_card::{EnergyKind, ModelCard, SamplerSettings},
-    models::Frozen,
-    samplers::{ByDistance, GradientScaling, Sampler, Sgld, Start},
+    energy::EnergyKind,
+    file::card::ModelCard,
+    samplers::{ByDistance, GradientScaling, Sampler, SamplerSettings, Sgld, Start},
+    tensors::Frozen,
 };
 use burn::tensor::Tensor;
 

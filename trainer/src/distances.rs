@@ -2,7 +2,7 @@
 
 use basin_shared::{
     Classifier, Energy, Key,
-    model_card::EnergyKind,
+    energy::EnergyKind,
     samplers::{DistanceTable, Distances, NoiseTable},
 };
 use burn::tensor::{Device, Tensor};

@@ -1,6 +1,6 @@
 //! Exponential moving average of the weights.
 
-use basin_shared::models::Network;
+use basin_shared::tensors::Network;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::Tensor,

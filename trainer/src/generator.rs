@@ -2,10 +2,9 @@
 //! much they differ, how like the real ones they are, and their energy.
 
 use basin_shared::{
-    Classifier, Key, energy,
-    model_card::SamplerSettings,
-    models::Frozen,
-    samplers::{ClassGaussian, Distances, Start},
+    Classifier, Key,
+    samplers::{ClassGaussian, Distances, SamplerSettings, Start},
+    tensors::{Frozen, energy},
 };
 use burn::tensor::Device;
 

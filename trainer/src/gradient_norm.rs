@@ -1,7 +1,7 @@
 //! Clipping by the L2 norm of the whole gradient (Pascanu et al. 2013). Burn clips each tensor by
 //! itself, which changes the gradient's direction.
 
-use basin_shared::models::Network;
+use basin_shared::tensors::Network;
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,

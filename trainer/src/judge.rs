@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use basin_shared::{ModelFile, cpu::Engine};
+use basin_shared::{ModelFile, engine::cpu::Engine};
 
 use crate::{data::Images, frechet::Gaussian, metrics::mean_pairwise_distance, model};
 

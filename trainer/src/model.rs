@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Key, ModelFile,
     attacks::{Budget, Pgd, pgd},
-    cpu::Evaluation,
-    model_card::{EnergyKind, SamplerSettings},
-    model_file::Precision,
-    samplers::{ClassGaussian, Distances, Dynamics, Sampler, Start, Step},
+    energy::EnergyKind,
+    engine::cpu::Evaluation,
+    file::container::Precision,
+    samplers::{ClassGaussian, Distances, Dynamics, Sampler, SamplerSettings, Start, Step},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use basin_shared::{
     ModelFileError,
-    model_card::Architecture,
-    model_file::decode,
-    weights::{Array, Weights},
+    arrays::{Array, Weights},
+    file::container::decode,
+    models::Architecture,
 };
 use safetensors::SafeTensors;
 

@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use basin_shared::{
-    model_card::{Architecture, SamplerSettings},
     models::{
-        Activation, Initialization, Normalization, PreActResNet18Config, Precision, ResNet18Config,
-        WideResNetConfig,
+        Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
+        ResNet18Config, WideResNetConfig,
     },
+    samplers::SamplerSettings,
+    tensors::Precision,
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Persistent chains: draw, reinitialise, put back (Du & Mordatch 2019; JEAT Algorithm 1).
 
-use basin_shared::{Key, weights::Array};
+use basin_shared::{Key, arrays::Array};
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::{device::host, model};

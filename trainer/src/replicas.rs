@@ -7,7 +7,7 @@ use std::{
     thread::Scope,
 };
 
-use basin_shared::{Key, models::Network};
+use basin_shared::{Key, tensors::Network};
 use burn::{
     module::Module,
     optim::{GradientsAccumulator, GradientsParams},

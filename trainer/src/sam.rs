@@ -2,7 +2,7 @@
 //! 2021, ASAM): the gradient is taken where, within a small ball around the weights, the loss is about
 //! highest.
 
-use basin_shared::models::Network;
+use basin_shared::tensors::Network;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     optim::GradientsParams,
@@ -86,7 +86,11 @@ impl ModuleMapper for Ascent<'_> {
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::{energy, model_card::is_statistic, models::Mode, tensors, weights::Weights};
+    use basin_shared::{
+        arrays::Weights,
+        models::is_statistic,
+        tensors::{Mode, energy, parameters},
+    };
     use burn::tensor::Device;
 
     use super::*;
@@ -100,7 +104,7 @@ mod tests {
             let f = model.forward(x.clone().autodiff(), Mode::Train);
             GradientsParams::from_grads(energy::marginal(f).mean().backward(), model)
         };
-        let weights = |model: &Network| tensors::collect(&model.valid());
+        let weights = |model: &Network| parameters::collect(&model.valid());
         let moved = |before: &Weights, after: &Weights, name: &String| before[name] != after[name];
 
         let at_first = weights(&model);

@@ -4,7 +4,10 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::Budget;
-use crate::{classifier::Classifier, energy::Energy, key::Key};
+use crate::{
+    key::Key,
+    tensors::{classifier::Classifier, energy::Energy},
+};
 
 /// Where the gradient of the single step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

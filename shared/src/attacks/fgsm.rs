@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::Budget;
-use crate::{classifier::Classifier, energy::Energy};
+use crate::tensors::{classifier::Classifier, energy::Energy};
 
 /// x_adv = x + ε · sign ∇_x (−log p(y | x)), in [0, 1].
 ///

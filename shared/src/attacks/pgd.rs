@@ -4,7 +4,10 @@ use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Budget;
-use crate::{classifier::Classifier, energy::Energy, key::Key};
+use crate::{
+    key::Key,
+    tensors::{classifier::Classifier, energy::Energy},
+};
 
 /// Settings of [`pgd`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

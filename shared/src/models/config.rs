@@ -27,7 +27,7 @@ pub struct Normalization {
 }
 
 /// The numbers of a Wide-ResNet (Zagoruyko & Komodakis 2016), whichever of its layouts
-/// [`crate::model_card::Architecture`] names.
+/// [`crate::models::Architecture`] names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WideResNetConfig {

@@ -2,7 +2,17 @@
 //! and the plan of an engine.
 
 use super::{Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig};
-use crate::plan::Extent;
+/// Added to the variance by BatchNorm: PyTorch's.
+pub(crate) const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// The size of an image, or of what a layer makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Numbers at each pixel.
+    pub channels: usize,
+    /// Rows and columns.
+    pub size: usize,
+}
 
 /// A residual network (He et al. 2016): a convolution, the blocks, and a linear layer of the mean over all
 /// pixels. It is told as if blocks began with their activation; where a network has it after the residual
@@ -85,7 +95,7 @@ impl Convolution {
 }
 
 impl Outline {
-    /// [`crate::model_card::Architecture::WideResnet`]
+    /// [`crate::models::Architecture::WideResnet`]
     pub(crate) fn wide_resnet(config: &WideResNetConfig) -> Self {
         let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
             let name = format!("layer{}.{block}", group + 1);
@@ -115,7 +125,7 @@ impl Outline {
         }
     }
 
-    /// [`crate::model_card::Architecture::StandardWideResnet`]
+    /// [`crate::models::Architecture::StandardWideResnet`]
     pub(crate) fn standard_wide_resnet(config: &WideResNetConfig) -> Self {
         let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
             let name = format!("block{}.layer.{block}", group + 1);
@@ -142,7 +152,7 @@ impl Outline {
         }
     }
 
-    /// [`crate::model_card::Architecture::DmWideResnet`]
+    /// [`crate::models::Architecture::DmWideResnet`]
     pub(crate) fn dm_wide_resnet(config: &WideResNetConfig) -> Self {
         let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
             let name = format!("layer.{group}.block.{block}");
@@ -176,7 +186,7 @@ impl Outline {
         }
     }
 
-    /// [`crate::model_card::Architecture::PreActResnet18`]
+    /// [`crate::models::Architecture::PreActResnet18`]
     pub(crate) fn pre_act_resnet_18(config: &PreActResNet18Config) -> Self {
         let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
             let name = format!("layer{}.{block}", group + 1);
@@ -213,7 +223,7 @@ impl Outline {
         }
     }
 
-    /// [`crate::model_card::Architecture::Resnet18`]
+    /// [`crate::models::Architecture::Resnet18`]
     pub(crate) fn resnet_18(config: &ResNet18Config) -> Self {
         let block = |group: usize, block: usize, channels: [usize; 2], stride: usize| {
             let name = format!("layer{}.{block}", group + 1);

@@ -21,7 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DistanceTable, Observation, out_of_range};
-use crate::{key::Key, model_card::EnergyKind};
+use crate::{energy::EnergyKind, key::Key};
 
 /// The settings of the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

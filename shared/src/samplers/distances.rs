@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model_card::EnergyKind;
+use crate::energy::EnergyKind;
 
 /// Most entries of a table.
 const MOST_ENTRIES: usize = 256;

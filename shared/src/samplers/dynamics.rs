@@ -2,9 +2,9 @@
 
 use super::{Annealing, Sgld};
 use crate::{
-    cpu::{Engine, Evaluation},
+    energy::EnergyKind,
+    engine::cpu::{Engine, Evaluation},
     key::Key,
-    model_card::EnergyKind,
 };
 
 /// Most steps that an engine takes between two frames.

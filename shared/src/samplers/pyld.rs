@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{classifier::Classifier, energy::Energy};
+use crate::tensors::{classifier::Classifier, energy::Energy};
 
 /// M outer steps of N inner ones.
 ///

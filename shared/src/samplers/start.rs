@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{key::Key, weights::Array};
+use crate::{arrays::Array, key::Key};
 
 /// Where a chain starts, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,8 @@
 use anyhow::{Result, ensure};
 use basin_shared::{
     ModelFile,
-    model_card::Origin,
-    model_file::Precision,
-    weights::{Array, Weights},
+    arrays::{Array, Weights},
+    file::{card::Origin, container::Precision},
 };
 use burn::tensor::Device;
 

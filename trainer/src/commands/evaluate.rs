@@ -6,10 +6,8 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Key, ModelFile,
     attacks::{Budget, Pgd},
-    energy,
-    model_card::SamplerSettings,
-    models::Frozen,
-    samplers::Start,
+    samplers::{SamplerSettings, Start},
+    tensors::{Frozen, energy},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Energy, Key, ModelCard, ModelFile,
-    gradient::value_and_gradient,
-    model_card::{Architecture, Origin, SCHEMA, SamplerSettings},
-    model_file::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
-    samplers::{ClassGaussian, Sampler},
-    tensors,
-    weights::{Array, Weights},
+    arrays::{Array, Weights},
+    file::{
+        card::{Origin, SCHEMA},
+        container::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
+    },
+    models::Architecture,
+    samplers::{ClassGaussian, Sampler, SamplerSettings},
+    tensors::{gradient::value_and_gradient, parameters},
 };
 use burn::tensor::{Device, Tensor};
 use indicatif::MultiProgress;
@@ -116,7 +118,7 @@ pub(super) fn write(
     let stored = as_stored(weights, precision);
     let by_distance = |of: &SamplerSettings| matches!(of.sampler, Sampler::ByDistance(_));
     if by_distance(&card.generation) || by_distance(&card.denoising) {
-        let network = tensors::network(&card.architecture, &stored, device).frozen();
+        let network = parameters::network(&card.architecture, &stored, device).frozen();
         let measured = distances::measure(&network, &validation, Key::new(recipe.seed), device);
         card.distances = Some(measured);
     }
@@ -165,7 +167,7 @@ fn rounded(weights: Weights) -> Weights {
 }
 
 fn probe(architecture: &Architecture, weights: &Weights, device: &Device) -> Probe {
-    let model = tensors::network(architecture, weights, device);
+    let model = parameters::network(architecture, weights, device);
     let x = Tensor::<4>::from_data(probe_images(architecture).to_data(), device);
     let y: Vec<u8> = (0..PROBE_IMAGES as u8).collect();
     let energy = Energy::Joint(crate::model::labels(&y, device));

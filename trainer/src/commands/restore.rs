@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use basin_shared::{
     Key, ModelFile,
-    model_card::EnergyKind,
+    energy::EnergyKind,
     samplers::{
         Observation, Sampler, Start, Step,
         observation::{LUMA, Observed},

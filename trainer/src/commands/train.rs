@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use basin_shared::{
     Key,
+    arrays::Weights,
     attacks::Pgd,
-    model_card::{Architecture, Origin},
-    models::Network,
+    file::card::Origin,
+    models::Architecture,
     samplers::{ClassGaussian, Sampler},
-    tensors,
-    weights::Weights,
+    tensors::{Network, parameters},
 };
 use burn::{
     module::Module,
@@ -386,14 +386,14 @@ impl<'env> Run<'env> {
             .init(recipe.initialization, weight_key, device);
         let (begun_with, weights) = match origin {
             Some((origin, weights)) => (Some(origin), weights),
-            None => (None, tensors::collect(&untracked)),
+            None => (None, parameters::collect(&untracked)),
         };
         let gaussian = gaussian(recipe, train, device)?;
         let method = of_replica(recipe, &replicas);
         let states = vec![State::Stateless; replicas.count()];
         Ok(Self {
             model: on_autodiff(recipe, &weights, device),
-            ema: tensors::load(untracked, &weights),
+            ema: parameters::load(untracked, &weights),
             optimizer: optimizer(&recipe.optimizer),
             begun_with,
             states: with_beginnings(
@@ -436,7 +436,7 @@ impl<'env> Run<'env> {
         let key = Key::new(recipe.seed).fold_in(checkpoint.progress.iteration as u64);
         Ok(Self {
             model: on_autodiff(recipe, &checkpoint.model, device),
-            ema: tensors::load(empty, &checkpoint.ema),
+            ema: parameters::load(empty, &checkpoint.ema),
             optimizer,
             begun_with: checkpoint.begun_with,
             states: with_beginnings(states, &method, recipe, train, gaussian.as_deref(), key),
@@ -462,8 +462,8 @@ impl<'env> Run<'env> {
             progress: self.progress.clone(),
             recipe: recipe.to_toml(),
             begun_with: self.begun_with.clone(),
-            model: tensors::collect(&self.model.valid()),
-            ema: tensors::collect(&self.ema),
+            model: parameters::collect(&self.model.valid()),
+            ema: parameters::collect(&self.ema),
             optimizer: optimizer.to_vec(),
             states: self.states.clone(),
         };
@@ -667,7 +667,7 @@ fn on_autodiff(recipe: &Recipe, weights: &Weights, device: &Device) -> Network {
     let model = recipe
         .architecture()
         .init(recipe.initialization, Key::new(0), &device);
-    tensors::load(model, weights).computing_in(recipe.precision)
+    parameters::load(model, weights).computing_in(recipe.precision)
 }
 
 pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {

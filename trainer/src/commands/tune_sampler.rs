@@ -6,9 +6,10 @@
 use anyhow::{Context, Result};
 use basin_shared::{
     Key,
-    model_card::{EnergyKind, ModelCard, SamplerSettings},
-    models::Frozen,
-    samplers::{ByDistance, Chain, GradientScaling, Sampler, Sgld, Start},
+    energy::EnergyKind,
+    file::card::ModelCard,
+    samplers::{ByDistance, GradientScaling, Sampler, SamplerSettings, Sgld, Start},
+    tensors::{Chain, Frozen},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 

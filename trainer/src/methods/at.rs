@@ -2,7 +2,7 @@
 
 use basin_shared::{
     attacks::{Budget, Pgd, pgd},
-    models::Network,
+    tensors::Network,
 };
 use serde::{Deserialize, Serialize};
 

@@ -5,9 +5,8 @@
 use basin_shared::{
     Classifier, Energy,
     attacks::{Budget, Pgd, ascend},
-    energy,
-    models::Network,
-    samplers::{Chain, GradientScaling, Sgld, Start},
+    samplers::{GradientScaling, Sgld, Start},
+    tensors::{Chain, Network, energy},
 };
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};

@@ -10,9 +10,9 @@
 //! down the gradient of the length of that distance is the posterior mean.
 
 use basin_shared::{
-    Classifier, Energy, Key, energy,
-    models::{Frozen, Network},
+    Classifier, Energy, Key,
     samplers::Sgld,
+    tensors::{Frozen, Network, energy},
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -390,7 +390,7 @@ fn each(numbers: Tensor<1>) -> Tensor<4> {
 mod tests {
     use basin_shared::{
         attacks::Budget,
-        model_card::EnergyKind,
+        energy::EnergyKind,
         samplers::{GradientScaling, Start},
     };
     use burn::{optim::GradientsParams, tensor::Device};

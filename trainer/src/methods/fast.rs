@@ -4,8 +4,7 @@
 use basin_shared::{
     Classifier, Energy,
     attacks::{Budget, Pgd, pgd},
-    gradient::value_and_gradient,
-    models::{Mode, Network},
+    tensors::{Mode, Network, gradient::value_and_gradient},
 };
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
@@ -84,7 +83,7 @@ impl Fast {
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::{Key, tensors};
+    use basin_shared::{Key, tensors::parameters};
     use burn::tensor::Device;
 
     use super::*;
@@ -108,11 +107,11 @@ mod tests {
             let model = fixture::network_with_batch_norm(&autodiff);
             let inner = fixture::inner(&model, &train, &batch);
             let outer = fast.outer(inner, &mut State::Stateless);
-            let after = tensors::collect(&model.valid());
+            let after = parameters::collect(&model.valid());
             let x_adv = outer(&model).input.unwrap().inner();
 
             let other = fixture::network_with_batch_norm(&autodiff);
-            let before = tensors::collect(&other.valid());
+            let before = parameters::collect(&other.valid());
             let of = |x| energy.of_logits(other.forward(x, attack_mode));
             let (_, gradient) = value_and_gradient(of, start.clone());
             let step = gradient.sign() * 0.125;
@@ -124,7 +123,7 @@ mod tests {
                 share < 0.02,
                 "{attack_mode:?}: {share} of the pixels differ"
             );
-            let moved = tensors::collect(&other.valid());
+            let moved = parameters::collect(&other.valid());
             assert_eq!(after, moved, "{attack_mode:?}");
             assert_eq!(after == before, attack_mode == Mode::Evaluate);
         }

@@ -2,8 +2,8 @@
 
 use basin_shared::{
     Key,
-    model_card::Architecture,
-    models::{Activation, Initialization, Network, Normalization, WideResNetConfig},
+    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
+    tensors::Network,
 };
 use burn::tensor::Device;
 

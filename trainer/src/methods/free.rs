@@ -3,7 +3,7 @@
 use basin_shared::{
     Classifier, Energy,
     attacks::Budget,
-    models::{Mode, Network},
+    tensors::{Mode, Network},
 };
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ fn perturbation(state: &State, device: &Device) -> Option<Tensor<4>> {
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::{gradient::value_and_gradient, tensors};
+    use basin_shared::tensors::{gradient::value_and_gradient, parameters};
     use burn::{module::Module, tensor::Device};
 
     use super::*;
@@ -91,10 +91,10 @@ mod tests {
                 attack_mode,
             });
             let model = fixture::network_with_batch_norm(&autodiff);
-            let before = tensors::collect(&model.valid());
+            let before = parameters::collect(&model.valid());
             let mut state = State::Stateless;
             let outer = method.outer(fixture::inner(&model, &train, &batch), &mut state);
-            assert_eq!(tensors::collect(&model.valid()), before);
+            assert_eq!(parameters::collect(&model.valid()), before);
             assert_eq!(state == State::Stateless, attack_mode == Mode::Train);
             let loss = outer(&model);
             let gradient = loss.input.unwrap().grad(&loss.value.backward()).unwrap();

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use basin_shared::{
     Energy, Key,
+    arrays::Weights,
     attacks::{Budget, Norm, Pgd, ascend},
-    model_card::{Architecture, EnergyKind},
-    models::{
-        Activation, Initialization, Mode, Network, Normalization, Precision, WideResNetConfig,
-    },
-    samplers::{Chain, GradientScaling, Pyld, Sgld, Start},
-    tensors,
-    weights::Weights,
+    energy::EnergyKind,
+    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
+    samplers::{GradientScaling, Pyld, Sgld, Start},
+    tensors::{Chain, Mode, Network, Precision, parameters},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -147,19 +145,19 @@ fn model(device: &Device) -> Network {
     let head = weights.get_mut("class_output.weight").unwrap();
     head.values.iter_mut().for_each(|weight| *weight *= 8.0);
     let model = Architecture::WideResnet(config).init(initialization, Key::new(0), device);
-    tensors::load(model, &weights)
+    parameters::load(model, &weights)
 }
 
 /// Whose energy curves over distances about as much as a trained network's does.
 fn gentler() -> Network {
     let model = tracked();
-    let mut weights = tensors::collect(&model.valid());
+    let mut weights = parameters::collect(&model.valid());
     let convolutions = weights
         .values_mut()
         .filter(|weight| weight.shape.len() == 4);
     let values = convolutions.flat_map(|weight| &mut weight.values);
     values.for_each(|value| *value *= 0.7);
-    tensors::load(model, &weights)
+    parameters::load(model, &weights)
 }
 
 fn tracked() -> Network {
@@ -602,7 +600,7 @@ fn optimisers_take_pytorchs_steps() {
             let loss = cross_entropy(&model, x(), &target());
             let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
             model = optimizer.step(rate * factor, model, gradients);
-            let weights = tensors::collect(&model.valid());
+            let weights = parameters::collect(&model.valid());
             let bias = &weights["class_output.bias"].values;
             for (found, expected) in bias.iter().zip(expected) {
                 assert!(
@@ -692,7 +690,7 @@ fn averaged_weights_are_pytorchs() {
         let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
         model = optimizer.step(rate, model, gradients);
         average = ema::update(average, &model, ema::growing_decay(0.2, update));
-        let bias = &tensors::collect(&average)["class_output.bias"].values;
+        let bias = &parameters::collect(&average)["class_output.bias"].values;
         for (found, expected) in bias.iter().zip(expected) {
             assert!(
                 (f64::from(*found) - expected).abs() < 1e-5,

@@ -1,7 +1,10 @@
 //! IGEBM (Du & Mordatch 2019, "Implicit generation and modeling with energy-based models",
 //! Algorithm 1), class-conditional.
 
-use basin_shared::{energy, models::Network, samplers::Sgld};
+use basin_shared::{
+    samplers::Sgld,
+    tensors::{Network, energy},
+};
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use basin_shared::{
     Classifier, Key,
     attacks::{Budget, GradientAt, Pgd, ascend, energy_attack},
-    model_card::EnergyKind,
+    energy::EnergyKind,
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};

@@ -3,10 +3,9 @@
 use basin_shared::{
     Classifier, Energy, Key,
     attacks::{Budget, GradientAt, energy_attack},
-    energy,
-    model_card::EnergyKind,
-    models::Network,
-    samplers::{Chain, Sgld},
+    energy::EnergyKind,
+    samplers::Sgld,
+    tensors::{Chain, Network, energy},
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;

@@ -1,7 +1,10 @@
 //! JEM, joint energy-based models (Grathwohl et al. 2020, "Your classifier is secretly an energy based
 //! model and you should treat it like one", Algorithm 1), and the loss that its successors share.
 
-use basin_shared::{energy, models::Network, samplers::Sgld};
+use basin_shared::{
+    samplers::Sgld,
+    tensors::{Network, energy},
+};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 

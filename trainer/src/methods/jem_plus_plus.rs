@@ -1,7 +1,7 @@
 //! JEM++ (Yang & Ji 2021, "JEM++: Improved techniques for training JEM"): proximal chains from
 //! informative starts.
 
-use basin_shared::{models::Network, samplers::Pyld};
+use basin_shared::{samplers::Pyld, tensors::Network};
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -1,7 +1,7 @@
 //! MAIL-TRADES (Liu et al. 2021, "Probabilistic margins for instance reweighting in adversarial
 //! training", equations 5 and 9).
 
-use basin_shared::{energy, models::Network};
+use basin_shared::tensors::{Network, energy};
 use burn::tensor::activation;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 
 use basin_shared::{
     attacks::{Budget, Pgd, pgd},
-    models::Network,
+    tensors::Network,
 };
 use burn::tensor::activation;
 use serde::{Deserialize, Serialize};

@@ -32,11 +32,10 @@ mod weat;
 
 use basin_shared::{
     Classifier, Key,
+    arrays::Array,
     attacks::Budget,
-    energy,
-    models::{Mode, Network},
     samplers::{ClassGaussian, Start},
-    weights::Array,
+    tensors::{Mode, Network, energy},
 };
 use burn::tensor::{Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};

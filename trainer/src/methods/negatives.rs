@@ -3,7 +3,8 @@
 
 use basin_shared::{
     Energy, Key,
-    samplers::{Chain, ClassGaussian, Sgld, Start},
+    samplers::{ClassGaussian, Sgld, Start},
+    tensors::Chain,
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Training on noised images, the baseline of JEAT section 3.2 (standard deviations of 8, 16 and 24
 //! of 255).
 
-use basin_shared::models::Network;
+use basin_shared::tensors::Network;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, Loss, cross_entropy};

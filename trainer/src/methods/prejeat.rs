@@ -3,7 +3,7 @@
 use basin_shared::{
     Energy,
     attacks::{Budget, GradientAt, energy_attack},
-    models::Network,
+    tensors::Network,
 };
 use serde::{Deserialize, Serialize};
 

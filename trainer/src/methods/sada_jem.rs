@@ -2,7 +2,7 @@
 //! few clamped steps, images without augmentation for p(x), and sharpness-aware minimisation, which is
 //! the recipe's optimiser ([`crate::sam`]).
 
-use basin_shared::{models::Network, samplers::Sgld};
+use basin_shared::{samplers::Sgld, tensors::Network};
 use serde::{Deserialize, Serialize};
 
 use super::{

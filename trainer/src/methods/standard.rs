@@ -1,6 +1,6 @@
 //! Standard training: cross-entropy on clean images.
 
-use basin_shared::models::Network;
+use basin_shared::tensors::Network;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, Loss, cross_entropy};

@@ -4,8 +4,7 @@
 use basin_shared::{
     Classifier, Energy, Key,
     attacks::{Budget, Pgd, ascend},
-    energy,
-    models::Network,
+    tensors::{Network, energy},
 };
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};

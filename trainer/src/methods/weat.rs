@@ -1,7 +1,7 @@
 //! WEAT, weighted energy adversarial training (Mirza et al. 2024, "Shedding more light on robust
 //! classifiers under the lens of energy-based models", Algorithm 1 and equation 7).
 
-use basin_shared::{energy, models::Network};
+use basin_shared::tensors::{Network, energy};
 use burn::tensor::activation;
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,8 @@
 
 use basin_shared::{
     Key,
-    model_card::{EnergyKind, SamplerSettings},
-    samplers::{ByDistance, Sampler, Start},
+    energy::EnergyKind,
+    samplers::{ByDistance, Sampler, SamplerSettings, Start},
 };
 
 use super::{Hunt, KEPT};

@@ -3,8 +3,8 @@
 
 use basin_shared::{
     Key,
-    model_card::{EnergyKind, SamplerSettings},
-    samplers::{GradientScaling, Sampler, Sgld, Start},
+    energy::EnergyKind,
+    samplers::{GradientScaling, Sampler, SamplerSettings, Sgld, Start},
 };
 
 use super::{Hunt, KEPT};

@@ -4,7 +4,11 @@
 pub(crate) mod by_distance;
 pub(crate) mod langevin;
 
-use basin_shared::{Classifier, ModelFile, energy, models::Frozen, samplers::Distances};
+use basin_shared::{
+    Classifier, ModelFile,
+    samplers::Distances,
+    tensors::{Frozen, energy},
+};
 use burn::tensor::Device;
 
 use crate::{

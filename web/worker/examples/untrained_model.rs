@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 
 use basin_shared::{
     Key, ModelCard, ModelFile,
-    cpu::Engine,
-    model_card::{Architecture, EnergyKind, SCHEMA, SamplerSettings},
-    model_file::{Precision, Probe, probe_images},
-    models::{Activation, Normalization, WideResNetConfig},
-    samplers::{
-        ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler, Sgld, Start,
+    arrays::{Array, Weights},
+    energy::EnergyKind,
+    engine::cpu::Engine,
+    file::{
+        card::SCHEMA,
+        container::{Precision, Probe, probe_images},
     },
-    weights::{Array, Weights},
+    models::{Activation, Architecture, Normalization, WideResNetConfig},
+    samplers::{
+        ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,
+        SamplerSettings, Sgld, Start,
+    },
 };
 
 const CLASSES: usize = 3;

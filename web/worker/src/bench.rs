@@ -2,10 +2,9 @@
 
 use basin_protocol::{Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
-    Key, ModelFile,
-    cpu::Evaluation,
-    model_card,
-    model_file::probe_images,
+    Key, ModelFile, energy,
+    engine::cpu::Evaluation,
+    file::container::probe_images,
     samplers::{ClassGaussian, Distances, Dynamics, MOST_STEPS},
 };
 
@@ -225,7 +224,7 @@ impl Bench {
 async fn self_test(file: &ModelFile, network: &Network) -> Result<SelfTest, String> {
     let x = probe_images(&file.card.architecture);
     let classes: Vec<usize> = (0..x.shape[0]).collect();
-    let energy = model_card::EnergyKind::Joint;
+    let energy = energy::EnergyKind::Joint;
     let found = network.evaluate(&x.values, &classes, energy).await?;
     let probe = file.probe();
     Ok(SelfTest {

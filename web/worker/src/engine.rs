@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 #[cfg(feature = "cpu")]
-use basin_shared::cpu;
+use basin_shared::engine::cpu;
 #[cfg(feature = "gpu")]
-use basin_shared::gpu::{self, Gpu, GpuError, Precision};
+use basin_shared::engine::gpu::{self, Gpu, GpuError, Precision};
 use basin_shared::{
     ModelFile,
-    cpu::Evaluation,
-    model_card::EnergyKind,
+    energy::EnergyKind,
+    engine::cpu::Evaluation,
     samplers::{Dynamics, Frame},
 };
 

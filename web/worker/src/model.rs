@@ -4,9 +4,8 @@ use basin_protocol::{
     ByDistance, DistanceTable, EnergyKind, Gradient, Langevin, Model, Plan, Recommended, Sampler,
 };
 use basin_shared::{
-    ModelFile,
-    model_card::{self, SamplerSettings},
-    samplers::{self, Distances, GradientScaling, Sgld, Start, Step},
+    ModelFile, energy,
+    samplers::{self, Distances, GradientScaling, SamplerSettings, Sgld, Start, Step},
 };
 
 /// What the page shows of a file of `file_length` bytes.
@@ -86,20 +85,20 @@ fn langevin(sgld: Sgld) -> Langevin {
 }
 
 /// The energy that the page asks for.
-pub(crate) fn energy(energy: EnergyKind) -> model_card::EnergyKind {
+pub(crate) fn energy(energy: EnergyKind) -> energy::EnergyKind {
     match energy {
-        EnergyKind::Joint => model_card::EnergyKind::Joint,
-        EnergyKind::Marginal => model_card::EnergyKind::Marginal,
-        EnergyKind::Conditional => model_card::EnergyKind::Conditional,
+        EnergyKind::Joint => energy::EnergyKind::Joint,
+        EnergyKind::Marginal => energy::EnergyKind::Marginal,
+        EnergyKind::Conditional => energy::EnergyKind::Conditional,
     }
 }
 
 /// The same in the words of the protocol.
-pub(crate) fn energy_said(energy: model_card::EnergyKind) -> EnergyKind {
+pub(crate) fn energy_said(energy: energy::EnergyKind) -> EnergyKind {
     match energy {
-        model_card::EnergyKind::Joint => EnergyKind::Joint,
-        model_card::EnergyKind::Marginal => EnergyKind::Marginal,
-        model_card::EnergyKind::Conditional => EnergyKind::Conditional,
+        energy::EnergyKind::Joint => EnergyKind::Joint,
+        energy::EnergyKind::Marginal => EnergyKind::Marginal,
+        energy::EnergyKind::Conditional => EnergyKind::Conditional,
     }
 }
 

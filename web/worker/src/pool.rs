@@ -10,8 +10,8 @@ use std::{
 
 use basin_protocol::{Request, SelfTest};
 use basin_shared::{
-    cpu::{self, Evaluation},
-    model_card::EnergyKind,
+    energy::EnergyKind,
+    engine::cpu::{self, Evaluation},
 };
 use futures_channel::oneshot::{self, Receiver, Sender};
 use js_sys::{Array, Float32Array, Uint8Array, WebAssembly};

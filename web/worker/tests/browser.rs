@@ -8,11 +8,13 @@ mod scalar;
 
 use basin_shared::{
     Key,
-    cpu::{Engine, Evaluation},
-    model_card::{Architecture, EnergyKind},
-    models::{Activation, Normalization, PreActResNet18Config, WideResNetConfig},
-    plan::{Active, Convolution, Extent, Head, Operation, Plan},
-    weights::{Array, Weights},
+    arrays::{Array, Weights},
+    energy::EnergyKind,
+    engine::{
+        cpu::{Engine, Evaluation},
+        plan::{Active, Convolution, Extent, Head, Operation, Plan},
+    },
+    models::{Activation, Architecture, Normalization, PreActResNet18Config, WideResNetConfig},
 };
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -318,7 +320,7 @@ fn networks_compute_what_the_definition_says() {
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 #[test]
 async fn kernels_and_networks_on_the_gpu_compute_what_the_definition_says() {
-    use basin_shared::gpu::{self, Gpu, Precision};
+    use basin_shared::engine::gpu::{self, Gpu, Precision};
     let gpu = Gpu::new(Precision::Single, |_, _| ()).await;
     let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
     let shapes = shapes().map(|(plan, batch, what)| (plan, batch, EnergyKind::Joint, what));
@@ -494,7 +496,7 @@ mod worker {
     #[cfg(feature = "gpu")]
     #[wasm_bindgen_test]
     async fn a_chain_on_the_gpu_is_the_processors() {
-        use basin_shared::gpu::{Gpu, Precision};
+        use basin_shared::engine::gpu::{Gpu, Precision};
         let gpu = Gpu::new(Precision::Half, |_, _| ()).await;
         let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
         let mut on_gpu = loaded_on(Engine::Gpu(gpu)).await;

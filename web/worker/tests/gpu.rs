@@ -11,16 +11,22 @@ use std::sync::{Mutex, MutexGuard};
 
 use basin_protocol::{Reply, Request};
 use basin_shared::{
-    Key, cpu,
-    gpu::{Engine, Gpu, GpuError, Precision},
-    model_card::{Architecture, EnergyKind},
-    models::{Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
-    plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
+    Key,
+    arrays::{Array, Weights},
+    energy::EnergyKind,
+    engine::{
+        cpu,
+        gpu::{Engine, Gpu, GpuError, Precision},
+        plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
+    },
+    models::{
+        Activation, Architecture, Normalization, PreActResNet18Config, ResNet18Config,
+        WideResNetConfig,
+    },
     samplers::{
         Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, MOST_STEPS, Observation,
         Sgld, Step, observation::Observed,
     },
-    weights::{Array, Weights},
 };
 use basin_worker::bench::{Bench, Beside};
 use futures_executor::block_on;
@@ -670,7 +676,7 @@ fn uniform_draws_have_the_bits_of_the_key() {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapter = block_on(instance.request_adapter(&Default::default())).unwrap();
     let (device, queue) = block_on(adapter.request_device(&Default::default())).unwrap();
-    let source = include_str!("../../../shared/src/gpu/random.wgsl");
+    let source = include_str!("../../../shared/src/engine/gpu/random.wgsl");
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: None,
         source: wgpu::ShaderSource::Wgsl(format!("{source}{KERNEL}").into()),

@@ -3,7 +3,7 @@
 #[cfg(target_arch = "wasm32")]
 fn main() {
     use basin_protocol::Reply;
-    use basin_shared::gpu::{Gpu, Precision};
+    use basin_shared::engine::gpu::{Gpu, Precision};
     use basin_worker::{edge, engine::Engine};
     edge::report_panics();
     wasm_bindgen_futures::spawn_local(async {

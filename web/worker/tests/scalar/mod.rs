@@ -2,9 +2,9 @@
 //! without a border. Nothing here is fast or shared with an engine.
 
 use basin_shared::{
-    model_card::EnergyKind,
+    energy::EnergyKind,
+    engine::plan::{Active, Buffer, Convolution, Extent, Operation, Plan},
     models::Activation,
-    plan::{Active, Buffer, Convolution, Extent, Operation, Plan},
 };
 
 /// Logits, and the gradient of the image's energy with respect to it; of one image.

@@ -1,0 +1,631 @@
+//! The engine on the processor: runs a [`Plan`] with Basin's own kernels, natively and in
+//! WebAssembly.
+//!
+//! Images of a batch do not interact, so a thread takes some of them through the whole list by
+//! itself: there is nothing to wait for between operations, and what one leaves behind is still in
+//! the thread's caches for the next. Numbers lie channels last with a border of zeros
+//! ([`image::Layout`]), so that every kernel works on whole vectors of channels and no pixel is a special
+//! case. 3×3 convolutions of stride one, nearly all of the work, are done by Winograd's algorithm
+//! ([`winograd`]), the others directly ([`gather`]).
+
+pub(crate) mod activation;
+pub(crate) mod amx;
+pub(crate) mod convolve;
+pub(crate) mod epilogue;
+mod gather;
+mod head;
+pub(crate) mod image;
+pub(crate) mod memory;
+mod panel;
+pub(crate) mod tiles;
+#[cfg(feature = "flex")]
+pub(crate) mod tiles_weight_gradient;
+#[cfg(feature = "flex")]
+pub(crate) mod weight_gradient;
+pub(crate) mod winograd;
+
+use std::{ops::Range, sync::Mutex};
+
+use crate::{
+    energy::EnergyKind,
+    engine::{
+        plan::{Buffer, Operation, Plan},
+        simd::{self, Isa, Kernel, Simd},
+    },
+};
+use amx::Amx;
+use convolve::Convolve;
+use epilogue::{Epilogue, Store};
+use gather::ToImage;
+use head::Slopes;
+use image::Layout;
+use memory::Aligned;
+
+/// Most images that a thread takes at once.
+const GROUP: usize = 4;
+
+/// Packed weights of more numbers than this are used for several images at once.
+const HEAVY: usize = 256 * 1024;
+
+/// A compiled network and the memory that it runs in.
+#[derive(Debug)]
+pub struct Engine {
+    plan: Plan,
+    isa: Isa,
+    layouts: Vec<Layout>,
+    /// For each operation of the plan that is a convolution, its packed weights.
+    packed: Vec<Option<Weights>>,
+    /// Memory of each thread at work.
+    workspaces: Mutex<Vec<Workspace>>,
+    segments: Vec<Segment>,
+}
+
+/// Operations that a thread does for some of its images before it turns to the next ones.
+#[derive(Debug, PartialEq)]
+struct Segment {
+    operations: Range<usize>,
+    /// One, so that what an operation leaves behind is still in the caches for the next; or
+    /// [`GROUP`], where the weights are what the caches had better keep.
+    images: usize,
+}
+
+/// An operation's packed weights.
+#[derive(Debug)]
+enum Weights {
+    Convolve(Convolve),
+    ToImage(ToImage),
+}
+
+/// What an [`Engine`] computes of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// `[batch, classes]`
+    pub logits: Vec<f32>,
+    /// The gradient of the energy with respect to the images, `[batch, channels, size, size]`.
+    pub gradient: Vec<f32>,
+}
+
+/// The memory of one thread: every buffer of the plan for a group of images, and scratch.
+#[derive(Debug)]
+struct Workspace {
+    buffers: Vec<Aligned>,
+    scratch: Aligned,
+}
+
+impl Engine {
+    /// Packs the weights for this processor.
+    pub fn new(plan: Plan) -> Self {
+        Self::with_isa(plan, Isa::best())
+    }
+
+    /// Packs the weights for an instruction set that this processor has.
+    pub(crate) fn with_isa(plan: Plan, isa: Isa) -> Self {
+        Self::pack(plan, isa, None)
+    }
+
+    /// The same with the factors of convolutions rounded to bf16.
+    #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "for training"))]
+    pub(crate) fn in_bf16(plan: Plan, amx: Amx) -> Self {
+        Self::pack(plan, Isa::best(), Some(amx))
+    }
+
+    fn pack(plan: Plan, isa: Isa, amx: Option<Amx>) -> Self {
+        let layouts: Vec<Layout> = plan.buffers.iter().map(|&e| Layout::of(e)).collect();
+        let packed = plan.operations.iter().map(|&operation| match operation {
+            Operation::Normalize { .. } | Operation::Head { .. } => None,
+            Operation::Forward {
+                convolution,
+                source,
+                ..
+            } => {
+                let filter = (&plan.convolutions[convolution]).into();
+                Some(Weights::Convolve(match amx {
+                    Some(amx) => Convolve::forward_in_bf16(&filter, layouts[source].channels, amx),
+                    None => Convolve::forward(&filter, isa),
+                }))
+            }
+            Operation::Backward {
+                convolution,
+                source,
+                ..
+            } => {
+                let filter = (&plan.convolutions[convolution]).into();
+                Some(Weights::Convolve(match amx {
+                    Some(amx) => Convolve::backward_in_bf16(&filter, layouts[source].channels, amx),
+                    None => Convolve::backward(&filter, isa),
+                }))
+            }
+            Operation::BackwardToImage { convolution, .. } => {
+                let filter = (&plan.convolutions[convolution]).into();
+                let packed = ToImage::new(&filter, &plan.normalization.std);
+                Some(Weights::ToImage(packed))
+            }
+        });
+        let packed: Vec<_> = packed.collect();
+        Self {
+            segments: segments(&packed),
+            plan,
+            isa,
+            layouts,
+            packed,
+            workspaces: Mutex::default(),
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Logits, and the gradient of each image's energy with respect to it.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels, size, size]` in [0, 1]; `classes`: `[batch]`, of no meaning for E(x)
+    ///
+    /// # Panics
+    /// If the sizes do not agree or a class does not exist.
+    pub fn evaluate(&self, x: &[f32], classes: &[usize], energy: EnergyKind) -> Evaluation {
+        self.plan.check(x, classes);
+        let slopes = |image: usize, logits: &[f32]| {
+            // −e_y for E(x, y), −softmax(f) for E(x), and the difference for E(x, y) − E(x).
+            let marginal = match energy {
+                EnergyKind::Joint => 0.0,
+                EnergyKind::Marginal => -1.0,
+                EnergyKind::Conditional => 1.0,
+            };
+            let mut slopes = head::softmax(logits);
+            slopes.iter_mut().for_each(|slope| *slope *= marginal);
+            if energy != EnergyKind::Marginal {
+                slopes[classes[image]] -= 1.0;
+            }
+            slopes
+        };
+        self.run(x, classes.len(), &slopes, self.plan.operations.len())
+    }
+
+    /// As [`Engine::evaluate`], for the mean of E(x, y) − E(x) over y with the probabilities given.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels, size, size]`, `probabilities`: `[batch, classes]`
+    ///
+    /// # Panics
+    /// If the sizes do not agree.
+    pub fn evaluate_expected(&self, x: &[f32], probabilities: &[f32]) -> Evaluation {
+        let logit_count = self.plan.classes();
+        let slopes = |image: usize, logits: &[f32]| {
+            let mut slopes = head::softmax(logits);
+            let probabilities = &probabilities[image * logit_count..][..logit_count];
+            for (slope, probability) in slopes.iter_mut().zip(probabilities) {
+                *slope -= probability;
+            }
+            slopes
+        };
+        let batch = probabilities.len() / logit_count;
+        self.run(x, batch, &slopes, self.plan.operations.len())
+    }
+
+    /// Logits alone. Shapes as in [`Engine::evaluate`].
+    pub fn logits(&self, x: &[f32], batch: usize) -> Vec<f32> {
+        let is_head = |operation: &Operation| matches!(operation, Operation::Head { .. });
+        let head = self.plan.operations.iter().position(is_head);
+        let head = head.expect("a plan has a head");
+        let none = |_: usize, logits: &[f32]| vec![0.0; logits.len()];
+        self.run(x, batch, &none, head + 1).logits
+    }
+
+    /// Does the first `operations` of the plan.
+    fn run(&self, x: &[f32], batch: usize, slopes: Slopes, operations: usize) -> Evaluation {
+        let image = self.plan.image.channels * self.plan.image.size.pow(2);
+        assert_eq!(x.len(), batch * image, "numbers of {batch} images");
+        let mut evaluation = Evaluation {
+            logits: vec![0.0; batch * self.plan.classes()],
+            gradient: vec![0.0; x.len()],
+        };
+        let group = GROUP.min(batch.div_ceil(simd::threads())).max(1);
+        let run = Run {
+            engine: self,
+            x,
+            batch,
+            slopes,
+            operations,
+            group,
+            logits: simd::Output(evaluation.logits.as_mut_ptr()),
+            gradient: simd::Output(evaluation.gradient.as_mut_ptr()),
+        };
+        self.isa.run(&run, batch.div_ceil(group));
+        evaluation
+    }
+
+    /// Memory for `group` images: that of a thread that has finished, or new.
+    fn workspace(&self, group: usize) -> Workspace {
+        let mut free = self.workspaces.lock().expect("no thread panics with it");
+        let fits = |w: &Workspace| w.buffers[0].len() >= group * self.layouts[0].len();
+        if let Some(workspace) = free.pop().filter(fits) {
+            return workspace;
+        }
+        let scratch = self.packed.iter().map(|packed| match packed {
+            Some(Weights::Convolve(convolve)) => convolve.scratch(),
+            _ => 0,
+        });
+        Workspace {
+            buffers: self
+                .layouts
+                .iter()
+                .map(|layout| Aligned::zeros(group * layout.len()))
+                .collect(),
+            scratch: Aligned::zeros(scratch.max().unwrap_or(0)),
+        }
+    }
+}
+
+/// One batch on its way; part `index` is a group of images.
+struct Run<'a> {
+    engine: &'a Engine,
+    x: &'a [f32],
+    batch: usize,
+    slopes: Slopes<'a>,
+    operations: usize,
+    group: usize,
+    logits: simd::Output,
+    gradient: simd::Output,
+}
+
+impl Kernel for Run<'_> {
+    #[inline(always)]
+    unsafe fn part<S: Simd>(&self, index: usize) {
+        let engine = self.engine;
+        let plan = &engine.plan;
+        let first = index * self.group;
+        let count = self.group.min(self.batch - first);
+        let pixels = plan.image.channels * plan.image.size.pow(2);
+        let mut workspace = engine.workspace(self.group);
+        // SAFETY: each part has its own images.
+        let (logits, gradient) = unsafe {
+            let logits = self.logits.at(first * plan.classes());
+            let gradient = self.gradient.at(first * pixels);
+            (
+                std::slice::from_raw_parts_mut(logits, count * plan.classes()),
+                std::slice::from_raw_parts_mut(gradient, count * pixels),
+            )
+        };
+        let mut group = Group {
+            engine,
+            x: &self.x[first * pixels..][..count * pixels],
+            first,
+            slopes: self.slopes,
+            logits,
+            gradient,
+        };
+        for segment in &engine.segments {
+            for first in (0..count).step_by(segment.images) {
+                let images = first..count.min(first + segment.images);
+                let operations = segment.operations.clone();
+                for operation in operations.take_while(|&o| o < self.operations) {
+                    // SAFETY: the caller vouches for the instruction set.
+                    unsafe { group.run::<S>(operation, images.clone(), &mut workspace) };
+                }
+            }
+        }
+        let mut free = engine.workspaces.lock().expect("no thread panics with it");
+        free.push(workspace);
+    }
+}
+
+/// The images of one part.
+struct Group<'a> {
+    engine: &'a Engine,
+    x: &'a [f32],
+    /// The number of the first one.
+    first: usize,
+    slopes: Slopes<'a>,
+    logits: &'a mut [f32],
+    gradient: &'a mut [f32],
+}
+
+impl Group<'_> {
+    /// Does one operation for some of the images.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`].
+    #[inline(always)]
+    unsafe fn run<S: Simd>(
+        &mut self,
+        operation: usize,
+        images: Range<usize>,
+        Workspace { buffers, scratch }: &mut Workspace,
+    ) {
+        let Engine {
+            plan,
+            layouts,
+            packed,
+            ..
+        } = self.engine;
+        let convolve = || match &packed[operation] {
+            Some(Weights::Convolve(convolve)) => convolve,
+            _ => unreachable!("the operation is packed so"),
+        };
+        let pixels = plan.image.channels * plan.image.size.pow(2);
+        let pixels = images.start * pixels..images.end * pixels;
+        let place = |buffer: Buffer| {
+            let len = layouts[buffer].len();
+            images.start * len..images.end * len
+        };
+        match plan.operations[operation] {
+            Operation::Normalize { output } => {
+                let to = &mut buffers[output][place(output)];
+                image::normalize(&self.x[pixels], &plan.normalization, layouts[output], to);
+            }
+            Operation::Forward {
+                convolution: index,
+                source,
+                raw,
+                active,
+            } => {
+                let convolution = &plan.convolutions[index];
+                let mut start = |buffer: Buffer| buffers[buffer][place(buffer)].as_mut_ptr();
+                let epilogue = Epilogue {
+                    layout: Layout::of(convolution.output),
+                    bias: Some(&convolution.bias),
+                    affine: convolution.affine.as_ref(),
+                    store: Store::Forward {
+                        raw: raw.map(|(buffer, add)| (start(buffer), add)),
+                        active: active.map(|to| (start(to.value), start(to.derivative))),
+                        activation: (!convolution.linear).then_some(plan.activation),
+                    },
+                };
+                let source = (&buffers[source][place(source)], layouts[source]);
+                // SAFETY: the caller vouches for the instruction set, and a plan never writes the
+                // buffer that it reads.
+                unsafe { convolve().run::<S>(source, images.len(), &epilogue, scratch) };
+            }
+            Operation::Head { active, output } => {
+                let [value, derivative, gradient] = buffers
+                    .get_disjoint_mut([active.value, active.derivative, output])
+                    .expect("a plan gives the head three buffers");
+                let features = head::Features {
+                    layout: layouts[output],
+                    value: &value[place(active.value)],
+                    derivative: &derivative[place(active.derivative)],
+                };
+                let count = plan.classes();
+                let logits = &mut self.logits[images.start * count..images.end * count];
+                let gradient = &mut gradient[place(output)];
+                let first = self.first + images.start;
+                head::run(&plan.head, features, first, self.slopes, logits, gradient);
+            }
+            Operation::Backward {
+                source,
+                derivative,
+                output,
+                add,
+                ..
+            } => {
+                let epilogue = Epilogue {
+                    layout: layouts[output],
+                    bias: None,
+                    affine: None,
+                    store: Store::Backward {
+                        derivative: derivative.map(|b| buffers[b][place(b)].as_ptr()),
+                        output: buffers[output][place(output)].as_mut_ptr(),
+                        add,
+                    },
+                };
+                let source = (&buffers[source][place(source)], layouts[source]);
+                // SAFETY: as above.
+                unsafe { convolve().run::<S>(source, images.len(), &epilogue, scratch) };
+            }
+            Operation::BackwardToImage { source, .. } => {
+                let Some(Weights::ToImage(convolution)) = &packed[operation] else {
+                    unreachable!("the operation is packed so")
+                };
+                let from = &buffers[source][place(source)];
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { convolution.run::<S>(from, layouts[source], &mut self.gradient[pixels]) };
+            }
+        }
+    }
+}
+
+/// Runs of operations whose weights are all heavy, or all not.
+fn segments(packed: &[Option<Weights>]) -> Vec<Segment> {
+    let images = packed.iter().map(|packed| match packed {
+        Some(Weights::Convolve(Convolve::Winograd(convolution)))
+            if convolution.weights() > HEAVY =>
+        {
+            GROUP
+        }
+        Some(Weights::Convolve(Convolve::Tiles(convolution))) if convolution.weights() > HEAVY => {
+            GROUP
+        }
+        _ => 1,
+    });
+    let mut segments: Vec<Segment> = Vec::new();
+    for (operation, images) in images.enumerate() {
+        match segments.last_mut() {
+            Some(last) if last.images == images => last.operations.end += 1,
+            _ => segments.push(Segment {
+                operations: operation..operation + 1,
+                images,
+            }),
+        }
+    }
+    segments
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::{
+        Classifier, Energy, Key,
+        models::{
+            Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
+            ResNet18Config, WideResNetConfig,
+        },
+        tensors::{gradient::value_and_gradient, parameters},
+    };
+    use burn::tensor::{Device, Int, Tensor, TensorData};
+
+    /// Largest difference from Burn's numbers, as a share of the largest of them. Each layer adds
+    /// some 1e-6, Winograd's transforms the most of it.
+    const TOLERANCE: f32 = 1e-4;
+
+    fn config(depth: usize, width: usize, channels: usize, size: usize) -> WideResNetConfig {
+        WideResNetConfig {
+            depth,
+            width,
+            channels,
+            size,
+            classes: 5,
+            activation: Activation::Silu,
+            normalization: Normalization {
+                mean: vec![0.4, 0.5, 0.6][..channels].to_vec(),
+                std: vec![0.2, 0.3, 0.5][..channels].to_vec(),
+            },
+        }
+    }
+
+    fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+        assert_eq!(found.len(), expected.len(), "{what}");
+        let scale = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert!(
+                (a - b).abs() <= TOLERANCE * scale,
+                "{what}: number {i} is {a}, expected {b}, where numbers reach {scale}"
+            );
+        }
+    }
+
+    fn check(architecture: &Architecture, batch: usize, kind: EnergyKind) {
+        let device = Device::flex();
+        let initialization = Initialization {
+            gain: 1.4,
+            residual_scale: 0.7,
+        };
+        let model = architecture.init(initialization, Key::new(3), &device);
+        // BatchNorm begins as the identity: here it is none.
+        let mut weights = parameters::collect(&model);
+        for (n, (name, array)) in weights.iter_mut().enumerate() {
+            if ["bn", "batchnorm", "shortcut.1"]
+                .iter()
+                .any(|norm| name.contains(norm))
+            {
+                let draws = Key::new(6).fold_in(n as u64).uniforms(array.values.len());
+                array.values = draws.into_iter().map(|draw| 0.2 + draw).collect();
+            }
+        }
+        let model = parameters::load(model, &weights);
+        let [channels, height, width] = architecture.image();
+        let x = Key::new(4).uniform([batch, channels, height, width], &device);
+        let classes = Key::new(5).integers(batch, architecture.classes());
+        let y: Vec<i64> = classes.iter().map(|&y| y as i64).collect();
+        let y = Tensor::<1, Int>::from_data(TensorData::new(y, [batch]), &device);
+        let energy = match kind {
+            EnergyKind::Joint => Energy::Joint(y),
+            EnergyKind::Marginal => Energy::Marginal,
+            EnergyKind::Conditional => Energy::Conditional(y),
+        };
+        let (_, gradient) = value_and_gradient(|x| energy.of_logits(model.logits(x)), x.clone());
+        let logits: Vec<f32> = model.logits(x.clone()).into_data().iter().collect();
+        let gradient: Vec<f32> = gradient.into_data().iter().collect();
+        let x: Vec<f32> = x.into_data().iter().collect();
+
+        let plan = architecture.plan(&weights);
+        for isa in Isa::available() {
+            let engine = Engine::with_isa(plan.clone(), isa);
+            let what = format!("{isa:?} {architecture:?} batch {batch} {kind:?}");
+            // Twice: the second time the memory is no longer new.
+            for _ in 0..2 {
+                let found = engine.evaluate(&x, &classes, kind);
+                assert_close(&found.logits, &logits, &format!("logits, {what}"));
+                assert_close(&found.gradient, &gradient, &format!("gradient, {what}"));
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_burn_at_every_size() {
+        for (depth, width, channels, size, batch) in [
+            (10, 1, 1, 28, 1),
+            (16, 1, 1, 28, 5),
+            (10, 2, 3, 32, 17),
+            (10, 3, 2, 9, 3),
+            (10, 1, 3, 11, 2),
+            (22, 1, 1, 8, 2),
+            (10, 5, 3, 14, 1),
+        ] {
+            let config = config(depth, width, channels, size);
+            check(&Architecture::WideResnet(config), batch, EnergyKind::Joint);
+        }
+    }
+
+    #[test]
+    fn agrees_with_burn_for_every_energy_and_activation() {
+        for kind in [
+            EnergyKind::Joint,
+            EnergyKind::Marginal,
+            EnergyKind::Conditional,
+        ] {
+            for activation in [Activation::Silu, Activation::LeakyRelu] {
+                let config = WideResNetConfig {
+                    activation,
+                    ..config(10, 1, 1, 12)
+                };
+                check(&Architecture::WideResnet(config), 3, kind);
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_burn_for_every_architecture() {
+        let wide = |size| config(16, 2, 3, size);
+        let relu = |size| WideResNetConfig {
+            activation: Activation::Relu,
+            ..wide(size)
+        };
+        let pre_act = |final_batch_norm| {
+            Architecture::PreActResnet18(PreActResNet18Config {
+                width: 16,
+                final_batch_norm,
+                channels: 3,
+                size: 18,
+                classes: 5,
+                normalization: wide(18).normalization,
+            })
+        };
+        for architecture in [
+            Architecture::StandardWideResnet(wide(13)),
+            Architecture::StandardWideResnet(relu(32)),
+            Architecture::DmWideResnet(wide(20)),
+            Architecture::DmWideResnet(relu(12)),
+            pre_act(false),
+            pre_act(true),
+            Architecture::Resnet18(ResNet18Config {
+                width: 16,
+                channels: 3,
+                size: 18,
+                classes: 5,
+                normalization: wide(18).normalization,
+            }),
+        ] {
+            check(&architecture, 5, EnergyKind::Conditional);
+        }
+    }
+
+    #[test]
+    fn an_image_is_the_same_alone_as_in_company() {
+        let config = config(10, 1, 1, 10);
+        let initialization = Initialization {
+            gain: 1.4,
+            residual_scale: 0.7,
+        };
+        let model = config.init(initialization, Key::new(3), &Device::flex());
+        let engine = Engine::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
+        let x = Key::new(1).uniforms(20 * 100);
+        let classes = Key::new(2).integers(20, 5);
+        let all = engine.evaluate(&x, &classes, EnergyKind::Joint);
+        let last = engine.evaluate(&x[1900..], &classes[19..], EnergyKind::Joint);
+        assert_eq!(all.gradient[1900..], last.gradient);
+        assert_eq!(all.logits[95..], last.logits);
+    }
+}

@@ -1,0 +1,268 @@
+//! A network of any of the architectures.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+
+#[cfg(feature = "flex")]
+use super::Linear;
+use super::{
+    Convolution, DmWideResNet, Frozen, Mode, PreActResNet18, Precision, ResNet18,
+    StandardWideResNet, WideResNet,
+};
+use crate::models::Initialization;
+#[cfg(feature = "flex")]
+use crate::{
+    engine::cpu::amx::Amx,
+    tensors::{Compiled, parameters},
+};
+use crate::{key::Key, models::Architecture, tensors::classifier::Classifier};
+
+/// What is trained, kept in checkpoints and exported. The names of its parameters are those of the
+/// architecture within.
+///
+/// As a [`Classifier`] it is in evaluation mode, whatever is tracked; [`Network::forward`] says the
+/// mode.
+#[derive(Module, Debug)]
+pub enum Network {
+    /// See [`Architecture::WideResnet`].
+    WideResnet(WideResNet),
+    /// See [`Architecture::StandardWideResnet`].
+    StandardWideResnet(StandardWideResNet),
+    /// See [`Architecture::DmWideResnet`].
+    DmWideResnet(DmWideResNet),
+    /// See [`Architecture::PreActResnet18`].
+    PreActResnet18(PreActResNet18),
+    /// See [`Architecture::Resnet18`].
+    Resnet18(ResNet18),
+}
+
+impl Architecture {
+    /// Builds the network with random weights.
+    pub fn init(&self, initialization: Initialization, key: Key, device: &Device) -> Network {
+        debug_assert_eq!(self.check(), Ok(()));
+        match self {
+            Self::WideResnet(config) => {
+                Network::WideResnet(config.init(initialization, key, device))
+            }
+            Self::StandardWideResnet(config) => Network::StandardWideResnet(
+                StandardWideResNet::init(config, initialization, key, device),
+            ),
+            Self::DmWideResnet(config) => {
+                Network::DmWideResnet(DmWideResNet::init(config, initialization, key, device))
+            }
+            Self::PreActResnet18(config) => {
+                Network::PreActResnet18(PreActResNet18::init(config, initialization, key, device))
+            }
+            Self::Resnet18(config) => {
+                Network::Resnet18(ResNet18::init(config, initialization, key, device))
+            }
+        }
+    }
+}
+
+impl Network {
+    /// Which network, with all its numbers.
+    pub fn architecture(&self) -> Architecture {
+        match self {
+            Self::WideResnet(network) => Architecture::WideResnet(network.config().clone()),
+            Self::StandardWideResnet(network) => {
+                Architecture::StandardWideResnet(network.config().clone())
+            }
+            Self::DmWideResnet(network) => Architecture::DmWideResnet(network.config().clone()),
+            Self::PreActResnet18(network) => Architecture::PreActResnet18(network.config().clone()),
+            Self::Resnet18(network) => Architecture::Resnet18(network.config().clone()),
+        }
+    }
+
+    /// Number of logits.
+    pub fn classes(&self) -> usize {
+        self.architecture().classes()
+    }
+
+    /// All convolutions, the first layer first.
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
+        match self {
+            Self::WideResnet(network) => network.convolutions(),
+            Self::StandardWideResnet(network) => network.convolutions(),
+            Self::DmWideResnet(network) => network.convolutions(),
+            Self::PreActResnet18(network) => network.convolutions(),
+            Self::Resnet18(network) => network.convolutions(),
+        }
+    }
+
+    /// The network that computes in this precision, as do its frozen copies.
+    #[must_use]
+    pub fn computing_in(mut self, precision: Precision) -> Self {
+        for convolution in self.convolutions() {
+            convolution.compute_in(precision);
+        }
+        self
+    }
+
+    /// The last layer.
+    #[cfg(feature = "flex")]
+    fn head(&self) -> &Linear {
+        match self {
+            Self::WideResnet(network) => network.head(),
+            Self::StandardWideResnet(network) => network.head(),
+            Self::DmWideResnet(network) => network.head(),
+            Self::PreActResnet18(network) => network.head(),
+            Self::Resnet18(network) => network.head(),
+        }
+    }
+
+    /// The logits f(x), with the batch's statistics where the mode says so.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels, height, width]` in [0, 1]
+    /// - returns `[batch, classes]`
+    pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        match self {
+            Self::WideResnet(network) => network.logits(x),
+            Self::StandardWideResnet(network) => network.forward(x, mode),
+            Self::DmWideResnet(network) => network.forward(x, mode),
+            Self::PreActResnet18(network) => network.forward(x, mode),
+            Self::Resnet18(network) => network.forward(x, mode),
+        }
+    }
+
+    /// This network with the weights and statistics that it has now, as attacks and samplers take
+    /// it.
+    pub fn frozen(&self) -> Frozen {
+        #[cfg_attr(not(feature = "flex"), expect(unused_mut))]
+        let mut network = self.valid();
+        #[cfg(feature = "flex")]
+        if crate::tensors::convolution::runs_on_flex(&network.head().weight.val()) {
+            let precision = network.convolutions()[0].precision();
+            let plan = || self.architecture().plan(&parameters::collect(&network));
+            match (precision, Amx::get()) {
+                (Precision::F32, _) => {
+                    return Frozen::Compiled(Box::new(Compiled::new(plan())));
+                }
+                (Precision::Bf16, Some(amx)) => {
+                    return Frozen::Compiled(Box::new(Compiled::in_bf16(plan(), amx)));
+                }
+                (Precision::Bf16, None) => {}
+            }
+        }
+        Frozen::Tensors(Box::new(network))
+    }
+}
+
+impl Classifier for Network {
+    fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+        self.forward(x, Mode::Evaluate)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::{
+        Energy,
+        models::{
+            Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig,
+        },
+    };
+    use burn::tensor::{DType, Int};
+
+    fn architectures() -> [Architecture; 5] {
+        let normalization = Normalization {
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+        };
+        let wide = WideResNetConfig {
+            depth: 10,
+            width: 1,
+            channels: 3,
+            size: 16,
+            classes: 4,
+            activation: Activation::Silu,
+            normalization: normalization.clone(),
+        };
+        let pre_act = PreActResNet18Config {
+            width: 16,
+            final_batch_norm: true,
+            channels: 3,
+            size: 16,
+            classes: 4,
+            normalization: normalization.clone(),
+        };
+        let resnet = ResNet18Config {
+            width: 16,
+            channels: 3,
+            size: 16,
+            classes: 4,
+            normalization,
+        };
+        [
+            Architecture::WideResnet(wide.clone()),
+            Architecture::StandardWideResnet(wide.clone()),
+            Architecture::DmWideResnet(wide),
+            Architecture::PreActResnet18(pre_act),
+            Architecture::Resnet18(resnet),
+        ]
+    }
+
+    /// L2 norm of the difference over that of what was expected.
+    fn off<const D: usize>(found: Tensor<D>, expected: Tensor<D>) -> f32 {
+        let norm = |x: Tensor<D>| x.powf_scalar(2.0).sum().sqrt().into_scalar::<f32>();
+        norm(found - expected.clone()) / norm(expected)
+    }
+
+    #[test]
+    fn bf16_is_near_f32_and_what_is_trained_stays_f32() {
+        let device = Device::flex().autodiff();
+        let initialization = Initialization {
+            gain: 1.4,
+            residual_scale: 0.5,
+        };
+        for architecture in architectures() {
+            let title = architecture.title();
+            let model = architecture.init(initialization, Key::new(1), &device);
+            let x = Key::new(2).uniform([6, 3, 16, 16], &device);
+            let y = Tensor::<1, Int>::from_data([0, 1, 2, 3, 0, 1], &device);
+            let energy = Energy::Conditional(y.clone());
+            let first = |model: Network| {
+                let mut model = model;
+                model.convolutions()[0].weight.val()
+            };
+            let of = |model: &Network| {
+                let f = model.logits(x.clone());
+                let mut gradients = energy.of_logits(f.clone()).mean().backward();
+                let gradient = first(model.clone()).grad_remove(&mut gradients).unwrap();
+                (f.inner(), gradient)
+            };
+            let (f, gradient) = of(&model);
+            let half = model.computing_in(Precision::Bf16);
+            let (f_half, gradient_half) = of(&half);
+            assert_eq!(f_half.dtype(), DType::F32, "{title}");
+            assert_eq!(gradient_half.dtype(), DType::F32, "{title}");
+            // Rounded indeed, but no more than eight bits explain. A share p of ReLU's signs turned
+            // changes gradients by √p, which is much where it is little in the logits.
+            let smooth = title.contains("Wide-ResNet");
+            let most = if smooth { 0.1 } else { 0.5 };
+            let errors = (off(f_half, f), off(gradient_half, gradient));
+            let near = (1e-4..0.05).contains(&errors.0) && (1e-4..most).contains(&errors.1);
+            assert!(near, "{title}: {errors:?}");
+
+            // Attacks and samplers see the same network.
+            let frozen = half.frozen();
+            let (f_frozen, dx) = frozen.logits_and_gradient(x.clone().inner(), &Energy::Marginal);
+            let expected = half.logits(x.clone()).inner();
+            // What is compiled sums in another order, and a sum that is a little off may be rounded the
+            // other way.
+            let far = off(f_frozen, expected);
+            assert!(far < 5e-3, "{title}: {far}");
+            assert_eq!(dx.dtype(), DType::F32, "{title}");
+            for (name, weights) in parameters::collect(&half.valid()) {
+                assert!(
+                    weights.values.iter().all(|w| w.is_finite()),
+                    "{title}: {name}"
+                );
+            }
+        }
+    }
+}

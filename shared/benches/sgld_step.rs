@@ -10,14 +10,14 @@
 use std::{env, error::Error, process::Command, time::Instant};
 
 use basin_shared::{
-    Energy, Key,
-    energy::EnergyKind,
-    engine::{cpu::Engine, plan::Plan},
+    Key,
+    energy::{EnergyKind, Joint},
+    engine::{cpu::CompiledNetwork, plan::Plan},
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    samplers::{Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, Sgld, Step},
-    tensors::{gradient::value_and_gradient, parameters},
+    samplers::{Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Sgld, Step},
+    tensors::{gradient::logits_and_gradient, parameters},
 };
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
 /// Name, depth, width, channels and size of the images, batch.
@@ -86,12 +86,14 @@ fn measure(seconds: f64, named: &[String]) -> Value {
             };
             let device = Device::flex();
             let model = config.init(initialization, Key::new(0), &device);
-            let engine = Engine::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
+            let engine =
+                CompiledNetwork::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
             let images = Key::new(1).uniform([batch, channels, size, size], &device);
             let x: Vec<f32> = images.clone().into_data().iter().collect();
             let classes: Vec<usize> = (0..batch).map(|i| i % 10).collect();
-            let y: Tensor<1, Int> = Tensor::arange(0..batch as i64, &device) % 10;
-            let energy = Energy::Joint(y);
+            let objective = Joint {
+                classes: classes.clone(),
+            };
             let sgld = |gradient| {
                 Step::Sgld(Sgld {
                     step_size: 0.5,
@@ -116,7 +118,7 @@ fn measure(seconds: f64, named: &[String]) -> Value {
                 },
                 observation: None,
             });
-            let chain = |walk| Dynamics {
+            let chain = |walk| HostChain {
                 walk,
                 key: Key::new(2),
                 energy: EnergyKind::Joint,
@@ -135,8 +137,9 @@ fn measure(seconds: f64, named: &[String]) -> Value {
             });
             let burn = named.is_empty().then(|| {
                 let [median] = medians(seconds, [()], |()| {
-                    let f = |x| energy.of_logits(basin_shared::Classifier::logits(&model, x));
-                    value_and_gradient(f, images.clone()).1.into_data();
+                    let (_, gradient) =
+                        logits_and_gradient(|x| model.logits(x), images.clone(), &objective);
+                    gradient.into_data();
                 });
                 median
             });

@@ -7,14 +7,12 @@
 //!   `logits`. So ε, Langevin steps and pictures on the page share one scale.
 //! - Training or evaluation is said, never inferred: a forward pass takes a [`models::Mode`], and a
 //!   [`Classifier`], which is all that attacks and samplers see, is in evaluation mode. They take a
-//!   model as `Network::frozen()` gives it, off the autodiff device; only x is tracked there.
+//!   model as `Network::frozen()` gives it, or as an engine compiles it.
 //! - Randomness is an argument, a [`key::Key`].
-//! - Nothing here reads a tensor back to the host, as a browser must await that; what an observer
-//!   may want stays a tensor, and the edge reads it.
 
 pub mod arrays;
-#[cfg(feature = "tensors")]
 pub mod attacks;
+pub mod classifier;
 pub mod energy;
 pub mod engine;
 pub mod file;
@@ -24,7 +22,6 @@ pub mod samplers;
 #[cfg(feature = "tensors")]
 pub mod tensors;
 
+pub use classifier::Classifier;
 pub use file::{ModelCard, ModelFile, ModelFileError};
 pub use key::Key;
-#[cfg(feature = "tensors")]
-pub use tensors::{Classifier, Energy};

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use basin_shared::{
-    Classifier, Energy, Key,
+    Classifier, Key,
     arrays::{Array, Weights},
-    attacks::{Budget, Pgd, pgd},
+    attacks::{Attack, Budget, Pgd},
+    energy::{Conditional, EnergyKind},
     models::{
         Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
         ResNet18Config, WideResNetConfig, is_statistic,
     },
-    samplers::{GradientScaling, Sgld},
-    tensors::{Chain, Mode, Network, energy, gradient::value_and_gradient, parameters},
+    samplers::{GradientScaling, HostChain, Sgld, Step},
+    tensors::{Frozen, Mode, Network, OnTensors, energy, gradient::value_and_gradient, parameters},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -73,6 +74,10 @@ fn images(architecture: &Architecture, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels.collect(), shape), device)
 }
 
+fn classes() -> Vec<usize> {
+    vec![3, 8, 0, 5]
+}
+
 fn labels(device: &Device) -> Tensor<1, Int> {
     Tensor::from_data([3, 8, 0, 5], device)
 }
@@ -110,16 +115,18 @@ fn logits_and_gradients_in_evaluation_mode_are_pytorchs() {
     for case in cases() {
         let network = network(&case, &device);
         let frozen = network.frozen();
-        let models: [(&str, &dyn Classifier); 2] = [("tensors", &network), ("compiled", &frozen)];
+        let tensors = Frozen::Tensors(Box::new(network.valid()));
+        let models = [("tensors", &tensors), ("compiled", &frozen)];
         for (by, model) in models {
             let name = format!("{} by {by}", case.architecture.title());
             let x = images(&case.architecture, &device);
             for (energy, kind) in [
-                (Energy::Joint(labels(&device)), "joint"),
-                (Energy::Marginal, "marginal"),
-                (Energy::Conditional(labels(&device)), "conditional"),
+                (EnergyKind::Joint, "joint"),
+                (EnergyKind::Marginal, "marginal"),
+                (EnergyKind::Conditional, "conditional"),
             ] {
-                let (logits, gradient) = model.logits_and_gradient(x.clone(), &energy);
+                let energy = energy.of(classes());
+                let (logits, gradient) = model.logits_and_gradient(x.clone(), &*energy);
                 let (error, _) = relative_errors(logits.into_data().iter::<f32>(), &case.logits);
                 assert!(error < 2e-5, "{name}: logits differ by {error:e}");
                 let gradient = gradient.into_data();
@@ -311,26 +318,37 @@ fn training_moves_the_statistics_and_mixes_examples() {
 fn ends(model: &impl Classifier, architecture: &Architecture, count: usize) -> [Vec<f32>; 2] {
     let device = Device::flex();
     let x = images(architecture, &device).narrow(0, 0, count);
-    let y = labels(&device).narrow(0, 0, count);
+    let classes = classes()[..count].to_vec();
     let settings = Pgd {
         steps: 3,
         step_size: 0.01,
     };
-    let budget = Budget::linf(0.1);
-    let x_adv = pgd(model, x.clone(), y.clone(), budget, settings, Key::new(2));
-    let sgld = Sgld {
-        step_size: 0.1,
-        noise_std: 0.0,
-        friction: 0.5,
-        gradient: GradientScaling::Raw,
-        clamp: true,
+    let objective = Conditional {
+        classes: classes.clone(),
     };
-    let energy = Energy::Joint(y);
-    let chain = sgld.run(Key::new(3), model, &energy, Chain::init(x), 3);
-    [numbers(x_adv), numbers(chain.x)]
+    let attack = Attack::pgd(Budget::linf(0.1), &objective, settings);
+    let x = numbers(x);
+    let x_adv = attack.run(model, &x, count, Key::new(2));
+    let mut chain = HostChain {
+        walk: Step::Sgld(Sgld {
+            step_size: 0.1,
+            noise_std: 0.0,
+            friction: 0.5,
+            gradient: GradientScaling::Raw,
+            clamp: true,
+        }),
+        key: Key::new(3),
+        energy: EnergyKind::Joint,
+        classes,
+        velocity: vec![0.0; x.len()],
+        x,
+        step: 0,
+    };
+    chain.advance(model, 3);
+    [x_adv, chain.x]
 }
 
-/// On a network tracked as in training, as `valid` gives it, or as `frozen` does: no statistic moves,
+/// By tensors and by the compiled engine: no statistic moves,
 /// and images are the same alone as in company.
 #[test]
 fn attacks_and_samplers_run_in_evaluation_mode() {
@@ -339,10 +357,13 @@ fn attacks_and_samplers_run_in_evaluation_mode() {
         let tracked = trained_a_little(&architecture);
         let before = parameters::collect(&tracked.valid());
         let (valid, frozen) = (tracked.valid(), tracked.frozen());
+        let by_tensors = Frozen::Tensors(Box::new(valid.clone()));
         for (which, [all, two]) in [
-            ("tracked", [4, 2].map(|n| ends(&tracked, &architecture, n))),
-            ("valid", [4, 2].map(|n| ends(&valid, &architecture, n))),
-            ("frozen", [4, 2].map(|n| ends(&frozen, &architecture, n))),
+            (
+                "by tensors",
+                [4, 2].map(|n| ends(&by_tensors, &architecture, n)),
+            ),
+            ("compiled", [4, 2].map(|n| ends(&frozen, &architecture, n))),
         ] {
             for (all, two) in all.iter().zip(&two) {
                 let different = all.iter().zip(two).filter(|(a, b)| (*a - *b).abs() > 1e-5);

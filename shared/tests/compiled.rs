@@ -1,23 +1,25 @@
 //! The compiled engine against Burn's tensors: networks drawn at random, and a long chain.
 
 use basin_shared::{
-    Classifier, Energy, Key,
+    Classifier, Key,
+    energy::{EnergyKind, Expected, Objective},
+    engine::cpu::CompiledNetwork,
     models::{
         Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
         ResNet18Config, WideResNetConfig, is_statistic,
     },
-    samplers::{GradientScaling, Sgld},
-    tensors::{Chain, Compiled, Network, parameters},
+    samplers::{GradientScaling, HostChain, Sgld, Step},
+    tensors::{Frozen, parameters},
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use proptest::prelude::*;
 
 /// Both ways to compute the same network.
 struct Both {
     architecture: Architecture,
     /// With Burn's tensors.
-    oracle: Network,
-    compiled: Compiled,
+    oracle: Frozen,
+    compiled: CompiledNetwork,
 }
 
 impl Both {
@@ -40,28 +42,21 @@ impl Both {
             }
         }
         let empty = architecture.init(initialization, key, &Device::flex());
-        let compiled = Compiled::new(architecture.plan(&weights));
+        let compiled = CompiledNetwork::new(architecture.plan(&weights));
         Self {
             architecture,
-            oracle: parameters::load(empty, &weights),
+            oracle: Frozen::Tensors(Box::new(parameters::load(empty, &weights))),
             compiled,
         }
     }
 
-    fn images(&self, batch: usize, key: Key) -> Tensor<4> {
-        let [channels, height, width] = self.architecture.image();
-        key.uniform([batch, channels, height, width], &Device::flex())
+    fn images(&self, batch: usize, key: Key) -> Vec<f32> {
+        key.uniforms(batch * self.architecture.image().iter().product::<usize>())
     }
 
-    fn classes(&self, batch: usize, key: Key) -> Tensor<1, Int> {
-        let classes = key.integers(batch, self.architecture.classes());
-        let classes: Vec<i64> = classes.into_iter().map(|class| class as i64).collect();
-        Tensor::from_data(TensorData::new(classes, [batch]), &Device::flex())
+    fn classes(&self, batch: usize, key: Key) -> Vec<usize> {
+        key.integers(batch, self.architecture.classes())
     }
-}
-
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter().collect()
 }
 
 /// The largest difference, as a share of the largest number expected, and the mean one.
@@ -155,14 +150,23 @@ proptest! {
         let jumps = has_jumps(&architecture);
         let both = Both::new(architecture, model_key);
         let x = both.images(batch, x_key);
-        let y = both.classes(batch, y_key);
-        let p = burn::tensor::activation::softmax(x_key.fold_in(1).normal([batch, both.architecture.classes()], &Device::flex()), 1);
-        let energy = [Energy::Joint(y.clone()), Energy::Marginal, Energy::Conditional(y), Energy::Expected(p)][energy].clone();
-        let (logits, gradient) = both.oracle.logits_and_gradient(x.clone(), &energy);
-        let found = both.compiled.logits_and_gradient(x, &energy);
-        let (largest, _) = differences(&numbers(found.0), &numbers(logits));
+        let classes = both.classes(batch, y_key);
+        let mut probabilities = x_key.fold_in(1).uniforms(batch * both.architecture.classes());
+        for row in probabilities.chunks_exact_mut(both.architecture.classes()) {
+            let sum: f32 = row.iter().sum();
+            row.iter_mut().for_each(|p| *p /= sum);
+        }
+        let objective: Box<dyn Objective> = match energy {
+            0 => EnergyKind::Joint.of(classes),
+            1 => EnergyKind::Marginal.of(classes),
+            2 => EnergyKind::Conditional.of(classes),
+            _ => Box::new(Expected { probabilities }),
+        };
+        let expected = both.oracle.evaluate(&x, batch, &*objective);
+        let found = both.compiled.evaluate(&x, batch, &*objective);
+        let (largest, _) = differences(&found.logits, &expected.logits);
         prop_assert!(largest < 1e-4, "logits differ by {largest:e}");
-        let (largest, mean) = differences(&numbers(found.1), &numbers(gradient));
+        let (largest, mean) = differences(&found.gradient, &expected.gradient);
         // Where rounding carries a number across zero, the slope of LeakyReLU or ReLU jumps.
         let (most, most_mean) = if jumps { (0.3, 3e-3) } else { (1e-4, 1e-4) };
         prop_assert!(
@@ -196,13 +200,25 @@ fn a_chain_of_100_steps_is_the_oracles() {
         clamp: true,
     };
     let start = both.images(3, Key::new(2));
-    let energy = Energy::Joint(both.classes(3, Key::new(3)));
-    let key = Key::new(4);
-    let end = |model: &dyn Fn(Chain) -> Chain| numbers(model(Chain::init(start.clone())).x);
-    let found = end(&|chain| sgld.run(key, &both.compiled, &energy, chain, 100));
-    let expected = end(&|chain| sgld.run(key, &both.oracle, &energy, chain, 100));
+    let chain = HostChain {
+        walk: Step::Sgld(sgld),
+        key: Key::new(4),
+        energy: EnergyKind::Joint,
+        classes: both.classes(3, Key::new(3)),
+        velocity: vec![0.0; start.len()],
+        x: start.clone(),
+        step: 0,
+    };
+    fn end(model: &impl Classifier, mut chain: HostChain) -> Vec<f32> {
+        for _ in 0..10 {
+            chain.advance(model, 10);
+        }
+        chain.x
+    }
+    let found = end(&both.compiled, chain.clone());
+    let expected = end(&both.oracle, chain);
     let (largest, _) = differences(&found, &expected);
     assert!(largest < 1e-3, "the chains end {largest:e} apart");
-    let (moved, _) = differences(&found, &numbers(start));
+    let (moved, _) = differences(&found, &start);
     assert!(moved > 0.5, "the chains moved by no more than {moved}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use basin_shared::{
-    Classifier, Key, ModelCard, ModelFile, ModelFileError,
+    Key, ModelCard, ModelFile, ModelFileError,
     arrays::{Array, Weights},
     energy::EnergyKind,
     file::{

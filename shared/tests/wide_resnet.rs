@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use basin_shared::{
-    Classifier, Energy, Key,
+    Key,
+    energy::EnergyKind,
     models::{Activation, Initialization, Normalization, WideResNetConfig},
-    tensors::{gradient::value_and_gradient, parameters},
+    tensors::{gradient::logits_and_gradient, parameters},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
@@ -71,19 +72,19 @@ fn logits_energies_and_gradients_are_pytorchs() {
             .map(|v| ((v + 1.0) / 2.0) as f32)
             .collect();
         let x = Tensor::<4>::from_data(TensorData::new(pixels, shape), &device);
-        let y = || Tensor::from_data([3, 8], &device);
 
         let logits = model.logits(x.clone()).into_data();
         let (error, _) = relative_errors(logits.iter::<f32>(), &case.logits);
         assert!(error < 1e-5, "{name}: logits differ by {error:e}");
         for (energy, kind) in [
-            (Energy::Joint(y()), "joint"),
-            (Energy::Marginal, "marginal"),
-            (Energy::Conditional(y()), "conditional"),
+            (EnergyKind::Joint, "joint"),
+            (EnergyKind::Marginal, "marginal"),
+            (EnergyKind::Conditional, "conditional"),
         ] {
-            let (value, gradient) =
-                value_and_gradient(|x| energy.of_logits(model.logits(x)), x.clone());
-            let (error, _) = relative_errors(value.into_data().iter::<f32>(), &case.energies[kind]);
+            let energy = energy.of(vec![3, 8]);
+            let (f, gradient) = logits_and_gradient(|x| model.logits(x), x.clone(), &*energy);
+            let values = energy.values(&f, 2);
+            let (error, _) = relative_errors(values.into_iter(), &case.energies[kind]);
             assert!(error < 1e-4, "{name}: {kind} energy differs by {error:e}");
             let (error, mean) = relative_errors(
                 gradient.into_data().iter::<f32>().step_by(7),

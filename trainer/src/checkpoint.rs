@@ -370,7 +370,6 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Checkpoi
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Tensor};
 
     use super::*;
     use crate::replay_buffer::ReplayBuffer;
@@ -452,7 +451,10 @@ mod tests {
     #[test]
     fn every_state_is_read_as_it_was() {
         let directory = tempfile::tempdir().unwrap();
-        let delta = Tensor::from_floats([[[[-0.5, 0.25]]]], &Device::flex());
+        let delta = Array {
+            shape: vec![1, 1, 1, 2],
+            values: vec![-0.5, 0.25],
+        };
         for state in [
             State::Stateless,
             State::Perturbation(delta),

@@ -1,9 +1,10 @@
 //! Measures what a model's energies tell of the distance to the data: the tables of its card.
 
 use basin_shared::{
-    Classifier, Energy, Key,
+    Classifier, Key,
     energy::EnergyKind,
     samplers::{DistanceTable, Distances, NoiseTable},
+    tensors::to_host,
 };
 use burn::tensor::{Device, Tensor};
 
@@ -117,28 +118,30 @@ fn samples(
     noise: impl Fn(Tensor<4>) -> Tensor<4>,
     device: &Device,
 ) -> Vec<Sample> {
-    let (x, y) = images.batch(indices, device);
-    let noisy = noise(x.clone());
-    let energy: Energy = kind.of(y);
-    let (logits, gradient) = model.logits_and_gradient(noisy.clone(), &energy);
-    let energies = energy.of_logits(logits);
-    let away = noisy - x;
-    let sum = |product: Tensor<4>| product.flatten::<2>(1, 3).sum_dim(1).squeeze_dim::<1>(1);
-    let columns = [
-        energies,
-        sum(away.clone() * away.clone()).sqrt(),
-        sum(away * gradient.clone()),
-        sum(gradient.clone() * gradient),
-    ];
-    let columns = columns.map(|column| column.into_data().iter::<f32>().collect::<Vec<_>>());
-    (0..indices.len())
-        .map(|i| Sample {
-            energy: columns[0][i],
-            distance: columns[1][i],
-            along: columns[2][i],
-            square: columns[3][i],
-        })
-        .collect()
+    let x = images.batch(indices, device).0;
+    let (noisy, x) = (to_host(noise(x.clone())), to_host(x));
+    let labels = indices.iter().map(|&i| images.labels()[i].into());
+    let objective = kind.of(labels.collect());
+    let found = model.evaluate(&noisy, indices.len(), &*objective);
+    let energies = objective.values(&found.logits, indices.len());
+    let image = x.len() / indices.len();
+    let of_image = |(i, energy)| {
+        let place = i * image..(i + 1) * image;
+        let gradient = &found.gradient[place.clone()];
+        let pairs = noisy[place.clone()].iter().zip(&x[place]);
+        let away: Vec<f32> = pairs.map(|(noisy, x)| noisy - x).collect();
+        Sample {
+            energy,
+            distance: dot(&away, &away).sqrt(),
+            along: dot(&away, gradient),
+            square: dot(gradient, gradient),
+        }
+    };
+    energies.into_iter().enumerate().map(of_image).collect()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Means over samples of neighbouring energies.
@@ -183,6 +186,7 @@ fn not_decreasing(values: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use basin_shared::{classifier::Evaluation, energy::Objective};
 
     #[test]
     fn pooled_neighbours_never_decrease() {
@@ -198,12 +202,24 @@ mod tests {
     struct Cone;
 
     impl Classifier for Cone {
-        fn logits(&self, x: Tensor<4>) -> Tensor<2> {
-            let square = (x - 128.0 / 255.0)
-                .powf_scalar(2.0)
-                .flatten::<2>(1, 3)
-                .sum_dim(1);
-            (square + 1e-12).sqrt() * -0.6
+        fn logits(&self, x: &[f32], batch: usize) -> Vec<f32> {
+            let away = |x: &[f32]| -> Vec<f32> { x.iter().map(|x| x - 128.0 / 255.0).collect() };
+            let distance = |x: &[f32]| (dot(&away(x), &away(x)) + 1e-12).sqrt();
+            let images = x.chunks_exact(x.len() / batch);
+            images.map(|x| -0.6 * distance(x)).collect()
+        }
+
+        fn evaluate(&self, x: &[f32], batch: usize, objective: &dyn Objective) -> Evaluation {
+            let logits = self.logits(x, batch);
+            let mut gradient = Vec::new();
+            for (i, x) in x.chunks_exact(x.len() / batch).enumerate() {
+                let mut slope = [0.0];
+                objective.slope(i, &logits[i..=i], &mut slope);
+                let distance = logits[i] / -0.6;
+                let along = |x: &f32| slope[0] * -0.6 * (x - 128.0 / 255.0) / distance;
+                gradient.extend(x.iter().map(along));
+            }
+            Evaluation { logits, gradient }
         }
     }
 

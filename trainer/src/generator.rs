@@ -2,9 +2,9 @@
 //! much they differ, how like the real ones they are, and their energy.
 
 use basin_shared::{
-    Classifier, Key,
+    Key,
     samplers::{ClassGaussian, Distances, SamplerSettings, Start},
-    tensors::{Frozen, energy},
+    tensors::{Frozen, OnTensors, energy},
 };
 use burn::tensor::Device;
 
@@ -114,7 +114,7 @@ impl Generator<'_> {
                     judged.feature_diversity += share(judge.diversity(&of_class, real));
                     seen.features.extend(of_class.features);
                 }
-                let energies = energy::marginal(self.network.logits(x));
+                let energies = energy::marginal(self.network.logits_of(x));
                 let energies: Vec<f32> = energies.into_data().iter().collect();
                 drawn.energy += share(mean(&energies));
                 let distance = mean_pairwise_distance(&chains.x, self.shape.iter().product());

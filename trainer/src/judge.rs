@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use basin_shared::{ModelFile, engine::cpu::Engine};
+use basin_shared::{Classifier, ModelFile, engine::cpu::CompiledNetwork};
 
 use crate::{data::Images, frechet::Gaussian, metrics::mean_pairwise_distance, model};
 
@@ -14,7 +14,7 @@ const BATCH: usize = 100;
 /// A classifier without its last layer, and that layer.
 #[derive(Debug)]
 pub(crate) struct Judge {
-    engine: Engine,
+    engine: CompiledNetwork,
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -42,7 +42,7 @@ impl Judge {
         let plan = model::of_same_classes(path, file)?.plan();
         let (weight, bias) = (plan.head.weight.clone(), plan.head.bias.clone());
         Ok(Self {
-            engine: Engine::new(plan.without_head()),
+            engine: CompiledNetwork::new(plan.without_head()),
             weight,
             bias,
         })

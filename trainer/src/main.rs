@@ -3,7 +3,7 @@
 
 mod blur;
 mod checkpoint;
-mod class_statistics;
+mod class_gaussian;
 mod cli;
 mod commands;
 mod data;

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, Key, ModelFile,
-    attacks::{Budget, Pgd, pgd},
-    energy::EnergyKind,
-    engine::cpu::Evaluation,
+    attacks::{Attack, Budget, Pgd},
+    energy::{Conditional, EnergyKind},
     file::container::Precision,
-    samplers::{ClassGaussian, Distances, Dynamics, Sampler, SamplerSettings, Start, Step},
+    samplers::{ClassGaussian, Distances, HostChain, Sampler, SamplerSettings, Start, Step},
+    tensors::{OnTensors, from_host, to_host},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -185,9 +185,9 @@ pub(crate) fn chains(
     y: &[u8],
     x: &Tensor<4>,
     key: Key,
-) -> Dynamics {
-    let x: Vec<f32> = x.to_data().iter().collect();
-    Dynamics {
+) -> HostChain {
+    let x = to_host(x.clone());
+    HostChain {
         walk,
         key,
         energy,
@@ -202,30 +202,23 @@ pub(crate) fn chains(
 /// the energies before each. Returns where they are, `[batch, channels, height, width]`.
 pub(crate) fn advance(
     model: &impl Classifier,
-    dynamics: &mut Dynamics,
+    dynamics: &mut HostChain,
     [channels, height, width]: [usize; 3],
     steps: usize,
     device: &Device,
     mut observe: impl FnMut(Vec<f32>),
 ) -> Tensor<4> {
     let batch = dynamics.classes.len();
-    let images = |x: Vec<f32>| {
-        let data = TensorData::new(x, [batch, channels, height, width]);
-        Tensor::<4>::from_data(data, device)
-    };
-    let y: Vec<u8> = dynamics.classes.iter().map(|&class| class as u8).collect();
-    let energy = dynamics.energy.of(labels(&y, device));
+    let objective = dynamics.objective();
     let mut frame = dynamics.frame();
     for _ in 0..steps {
-        let x = images(dynamics.x.clone());
-        let (logits, gradient) = model.logits_and_gradient(x, &energy);
-        let logits: Vec<f32> = logits.into_data().iter().collect();
-        observe(dynamics.energies(&logits));
-        let gradient = gradient.into_data().iter().collect();
-        dynamics.step(Evaluation { logits, gradient }, &mut frame);
+        let evaluation = model.evaluate(&dynamics.x, batch, &*objective);
+        observe(dynamics.energies(&evaluation.logits));
+        dynamics.step(evaluation, &mut frame);
         frame.logits.clear();
     }
-    images(dynamics.x.clone())
+    let shape = [batch, channels, height, width];
+    from_host(dynamics.x.clone(), shape, device)
 }
 
 /// Runs chains as the settings say; `observe` is told the energies before each step.
@@ -280,7 +273,7 @@ pub(crate) fn head(images: &Images, count: usize) -> Images {
 /// The classes that a model gives to images.
 pub(crate) fn predictions(model: &impl Classifier, x: Tensor<4>) -> Vec<u8> {
     model
-        .logits(x)
+        .logits_of(x)
         .argmax(1)
         .into_data()
         .iter::<i64>()
@@ -338,13 +331,19 @@ pub(crate) fn survivors(
         .chunks(BATCH)
         .enumerate()
         .flat_map(|(batch, indices)| {
-            let (x, y) = images.batch(indices, device);
-            let key = key.fold_in(batch as u64);
-            let x_adv = pgd(attacker, x.clone(), y, budget, settings, key);
+            let x = images.batch(indices, device).0;
+            let (shape, x) = (x.dims(), to_host(x));
+            let labels = indices.iter().map(|&i| images.labels()[i].into());
+            let objective = Conditional {
+                classes: labels.collect(),
+            };
+            let attack = Attack::pgd(budget, &objective, settings);
+            let x_adv = attack.run(attacker, &x, indices.len(), key.fold_in(batch as u64));
             // Judged outside the attack: what left the ball would not count as an attack.
-            let spent = budget.spent(x_adv.clone(), x).max().into_scalar::<f32>();
-            assert!(spent <= 1.0001, "PGD left its ball: {spent} of its radius");
-            right(indices, x_adv)
+            let spent = budget.spent(&x_adv, &x, indices.len());
+            let most = spent.into_iter().fold(0.0, f32::max);
+            assert!(most <= 1.0001, "PGD left its ball: {most} of its radius");
+            right(indices, from_host(x_adv, shape, device))
         });
     attacked.collect()
 }

@@ -7,11 +7,11 @@ use std::{
     thread::Scope,
 };
 
-use basin_shared::{Key, tensors::Network};
+use basin_shared::{Key, arrays::Array, tensors::Network};
 use burn::{
     module::Module,
     optim::{GradientsAccumulator, GradientsParams},
-    tensor::{Device, Tensor},
+    tensor::Device,
 };
 
 use crate::{
@@ -205,13 +205,21 @@ pub(crate) fn deal(states: Vec<State>, replicas: usize) -> Vec<State> {
     }
 }
 
-/// Tensors joined and cut into so many along the first dimension; none where they do not divide it.
-fn cut(tensors: Vec<Tensor<4>>, count: usize) -> Option<Vec<Tensor<4>>> {
-    let device = tensors[0].device();
-    let here = tensors.into_iter().map(|tensor| tensor.to_device(&device));
-    let joined = Tensor::cat(here.collect(), 0);
-    let [rows, ..] = joined.dims();
-    rows.is_multiple_of(count).then(|| joined.chunk(count, 0))
+/// Arrays joined and cut into so many along the first dimension; none where they do not divide it.
+fn cut(arrays: Vec<Array>, count: usize) -> Option<Vec<Array>> {
+    let rows: usize = arrays.iter().map(|array| array.shape[0]).sum();
+    if !rows.is_multiple_of(count) {
+        return None;
+    }
+    let mut shape = arrays[0].shape.clone();
+    shape[0] = rows / count;
+    let values: Vec<f32> = arrays.into_iter().flat_map(|array| array.values).collect();
+    let parts = values.chunks_exact(values.len() / count);
+    let array = |values: &[f32]| Array {
+        shape: shape.clone(),
+        values: values.to_vec(),
+    };
+    Some(parts.map(array).collect())
 }
 
 #[cfg(test)]
@@ -247,8 +255,10 @@ mod tests {
             State::Replay(ReplayBuffer::new(pixels, labels.to_vec(), [1, 1, 1]))
         };
         let delta = |values: &[f32]| {
-            let delta = Tensor::<1>::from_floats(values, &Device::flex());
-            State::Perturbation(delta.reshape([values.len() / 2, 1, 1, 2]))
+            State::Perturbation(Array {
+                shape: vec![values.len() / 2, 1, 1, 2],
+                values: values.to_vec(),
+            })
         };
         let ascents = |steps, auc_sum, images| {
             State::Ascents(Ascents {

@@ -1,11 +1,13 @@
 //! What an adversary may do: change an image by at most ε in a norm and stay in [0, 1].
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
 
 /// The ball of radius ε around an image, cut to the pixel range [0, 1].
+///
+/// # Shapes
+/// Images, changes and gradients are `[batch, …]`, one image behind the other; how many there are is said.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -25,6 +27,9 @@ pub enum Norm {
     L2,
 }
 
+/// What no length is below where it divides.
+const LEAST: f32 = 1e-12;
+
 impl Budget {
     /// The L∞ ball of radius ε.
     pub fn linf(epsilon: f32) -> Self {
@@ -35,59 +40,110 @@ impl Budget {
     }
 
     /// x + δ with δ uniform in the ball, projected.
-    pub fn random_start(&self, key: Key, x: Tensor<4>) -> Tensor<4> {
-        let delta = match self.norm {
-            Norm::Linf => (key.uniform(x.dims(), &x.device()) * 2.0 - 1.0) * self.epsilon,
+    pub fn random_start(&self, key: Key, x: &[f32], batch: usize) -> Vec<f32> {
+        let mut start = match self.norm {
+            Norm::Linf => {
+                let delta = key.uniforms(x.len()).into_iter();
+                delta.map(|u| (u * 2.0 - 1.0) * self.epsilon).collect()
+            }
             Norm::L2 => {
                 // A direction, and a length with the density of the ball's shells.
                 let [direction_key, length_key] = key.split();
-                let [batch, channels, height, width] = x.dims();
-                let direction = direction_key.normal(x.dims(), &x.device());
-                let length = length_key.uniform([batch, 1, 1, 1], &x.device());
-                let dimensions = (channels * height * width) as f32;
-                let length = length.powf_scalar(1.0 / dimensions) * self.epsilon;
-                direction.clone() / l2(direction) * length
+                let mut delta = direction_key.normals(x.len());
+                let lengths = length_key.uniforms(batch);
+                for (delta, u) in images_mut(&mut delta, batch).zip(lengths) {
+                    let length = u.powf(1.0 / delta.len() as f32) * self.epsilon;
+                    let factor = length / l2(delta);
+                    delta.iter_mut().for_each(|d| *d *= factor);
+                }
+                delta
             }
         };
-        self.project(x.clone() + delta, &x)
+        for (start, x) in start.iter_mut().zip(x) {
+            *start += x;
+        }
+        self.project(&mut start, x, batch);
+        start
     }
 
-    /// The direction of steepest ascent under the norm, of length one: the gradient's sign, or the
-    /// gradient divided by its length.
-    pub fn steepest(&self, gradient: Tensor<4>) -> Tensor<4> {
+    /// Replaces each image's gradient by the direction of steepest ascent under the norm, of length one: its
+    /// sign, or the gradient divided by its length.
+    pub fn steepest(&self, gradient: &mut [f32], batch: usize) {
         match self.norm {
-            Norm::Linf => gradient.sign(),
-            Norm::L2 => gradient.clone() / l2(gradient),
+            Norm::Linf => gradient.iter_mut().for_each(|g| {
+                *g = if *g == 0.0 { 0.0 } else { g.signum() };
+            }),
+            Norm::L2 => {
+                for gradient in images_mut(gradient, batch) {
+                    let length = l2(gradient);
+                    gradient.iter_mut().for_each(|g| *g /= length);
+                }
+            }
         }
     }
 
-    /// The image within ε of `x`, the nearest to `x_adv`, cut to [0, 1].
-    pub fn project(&self, x_adv: Tensor<4>, x: &Tensor<4>) -> Tensor<4> {
-        let delta = x_adv - x.clone();
-        let delta = match self.norm {
-            Norm::Linf => delta.clamp(-self.epsilon, self.epsilon),
-            Norm::L2 => {
-                let factor = (l2(delta.clone()) / self.epsilon.max(1e-12)).clamp_min(1.0);
-                delta / factor
+    /// Cuts each change to the ball.
+    pub fn limit(&self, delta: &mut [f32], batch: usize) {
+        match self.norm {
+            Norm::Linf => {
+                let epsilon = self.epsilon;
+                delta
+                    .iter_mut()
+                    .for_each(|d| *d = d.clamp(-epsilon, epsilon));
             }
-        };
-        (x.clone() + delta).clamp(0.0, 1.0)
+            Norm::L2 => {
+                for delta in images_mut(delta, batch) {
+                    let factor = (l2(delta) / self.epsilon.max(LEAST)).max(1.0);
+                    delta.iter_mut().for_each(|d| *d /= factor);
+                }
+            }
+        }
+    }
+
+    /// Moves each image to the nearest within ε of `x`, cut to [0, 1].
+    pub fn project(&self, x_adv: &mut [f32], x: &[f32], batch: usize) {
+        for (x_adv, x) in x_adv.iter_mut().zip(x) {
+            *x_adv -= x;
+        }
+        self.limit(x_adv, batch);
+        for (x_adv, x) in x_adv.iter_mut().zip(x) {
+            *x_adv = (*x_adv + x).clamp(0.0, 1.0);
+        }
+    }
+
+    /// x_adv ← Π(x_adv + step · steepest(gradient)), in [0, 1] pixel units; down where `step` is negative.
+    pub fn step(&self, x_adv: &mut [f32], x: &[f32], gradient: &[f32], step: f32, batch: usize) {
+        let mut direction = gradient.to_vec();
+        self.steepest(&mut direction, batch);
+        for (x_adv, direction) in x_adv.iter_mut().zip(direction) {
+            *x_adv += direction * step;
+        }
+        self.project(x_adv, x, batch);
     }
 
     /// How much of the budget each image spends, 1 being all. `[batch]`
-    pub fn spent(&self, x_adv: Tensor<4>, x: Tensor<4>) -> Tensor<1> {
-        let delta = x_adv - x;
-        let length: Tensor<2> = match self.norm {
-            Norm::Linf => delta.abs().flatten::<2>(1, 3).max_dim(1),
-            Norm::L2 => l2(delta).flatten::<2>(1, 3),
+    pub fn spent(&self, x_adv: &[f32], x: &[f32], batch: usize) -> Vec<f32> {
+        let image = x.len() / batch;
+        let pairs = x_adv.chunks_exact(image).zip(x.chunks_exact(image));
+        let length = |(x_adv, x): (&[f32], &[f32])| {
+            let delta = x_adv.iter().zip(x).map(|(a, b)| a - b);
+            match self.norm {
+                Norm::Linf => delta.fold(0.0, |most, d| d.abs().max(most)),
+                Norm::L2 => delta.map(|d| d * d).sum::<f32>().sqrt(),
+            }
         };
-        length.squeeze_dim::<1>(1) / self.epsilon.max(1e-12)
+        pairs
+            .map(|pair| length(pair) / self.epsilon.max(LEAST))
+            .collect()
     }
 }
 
-/// The length of each image, at least 1e-12. `[batch, 1, 1, 1]`
-fn l2(x: Tensor<4>) -> Tensor<4> {
-    let [batch, ..] = x.dims();
-    let squares = x.powf_scalar(2.0).flatten::<2>(1, 3).sum_dim(1);
-    squares.sqrt().clamp_min(1e-12).reshape([batch, 1, 1, 1])
+fn images_mut(x: &mut [f32], batch: usize) -> std::slice::ChunksExactMut<'_, f32> {
+    let image = x.len() / batch.max(1);
+    x.chunks_exact_mut(image.max(1))
+}
+
+/// The length of an image, at least 1e-12.
+fn l2(x: &[f32]) -> f32 {
+    x.iter().map(|x| x * x).sum::<f32>().sqrt().max(LEAST)
 }

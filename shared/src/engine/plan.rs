@@ -173,14 +173,20 @@ impl Plan {
         self
     }
 
-    /// Checks the images and the intended classes of a batch.
+    /// Checks the images of a batch.
     ///
     /// # Panics
-    /// If the sizes do not agree or a class does not exist.
-    pub fn check(&self, x: &[f32], classes: &[usize]) {
+    /// If their size is another.
+    pub fn check(&self, x: &[f32], batch: usize) {
         let image = self.image.channels * self.image.size.pow(2);
-        let batch = classes.len();
         assert_eq!(x.len(), batch * image, "numbers of {batch} images");
+    }
+
+    /// Checks the intended classes of a batch.
+    ///
+    /// # Panics
+    /// If one does not exist.
+    pub fn check_classes(&self, classes: &[usize]) {
         let count = self.classes();
         assert!(
             classes.iter().all(|&class| class < count),

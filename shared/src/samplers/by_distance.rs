@@ -102,7 +102,7 @@ impl Annealing {
     ///
     /// # Panics
     /// If the lengths do not agree.
-    pub fn walk(&self, key: Key, step: u64, x: &mut [f32], energies: &[f32], gradient: &[f32]) {
+    pub fn step(&self, key: Key, step: u64, x: &mut [f32], energies: &[f32], gradient: &[f32]) {
         assert_eq!(x.len(), gradient.len(), "numbers of images and gradient");
         let size = x.len() / energies.len();
         let [h, spread] = self.shares(step);
@@ -196,7 +196,7 @@ mod tests {
         let mut before = std(&x, &clean);
         for step in 0..7 {
             let (energies, gradient) = cone(&x, &clean);
-            annealing.walk(Key::new(3), step, &mut x, &energies, &gradient);
+            annealing.step(Key::new(3), step, &mut x, &energies, &gradient);
             let after = std(&x, &clean);
             let left = if step < 5 { 1.0 - 0.3 * 0.4 } else { 0.5 };
             assert!(
@@ -212,7 +212,7 @@ mod tests {
         let (mut x, clean) = start(0.08);
         let (energies, gradient) = cone(&x, &clean);
         let annealing = annealing(ByDistance::BEST_GUESS, 1);
-        annealing.walk(Key::new(0), 0, &mut x, &energies, &gradient);
+        annealing.step(Key::new(0), 0, &mut x, &energies, &gradient);
         assert!(std(&x, &clean) < 1e-4);
     }
 
@@ -238,7 +238,7 @@ mod tests {
         let mut x = noisy;
         for step in 0..44 {
             let (energies, gradient) = cone(&x, &clean);
-            annealing.walk(Key::new(3), step, &mut x, &energies, &gradient);
+            annealing.step(Key::new(3), step, &mut x, &energies, &gradient);
         }
         let worst = x.iter().zip(&clean).map(|(x, c)| (x - c).abs());
         assert!(worst.fold(0.0, f32::max) < 0.01);

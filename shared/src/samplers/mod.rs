@@ -1,20 +1,18 @@
-//! Samplers: `init` and `step` over an explicit state and an explicit key; one sampler, one file.
+//! Samplers: steps over an explicit state with an explicit key; one sampler, one file.
 
 pub mod by_distance;
+mod chain;
 pub mod distances;
-mod dynamics;
 pub mod observation;
-#[cfg(feature = "tensors")]
 pub mod pyld;
 mod settings;
 pub mod sgld;
 pub mod start;
 
 pub use by_distance::{Annealing, ByDistance};
+pub use chain::{Frame, HostChain, STEPS_PER_FRAME, Step};
 pub use distances::{DistanceTable, Distances, NoiseTable, TableError};
-pub use dynamics::{Dynamics, Frame, MOST_STEPS, Step};
 pub use observation::{Observation, ObservationError};
-#[cfg(feature = "tensors")]
 pub use pyld::Pyld;
 use serde::{Deserialize, Serialize};
 pub use settings::SamplerSettings;

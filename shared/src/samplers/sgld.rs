@@ -56,7 +56,7 @@ impl Sgld {
     ///
     /// # Panics
     /// If the lengths differ.
-    pub fn walk(
+    pub fn step(
         &self,
         key: Key,
         step: u64,

@@ -125,7 +125,6 @@ impl DmWideResNet {
     }
 
     /// The last layer.
-    #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
         &self.logits
     }

@@ -1,5 +1,4 @@
-//! The energies of a classifier's logits (Grathwohl et al. 2020, "Your classifier is secretly an
-//! energy based model"; Zhu et al. 2021 (JEAT), section 3).
+//! The energies ([`crate::energy`]) of a batch as differentiable functions of tensors: what losses are made of.
 
 use burn::tensor::{Int, Tensor, activation};
 
@@ -57,38 +56,13 @@ pub fn kl_divergence(f: Tensor<2>, f_star: Tensor<2>) -> Tensor<1> {
         .squeeze_dim::<1>(1)
 }
 
-/// Which energy a sampler descends.
-///
-/// A function of the logits rather than of x, so that one forward pass serves the gradient, the
-/// energy curve and the class probabilities that an observer wants to see.
-#[derive(Clone, Debug)]
-pub enum Energy {
-    /// E(x, y): draws class y (JEAT eq. 10 and 17). `y`: `[batch]`.
-    Joint(Tensor<1, Int>),
-    /// E(x): draws any image (JEAT Algorithm 1).
-    Marginal,
-    /// E(x, y) − E(x): what makes x of class y rather than another (JEAT eq. 16). `y`: `[batch]`.
-    Conditional(Tensor<1, Int>),
-    /// Σ_y p\[y\] (E(x, y) − E(x)), which is KL(p ‖ p(y | x)) but for a constant. p: `[batch, classes]`.
-    Expected(Tensor<2>),
-}
-
-impl Energy {
-    /// The energy of each example. `logits`: `[batch, classes]`; returns `[batch]`.
-    pub fn of_logits(&self, logits: Tensor<2>) -> Tensor<1> {
-        match self {
-            Self::Joint(y) => joint(logits, y.clone()),
-            Self::Marginal => marginal(logits),
-            Self::Conditional(y) => conditional(logits, y.clone()),
-            Self::Expected(p) => expected(logits, p.clone()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Key;
+    use crate::{
+        energy::{EnergyKind, Expected, Objective},
+        key::Key,
+    };
     use burn::tensor::{Device, Tolerance};
 
     fn logits_and_labels() -> (Tensor<2>, Tensor<1, Int>) {
@@ -97,6 +71,51 @@ mod tests {
             Key::new(1).normal([4, 10], &device) * 3.0,
             Tensor::from_data([0, 9, 3, 3], &device),
         )
+    }
+
+    /// Losses and samplers mean the same energies.
+    #[test]
+    fn values_and_slopes_are_those_of_the_objectives() {
+        let (logits, y) = logits_and_labels();
+        let classes = vec![0, 9, 3, 3];
+        let p = activation::softmax(Key::new(4).normal([4, 10], &logits.device()), 1);
+        let probabilities: Vec<f32> = p.to_data().iter().collect();
+        type OfTensors = Box<dyn Fn(Tensor<2>) -> Tensor<1>>;
+        let (of_joint, of_conditional) = (y.clone(), y);
+        let pairs: [(OfTensors, Box<dyn Objective>); 4] = [
+            (
+                Box::new(move |f| joint(f, of_joint.clone())),
+                EnergyKind::Joint.of(classes.clone()),
+            ),
+            (Box::new(marginal), EnergyKind::Marginal.of(classes.clone())),
+            (
+                Box::new(move |f| conditional(f, of_conditional.clone())),
+                EnergyKind::Conditional.of(classes),
+            ),
+            (
+                Box::new(move |f| expected(f, p.clone())),
+                Box::new(Expected { probabilities }),
+            ),
+        ];
+        for (of_tensors, objective) in pairs {
+            let f = logits.clone().autodiff().require_grad();
+            let value = of_tensors(f.clone());
+            let slope = f.grad(&value.clone().sum().backward()).unwrap();
+            let numbers: Vec<f32> = logits.to_data().iter().collect();
+            let mut slopes = vec![0.0; 40];
+            for (image, slope) in slopes.chunks_exact_mut(10).enumerate() {
+                objective.slope(image, &numbers[image * 10..][..10], slope);
+            }
+            let values = objective.values(&numbers, 4);
+            close(
+                value.inner(),
+                Tensor::from_floats(values.as_slice(), &logits.device()),
+            );
+            close(
+                slope.flatten::<1>(0, 1),
+                Tensor::from_floats(slopes.as_slice(), &logits.device()),
+            );
+        }
     }
 
     fn close(a: Tensor<1>, b: Tensor<1>) {

@@ -1,6 +1,8 @@
-//! Value and gradient of a per-example scalar with respect to the images.
+//! Gradients with respect to the images.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::energy::Objective;
 
 /// f(x) and ∇_x Σ f(x): as examples do not interact, row i of the gradient is ∇ of value i.
 ///
@@ -16,9 +18,38 @@ pub fn value_and_gradient(
 ) -> (Tensor<1>, Tensor<4>) {
     let x = x.inner().autodiff().require_grad();
     let value = f(x.clone());
-    let mut gradients = value.clone().sum().backward();
-    let gradient = x
-        .grad_remove(&mut gradients)
-        .unwrap_or_else(|| x.clone().inner().zeros_like());
+    let gradient = gradient(value.clone(), &x);
     (value.inner(), gradient)
+}
+
+/// f(x) and the gradient of each image's objective with respect to it: the logits are read back, and their
+/// slope goes backward. Native only, as it waits for the device.
+///
+/// # Shapes
+/// - `x`: `[batch, channels, height, width]`, `logits` returns `[batch, classes]`
+/// - returns `[batch, classes]`, row by row, and `[batch, channels, height, width]`, not on autodiff
+pub fn logits_and_gradient(
+    logits: impl FnOnce(Tensor<4>) -> Tensor<2>,
+    x: Tensor<4>,
+    objective: &dyn Objective,
+) -> (Vec<f32>, Tensor<4>) {
+    let x = x.inner().autodiff().require_grad();
+    let f = logits(x.clone());
+    let [batch, classes] = f.dims();
+    let numbers: Vec<f32> = f.clone().inner().into_data().iter().collect();
+    let mut slopes = vec![0.0; numbers.len()];
+    let rows = numbers.chunks_exact(classes);
+    for (image, (row, slope)) in rows.zip(slopes.chunks_exact_mut(classes)).enumerate() {
+        objective.slope(image, row, slope);
+    }
+    let slopes = TensorData::new(slopes, [batch, classes]);
+    let slopes = Tensor::<2>::from_data(slopes, &f.device().inner());
+    let gradient = gradient((f * slopes.autodiff()).sum_dim(1).squeeze_dim::<1>(1), &x);
+    (numbers, gradient)
+}
+
+fn gradient(value: Tensor<1>, x: &Tensor<4>) -> Tensor<4> {
+    let mut gradients = value.sum().backward();
+    x.grad_remove(&mut gradients)
+        .unwrap_or_else(|| x.clone().inner().zeros_like())
 }

@@ -2,9 +2,6 @@
 //! losses. Everything that needs Burn is here, so that the page's engines are built without it.
 
 pub mod activation;
-mod chain;
-pub mod classifier;
-mod compiled;
 pub mod convolution;
 pub mod dm_wide_resnet;
 pub mod energy;
@@ -12,20 +9,18 @@ mod frozen;
 pub mod gradient;
 mod layers;
 mod network;
+mod on_tensors;
 pub mod parameters;
 pub mod pre_act_resnet_18;
 pub mod resnet_18;
 pub mod standard_wide_resnet;
 pub mod wide_resnet;
 
-pub use chain::{Chain, StepInfo};
-pub use classifier::Classifier;
-pub use compiled::Compiled;
 pub use dm_wide_resnet::DmWideResNet;
-pub use energy::Energy;
 pub use frozen::Frozen;
 pub use layers::{BatchNorm, Convolution, Linear, Mode, Precision};
 pub use network::Network;
+pub use on_tensors::{OnTensors, from_host, to_host};
 pub use pre_act_resnet_18::PreActResNet18;
 pub use resnet_18::ResNet18;
 pub use standard_wide_resnet::StandardWideResNet;

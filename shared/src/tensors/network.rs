@@ -6,24 +6,22 @@ use burn::{
 };
 
 #[cfg(feature = "flex")]
-use super::Linear;
+use super::parameters;
 use super::{
-    Convolution, DmWideResNet, Frozen, Mode, PreActResNet18, Precision, ResNet18,
+    Convolution, DmWideResNet, Frozen, Linear, Mode, PreActResNet18, Precision, ResNet18,
     StandardWideResNet, WideResNet,
 };
-use crate::models::Initialization;
 #[cfg(feature = "flex")]
+use crate::engine::cpu::{CompiledNetwork, amx::Amx};
 use crate::{
-    engine::cpu::amx::Amx,
-    tensors::{Compiled, parameters},
+    key::Key,
+    models::{Architecture, Initialization},
 };
-use crate::{key::Key, models::Architecture, tensors::classifier::Classifier};
 
 /// What is trained, kept in checkpoints and exported. The names of its parameters are those of the
 /// architecture within.
 ///
-/// As a [`Classifier`] it is in evaluation mode, whatever is tracked; [`Network::forward`] says the
-/// mode.
+/// [`Network::forward`] says the mode; attacks and samplers take it as [`Network::frozen`] gives it.
 #[derive(Module, Debug)]
 pub enum Network {
     /// See [`Architecture::WideResnet`].
@@ -101,8 +99,12 @@ impl Network {
         self
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.head().weight.val().device()
+    }
+
     /// The last layer.
-    #[cfg(feature = "flex")]
     fn head(&self) -> &Linear {
         match self {
             Self::WideResnet(network) => network.head(),
@@ -128,6 +130,11 @@ impl Network {
         }
     }
 
+    /// The logits f(x) in evaluation mode, whatever is tracked. Shapes as in [`Network::forward`].
+    pub fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+        self.forward(x, Mode::Evaluate)
+    }
+
     /// This network with the weights and statistics that it has now, as attacks and samplers take
     /// it.
     pub fn frozen(&self) -> Frozen {
@@ -139,10 +146,10 @@ impl Network {
             let plan = || self.architecture().plan(&parameters::collect(&network));
             match (precision, Amx::get()) {
                 (Precision::F32, _) => {
-                    return Frozen::Compiled(Box::new(Compiled::new(plan())));
+                    return Frozen::Compiled(Box::new(CompiledNetwork::new(plan())));
                 }
                 (Precision::Bf16, Some(amx)) => {
-                    return Frozen::Compiled(Box::new(Compiled::in_bf16(plan(), amx)));
+                    return Frozen::Compiled(Box::new(CompiledNetwork::in_bf16(plan(), amx)));
                 }
                 (Precision::Bf16, None) => {}
             }
@@ -151,22 +158,19 @@ impl Network {
     }
 }
 
-impl Classifier for Network {
-    fn logits(&self, x: Tensor<4>) -> Tensor<2> {
-        self.forward(x, Mode::Evaluate)
-    }
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use crate::{
-        Energy,
+        Classifier,
+        energy::EnergyKind,
         models::{
             Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig,
         },
     };
     use burn::tensor::{DType, Int};
+
+    use crate::tensors::{energy, from_host, to_host};
 
     fn architectures() -> [Architecture; 5] {
         let normalization = Normalization {
@@ -224,14 +228,13 @@ mod tests {
             let model = architecture.init(initialization, Key::new(1), &device);
             let x = Key::new(2).uniform([6, 3, 16, 16], &device);
             let y = Tensor::<1, Int>::from_data([0, 1, 2, 3, 0, 1], &device);
-            let energy = Energy::Conditional(y.clone());
             let first = |model: Network| {
                 let mut model = model;
                 model.convolutions()[0].weight.val()
             };
             let of = |model: &Network| {
                 let f = model.logits(x.clone());
-                let mut gradients = energy.of_logits(f.clone()).mean().backward();
+                let mut gradients = energy::conditional(f.clone(), y.clone()).mean().backward();
                 let gradient = first(model.clone()).grad_remove(&mut gradients).unwrap();
                 (f.inner(), gradient)
             };
@@ -250,13 +253,15 @@ mod tests {
 
             // Attacks and samplers see the same network.
             let frozen = half.frozen();
-            let (f_frozen, dx) = frozen.logits_and_gradient(x.clone().inner(), &Energy::Marginal);
             let expected = half.logits(x.clone()).inner();
+            let objective = EnergyKind::Marginal.of(vec![0; 6]);
+            let found = frozen.evaluate(&to_host(x.clone().inner()), 6, &*objective);
+            let f_frozen = from_host(found.logits, expected.dims(), &expected.device());
             // What is compiled sums in another order, and a sum that is a little off may be rounded the
             // other way.
             let far = off(f_frozen, expected);
             assert!(far < 5e-3, "{title}: {far}");
-            assert_eq!(dx.dtype(), DType::F32, "{title}");
+            assert!(found.gradient.iter().any(|&g| g != 0.0), "{title}");
             for (name, weights) in parameters::collect(&half.valid()) {
                 assert!(
                     weights.values.iter().all(|w| w.is_finite()),

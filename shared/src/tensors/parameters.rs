@@ -3,16 +3,15 @@
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 
 use crate::{
     arrays::{Array, Weights},
-    energy::EnergyKind,
     file::container::ModelFile,
     key::Key,
     models::{Architecture, Initialization},
-    tensors::{Network, energy::Energy},
+    tensors::Network,
 };
 
 impl Key {
@@ -41,17 +40,6 @@ impl From<TensorData> for Array {
         Self {
             shape: data.shape().to_vec(),
             values: data.iter::<f32>().collect(),
-        }
-    }
-}
-
-impl EnergyKind {
-    /// The energy of this kind for the classes `y`, `[batch]`.
-    pub fn of(self, y: Tensor<1, Int>) -> Energy {
-        match self {
-            Self::Joint => Energy::Joint(y),
-            Self::Marginal => Energy::Marginal,
-            Self::Conditional => Energy::Conditional(y),
         }
     }
 }

@@ -131,7 +131,6 @@ impl PreActResNet18 {
     }
 
     /// The last layer.
-    #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
         &self.linear
     }

@@ -129,7 +129,6 @@ impl ResNet18 {
     }
 
     /// The last layer.
-    #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
         &self.linear
     }

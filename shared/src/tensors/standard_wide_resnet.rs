@@ -129,7 +129,6 @@ impl StandardWideResNet {
     }
 
     /// The last layer.
-    #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
         &self.fc
     }

@@ -8,9 +8,9 @@ use burn::{
 };
 
 use super::{Convolution, Linear};
+use crate::key::Key;
 use crate::models::Activation;
 use crate::models::{Initialization, WideResNetConfig};
-use crate::{key::Key, tensors::classifier::Classifier};
 
 impl WideResNetConfig {
     /// Builds the network with random weights.
@@ -122,14 +122,14 @@ impl WideResNet {
     }
 
     /// The last layer.
-    #[cfg(feature = "flex")]
     pub(super) fn head(&self) -> &Linear {
         &self.class_output
     }
 }
 
-impl Classifier for WideResNet {
-    fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+impl WideResNet {
+    /// The logits f(x): `[batch, channels, size, size]` in [0, 1] -> `[batch, classes]`.
+    pub fn logits(&self, x: Tensor<4>) -> Tensor<2> {
         let mut x = self.conv1.forward(self.config.normalization.forward(x)); // [b, 16, s, s]
         for block in self.layer1.iter().chain(&self.layer2).chain(&self.layer3) {
             x = block.forward(x, self.config.activation); // [b, 64w, s/4, s/4] at the end

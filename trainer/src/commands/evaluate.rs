@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use basin_shared::{
-    Classifier, Key, ModelFile,
+    Key, ModelFile,
     attacks::{Budget, Pgd},
     samplers::{SamplerSettings, Start},
-    tensors::{Frozen, energy},
+    tensors::{Frozen, OnTensors, energy},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
@@ -158,7 +158,7 @@ fn check(file: &ModelFile, directory: &Path, device: &Device) -> Result<Figures>
     let test = model::data(file, &arguments)?.test;
     let network = file.model(device).frozen();
     let all: Vec<usize> = (0..test.len()).collect();
-    let energy = energy::marginal(network.logits(test.batch(&all, device).0));
+    let energy = energy::marginal(network.logits_of(test.batch(&all, device).0));
     let energy: Vec<f32> = energy.into_data().iter().collect();
     let budget = Budget::linf(default_epsilon(&test));
     let adversary = adversary(20, budget, Key::new(0));
@@ -275,7 +275,7 @@ fn energies(
         ];
         for (found, x) in found.iter_mut().zip(kinds) {
             found.extend(
-                energy::marginal(network.logits(x))
+                energy::marginal(network.logits_of(x))
                     .into_data()
                     .iter::<f32>(),
             );
@@ -311,7 +311,7 @@ fn order(
         let [noise_key, size_key, sized_key] = key.fold_in(batch as u64).split();
         let clean = test.batch(indices, device).0;
         let energy = |x| -> Vec<f32> {
-            energy::marginal(network.logits(x))
+            energy::marginal(network.logits_of(x))
                 .into_data()
                 .iter()
                 .collect()

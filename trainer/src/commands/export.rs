@@ -4,22 +4,24 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use basin_shared::{
-    Classifier, Energy, Key, ModelCard, ModelFile,
+    Classifier, Key, ModelCard, ModelFile,
     arrays::{Array, Weights},
+    classifier::Evaluation,
+    energy::Joint,
     file::{
         card::{Origin, SCHEMA},
         container::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
     },
     models::Architecture,
     samplers::{ClassGaussian, Sampler, SamplerSettings},
-    tensors::{gradient::value_and_gradient, parameters},
+    tensors::{Frozen, parameters},
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use indicatif::MultiProgress;
 
 use crate::{
     checkpoint::{Checkpoint, write_atomically},
-    class_statistics::class_statistics,
+    class_gaussian::class_gaussian,
     cli, data, distances,
     recipe::Recipe,
 };
@@ -88,7 +90,7 @@ pub(super) fn write(
     let classes = recipe.data_set.classes();
     let count = images.train.len();
     let (_, validation) = images.train.clone().hold_out(recipe.validation.min(count));
-    let start = class_statistics(&images.train, classes, arguments.rank as usize, device)?;
+    let start = class_gaussian(&images.train, classes, arguments.rank as usize, device)?;
     let precision = if arguments.f32 {
         Precision::F32
     } else {
@@ -167,14 +169,23 @@ fn rounded(weights: Weights) -> Weights {
 }
 
 fn probe(architecture: &Architecture, weights: &Weights, device: &Device) -> Probe {
-    let model = parameters::network(architecture, weights, device);
-    let x = Tensor::<4>::from_data(probe_images(architecture).to_data(), device);
-    let y: Vec<u8> = (0..PROBE_IMAGES as u8).collect();
-    let energy = Energy::Joint(crate::model::labels(&y, device));
-    let logits = model.logits(x.clone());
-    let (_, gradient) = value_and_gradient(|x| energy.of_logits(model.logits(x)), x);
-    Probe {
-        logits: logits.into_data().into(),
-        gradient: gradient.into_data().into(),
-    }
+    let network = parameters::network(architecture, weights, device);
+    let (x, objective) = (
+        probe_images(architecture),
+        Joint {
+            classes: (0..PROBE_IMAGES).collect(),
+        },
+    );
+    // By tensors: engines are compared with it.
+    let network = Frozen::Tensors(Box::new(network));
+    let Evaluation { logits, gradient } = network.evaluate(&x.values, PROBE_IMAGES, &objective);
+    let logits = Array {
+        shape: vec![PROBE_IMAGES, architecture.classes()],
+        values: logits,
+    };
+    let gradient = Array {
+        shape: x.shape,
+        values: gradient,
+    };
+    Probe { logits, gradient }
 }

@@ -34,7 +34,7 @@ use serde_json::json;
 use super::report;
 use crate::{
     checkpoint::{Checkpoint, Progress, write_atomically},
-    class_statistics::class_statistics,
+    class_gaussian::class_gaussian,
     cli,
     data::{self, Images},
     distances, ema, gradient_norm,
@@ -547,7 +547,7 @@ impl<'env> Run<'env> {
             let outer = method.outer(inner, &mut state);
             let (found, gradient) = backward(&outer, &model, part);
             if let Some(gradient) = gradient {
-                method.learn(&mut state, gradient);
+                method.receive_input_gradient(&mut state, gradient);
             }
             (state, (outer, found))
         });
@@ -657,7 +657,7 @@ fn gaussian(
         return Ok(None);
     };
     let classes = recipe.data_set.classes();
-    let gaussian = class_statistics(train, classes, rank, device)?;
+    let gaussian = class_gaussian(train, classes, rank, device)?;
     Ok(Some(Arc::new(gaussian)))
 }
 

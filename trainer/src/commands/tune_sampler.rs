@@ -8,8 +8,8 @@ use basin_shared::{
     Key,
     energy::EnergyKind,
     file::card::ModelCard,
-    samplers::{ByDistance, GradientScaling, Sampler, SamplerSettings, Sgld, Start},
-    tensors::{Chain, Frozen},
+    samplers::{ByDistance, GradientScaling, Sampler, SamplerSettings, Sgld, Start, Step},
+    tensors::Frozen,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -43,7 +43,7 @@ const LAST_STEPS: usize = 2;
 const CLEANED: usize = 300;
 /// Langevin dynamics that clean images: step sizes, and the most steps.
 const STEP_SIZES: [f32; 4] = [0.2, 0.4, 0.8, 1.6];
-const MOST_STEPS: usize = 100;
+const LONGEST_CHAIN: usize = 100;
 
 pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
     let mut file = model::read(&arguments.model)?;
@@ -157,8 +157,8 @@ fn by_langevin(
     let indices: Vec<usize> = (0..BATCH.min(validation.len())).collect();
     let clean = validation.batch(&indices, device).0;
     let noisy = model::add_noise(clean.clone(), NOISE_STD, noise_key);
-    let y = model::labels(&model::predictions(network, noisy.clone()), device);
-    let energy = card.energy.of(y);
+    let y = model::predictions(network, noisy.clone());
+    let [_, channels, height, width] = noisy.dims();
     let mut best = (mean_of_pairs(&noisy, &clean, metrics::psnr), card.clone());
     for step_size in STEP_SIZES {
         let sampler = Sgld {
@@ -168,10 +168,12 @@ fn by_langevin(
             gradient: GradientScaling::Normalize,
             clamp: true,
         };
-        let mut chain = Chain::init(noisy.clone());
-        for steps in 1..=MOST_STEPS {
-            chain = sampler.step(chain_key, network, &energy, chain).0;
-            let psnr = mean_of_pairs(&chain.x, &clean, metrics::psnr);
+        let walk = Step::Sgld(sampler.clone());
+        let mut chains = model::chains(walk, card.energy, &y, &noisy, chain_key);
+        for steps in 1..=LONGEST_CHAIN {
+            let shape = [channels, height, width];
+            let x = model::advance(network, &mut chains, shape, 1, device, |_| {});
+            let psnr = mean_of_pairs(&x, &clean, metrics::psnr);
             if psnr > best.0 {
                 let settings = SamplerSettings {
                     steps,

@@ -1,7 +1,7 @@
 //! Adversarial training with PGD (Madry et al. 2018), "SAT" and "AT" in later papers.
 
 use basin_shared::{
-    attacks::{Budget, Pgd, pgd},
+    attacks::{Attack, Budget, Pgd},
     tensors::Network,
 };
 use serde::{Deserialize, Serialize};
@@ -21,10 +21,10 @@ pub(crate) struct At {
 impl At {
     /// Mean of E(x_adv, y) − E(x_adv); the attack sees the model in evaluation mode.
     pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
-        let (x, y) = inner.labelled();
         let model = inner.model.frozen();
-        let budget = Budget::linf(self.epsilon);
-        let x_adv = pgd(&model, x, y, budget, self.attack, inner.key);
+        let objective = inner.cross_entropy();
+        let attack = Attack::pgd(Budget::linf(self.epsilon), &objective, self.attack);
+        let x_adv = attack.on_tensors(&model, inner.batch.x.clone(), inner.key);
         let target = inner.target();
         move |model| cross_entropy(model, x_adv.clone(), &target)
     }

@@ -3,10 +3,11 @@
 //! that grow longer as it gets better.
 
 use basin_shared::{
-    Classifier, Energy,
-    attacks::{Budget, Pgd, ascend},
-    samplers::{GradientScaling, Sgld, Start},
-    tensors::{Chain, Network, energy},
+    Classifier,
+    attacks::{Attack, Budget, Origin, Pgd},
+    energy::EnergyKind,
+    samplers::{GradientScaling, Sgld, Start, Step},
+    tensors::{Network, OnTensors, energy},
 };
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
@@ -67,9 +68,12 @@ impl Dat {
         state: &mut State,
     ) -> impl Fn(&Network) -> Loss + use<> {
         let model = inner.model.frozen();
-        let (x, y) = inner.labelled();
-        let energy = Energy::Conditional(y);
-        let x_adv = ascend(&model, x.clone(), &x, &energy, self.budget, self.attack);
+        let objective = inner.cross_entropy();
+        let attack = Attack {
+            origin: Origin::Image,
+            ..Attack::pgd(self.budget, &objective, self.attack)
+        };
+        let x_adv = attack.on_tensors(&model, inner.batch.x.clone(), inner.key);
         let contrast = (inner.progress >= self.energy_from).then(|| {
             let State::Ascents(ascents) = state else {
                 unreachable!("DAT starts with its ascents")
@@ -118,7 +122,7 @@ impl Dat {
 
     /// Ends of ascents of the batch's classes.
     fn negatives(&self, network: &impl Classifier, inner: &Inner, steps: usize) -> Tensor<4> {
-        let Batch { x, y, labels, .. } = inner.batch;
+        let Batch { x, labels, .. } = inner.batch;
         let key = inner.key.fold_in(2);
         let (shape, device) = (inner.train.shape(), x.device());
         let start = model::start(self.start, inner.gaussian, shape, labels, key, &device);
@@ -129,10 +133,9 @@ impl Dat {
             gradient: GradientScaling::Normalize,
             clamp: false,
         };
-        let chain = Chain::init(start);
-        ascent
-            .run(key, network, &Energy::Joint(y.clone()), chain, steps)
-            .x
+        let walk = Step::Sgld(ascent);
+        let mut chains = model::chains(walk, EnergyKind::Joint, labels, &start, key);
+        model::advance(network, &mut chains, shape, steps, &device, |_| {})
     }
 
     /// Counts how well real images are told from negatives, and lengthens the ascents where that is
@@ -145,7 +148,7 @@ impl Dat {
         ascents: &mut Ascents,
     ) {
         // Read back, as the AUC decides how many steps the next ascent has.
-        let energies = energy::marginal(model.logits(Tensor::cat(vec![data, negative], 0)));
+        let energies = energy::marginal(model.logits_of(Tensor::cat(vec![data, negative], 0)));
         let energies: Vec<f32> = energies.into_data().iter().collect();
         let (real, other) = energies.split_at(energies.len() / 2);
         ascents.auc_sum += auc(real, other) * real.len() as f32;

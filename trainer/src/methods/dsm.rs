@@ -10,9 +10,10 @@
 //! down the gradient of the length of that distance is the posterior mean.
 
 use basin_shared::{
-    Classifier, Energy, Key,
+    Key,
+    energy::{Joint, Marginal, Objective},
     samplers::Sgld,
-    tensors::{Frozen, Network, energy},
+    tensors::{Frozen, Network, OnTensors, energy},
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -92,7 +93,7 @@ impl Dsm {
         let (x, y) = inner.labelled();
         let x_adv = self
             .attack
-            .examples(&model, x.clone(), y.clone(), attack_key);
+            .examples(&model, x.clone(), inner.classes(), attack_key);
         let count = self.scored(inner.batch.labels.len());
         let noisy = (count > 0).then(|| {
             let (x, y) = (x.clone().narrow(0, 0, count), y.narrow(0, 0, count));
@@ -210,17 +211,16 @@ impl Dsm {
     ) -> Noisy {
         let [count, ..] = x.dims();
         let joint = (count as f32 * self.conditional).round() as usize;
-        let mut gradients = Vec::new();
-        if joint > 0 {
-            let energy = Energy::Joint(y.clone().narrow(0, 0, joint));
-            let x = x_noisy.clone().narrow(0, 0, joint);
-            gradients.push(model.logits_and_gradient(x, &energy).1);
-        }
-        if joint < count {
-            let x = x_noisy.clone().narrow(0, joint, count - joint);
-            gradients.push(model.logits_and_gradient(x, &Energy::Marginal).1);
-        }
-        let gradient = Tensor::cat(gradients, 0);
+        let classes = y.to_data();
+        let classes: Vec<_> = classes.iter::<i64>().map(|class| class as usize).collect();
+        let objective = JointOfSome {
+            joint: Joint {
+                classes: classes.clone(),
+            },
+            marginal: Marginal { classes },
+            count: joint,
+        };
+        let (_, gradient) = model.logits_and_gradient(x_noisy.clone(), &objective);
         let away = x_noisy.clone() - x.clone();
         let target = away.clone() / each(length(away).clamp_min(1e-3)) * self.slope;
         let residual = gradient - target;
@@ -329,6 +329,33 @@ impl Dsm {
     }
 }
 
+/// E(x, y) of the first images, E(x) of the rest.
+#[derive(Debug)]
+struct JointOfSome {
+    joint: Joint,
+    marginal: Marginal,
+    count: usize,
+}
+
+impl JointOfSome {
+    fn of(&self, image: usize) -> &dyn Objective {
+        match image < self.count {
+            true => &self.joint,
+            false => &self.marginal,
+        }
+    }
+}
+
+impl Objective for JointOfSome {
+    fn value(&self, image: usize, logits: &[f32]) -> f32 {
+        self.of(image).value(image, logits)
+    }
+
+    fn slope(&self, image: usize, logits: &[f32], slope: &mut [f32]) {
+        self.of(image).slope(image, logits, slope);
+    }
+}
+
 /// What the inner problem has found.
 pub(super) struct Examples {
     pub(super) x_adv: Tensor<4>,
@@ -400,7 +427,6 @@ mod tests {
         commands::train::optimizer,
         data::Images,
         methods::{Batch, fixture},
-        model,
         recipe::OptimizerRecipe,
     };
 
@@ -506,7 +532,7 @@ mod tests {
     /// `posterior` has the weights of both images.
     fn error(
         model: &Network,
-        energy: &Energy,
+        objective: &dyn Objective,
         grey: f32,
         posterior: impl Fn([f64; 2]) -> [f64; 2],
     ) -> f64 {
@@ -515,7 +541,7 @@ mod tests {
         let shape = [count, 1, SIZE, SIZE];
         let x_noisy = Key::new(77).normal(shape, &Device::flex()) * 0.1 + grey / 255.0;
         let frozen = model.frozen();
-        let (_, gradient) = frozen.logits_and_gradient(x_noisy.clone(), energy);
+        let (_, gradient) = frozen.logits_and_gradient(x_noisy.clone(), objective);
         let found: Vec<f32> = gradient.into_data().iter().collect();
         let x: Vec<f32> = x_noisy.into_data().iter().collect();
         let (mut off, mut all) = (0.0, 0.0);
@@ -565,19 +591,24 @@ mod tests {
         let cone = |_| [1.0, 0.0];
         let at = f32::from(GREYS[0]);
         let between = (at + f32::from(GREYS[1])) / 2.0;
-        let y = Energy::Joint(model::labels(&[0; 64], &Device::flex()));
+        let y = Joint {
+            classes: vec![0; 64],
+        };
+        let marginal = Marginal {
+            classes: vec![0; 64],
+        };
         let of_class = error(&taught(&dsm(1.0)), &y, at, cone);
         assert!(
             of_class < 0.05,
             "{of_class} of the square of one image's score is off"
         );
         let of_both = taught(&dsm(0.0));
-        let mixed = error(&of_both, &Energy::Marginal, between, mixture);
+        let mixed = error(&of_both, &marginal, between, mixture);
         assert!(
             mixed < 0.1,
             "{mixed} of the square of two images' score is off"
         );
-        let other = error(&of_both, &Energy::Marginal, between, cone);
+        let other = error(&of_both, &marginal, between, cone);
         assert!(other > 0.3, "one image's score is learnt as well: {other}");
     }
 
@@ -604,7 +635,7 @@ mod tests {
 
         let frozen = model.frozen();
         let scalar = |t: Tensor<1>| -> f32 { t.into_scalar() };
-        let clean = energy::conditional(frozen.logits(batch.x.clone()), batch.y.clone());
+        let clean = energy::conditional(frozen.logits_of(batch.x.clone()), batch.y.clone());
         let figure = |name: &str| {
             let found = with.figures.iter().find(|(n, _)| *n == name);
             scalar(found.expect("the loss says it").1.clone())

@@ -1,9 +1,9 @@
 //! Free adversarial training (Shafahi et al. 2019, "Adversarial training for free!", Algorithm 1).
 
 use basin_shared::{
-    Classifier, Energy,
+    arrays::Array,
     attacks::Budget,
-    tensors::{Mode, Network},
+    tensors::{Mode, Network, OnTensors, to_host},
 };
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -32,17 +32,14 @@ impl Free {
         inner: Inner,
         state: &mut State,
     ) -> impl Fn(&Network) -> Loss + use<> {
-        let (x, y) = inner.labelled();
+        let x = inner.batch.x.clone();
         let x_adv = match perturbation(state, &x.device()) {
             Some(delta) => (x + delta).clamp(0.0, 1.0),
             None => x,
         };
         if self.attack_mode == Mode::Evaluate {
-            let energy = Energy::Conditional(y);
-            let (_, gradient) = inner
-                .model
-                .frozen()
-                .logits_and_gradient(x_adv.clone(), &energy);
+            let (model, objective) = (inner.model.frozen(), inner.cross_entropy());
+            let (_, gradient) = model.logits_and_gradient(x_adv.clone(), &objective);
             self.ascend(state, gradient);
         }
         let target = inner.target();
@@ -52,12 +49,19 @@ impl Free {
     /// δ ← clamp(δ + ε · sign ∇_x, −ε, ε)
     pub(super) fn ascend(&self, state: &mut State, gradient: Tensor<4>) {
         let budget = Budget::linf(self.epsilon);
-        let before = perturbation(state, &gradient.device());
-        let mut delta = budget.steepest(gradient) * self.epsilon;
-        if let Some(before) = before {
-            delta = delta + before;
+        let shape = gradient.dims();
+        let mut delta = to_host(gradient);
+        budget.steepest(&mut delta, shape[0]);
+        delta.iter_mut().for_each(|d| *d *= self.epsilon);
+        if let State::Perturbation(before) = &*state {
+            let pairs = delta.iter_mut().zip(&before.values);
+            pairs.for_each(|(d, before)| *d += before);
         }
-        *state = State::Perturbation(delta.clamp(-self.epsilon, self.epsilon));
+        budget.limit(&mut delta, shape[0]);
+        *state = State::Perturbation(Array {
+            shape: shape.to_vec(),
+            values: delta,
+        });
     }
 }
 
@@ -66,13 +70,12 @@ fn perturbation(state: &State, device: &Device) -> Option<Tensor<4>> {
     let State::Perturbation(delta) = state else {
         return None;
     };
-    // On the host after a checkpoint has been read.
-    Some(delta.clone().to_device(device))
+    Some(Tensor::from_data(delta.to_data(), device))
 }
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::tensors::{gradient::value_and_gradient, parameters};
+    use basin_shared::tensors::{energy, gradient::value_and_gradient, parameters};
     use burn::{module::Module, tensor::Device};
 
     use super::*;
@@ -98,15 +101,15 @@ mod tests {
             assert_eq!(state == State::Stateless, attack_mode == Mode::Train);
             let loss = outer(&model);
             let gradient = loss.input.unwrap().grad(&loss.value.backward()).unwrap();
-            method.learn(&mut state, gradient);
+            method.receive_input_gradient(&mut state, gradient);
             let State::Perturbation(found) = state else {
                 panic!("no perturbation")
             };
 
             let other = fixture::network_with_batch_norm(&autodiff);
-            let energy = Energy::Conditional(batch.y.clone());
-            let of = |x| energy.of_logits(other.forward(x, attack_mode));
+            let of = |x| energy::conditional(other.forward(x, attack_mode), batch.y.clone());
             let (_, gradient) = value_and_gradient(of, batch.x.clone());
+            let found = Tensor::<4>::from_data(found.to_data(), &Device::flex());
             let off = (found - gradient.sign() * 0.1).abs();
             // Rounding may turn the sign of a gradient that is all but zero.
             let share: f32 = off.greater_elem(1e-6).float().mean().into_scalar();

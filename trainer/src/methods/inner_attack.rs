@@ -2,10 +2,10 @@
 
 use basin_shared::{
     Classifier, Key,
-    attacks::{Budget, GradientAt, Pgd, ascend, energy_attack},
+    attacks::{Attack, Budget, GradientAt, Pgd},
     energy::EnergyKind,
 };
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::trades::KlAttack;
@@ -54,12 +54,12 @@ impl InnerAttack {
     /// x_adv, found with the model in evaluation mode.
     ///
     /// # Shapes
-    /// - `x`: `[batch, channels, height, width]`, `y`: `[batch]`; returns the shape of `x`
+    /// - `x`: `[batch, channels, height, width]`, `classes`: `[batch]`; returns the shape of `x`
     pub(super) fn examples(
         &self,
         model: &impl Classifier,
         x: Tensor<4>,
-        y: Tensor<1, Int>,
+        classes: Vec<usize>,
         key: Key,
     ) -> Tensor<4> {
         match *self {
@@ -69,15 +69,18 @@ impl InnerAttack {
                 steps,
                 step_size,
             } => {
-                let start = budget.random_start(key, x.clone());
-                let settings = Pgd { steps, step_size };
-                ascend(model, start, &x, &energy.of(y), budget, settings)
+                let objective = energy.of(classes);
+                let attack = Attack::pgd(budget, &*objective, Pgd { steps, step_size });
+                attack.on_tensors(model, x, key)
             }
             Self::Energy {
                 budget,
                 energy,
                 gradient_at,
-            } => energy_attack(model, x, &energy.of(y), budget, gradient_at, key),
+            } => {
+                let objective = energy.of(classes);
+                Attack::energy(budget, &*objective, gradient_at).on_tensors(model, x, key)
+            }
             Self::Kl(ref attack) => attack.examples_of(model, x, key),
         }
     }

@@ -1,18 +1,18 @@
 //! JEAT, joint energy-based adversarial training (Zhu et al. 2021, Algorithm 1).
 
 use basin_shared::{
-    Classifier, Energy, Key,
-    attacks::{Budget, GradientAt, energy_attack},
+    Classifier, Key,
+    attacks::{Attack, Budget, GradientAt},
     energy::EnergyKind,
-    samplers::Sgld,
-    tensors::{Chain, Network, energy},
+    samplers::{Sgld, Step},
+    tensors::{Network, energy},
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits};
-use crate::{data::Images, replay_buffer::ReplayBuffer};
+use crate::{data::Images, model, replay_buffer::ReplayBuffer};
 
 /// Settings. The paper's algorithm has weights 1, 0 and 1, no penalty, x_adv as data, unconditional chains
 /// and restarts from uniform noise alone; then E(x_adv) cancels and the loss is
@@ -154,17 +154,10 @@ impl Jeat {
         } = inner;
         let [attack_key, sample_key, noise_key] = key.split();
         let frozen = model.frozen();
-        let budget = Budget::linf(self.epsilon);
-        let (x, y) = inner.labelled();
-        let energy = self.attack_energy.of(y);
-        let x_adv = energy_attack(
-            &frozen,
-            x.clone(),
-            &energy,
-            budget,
-            self.gradient_at,
-            attack_key,
-        );
+        let x = batch.x.clone();
+        let objective = self.attack_energy.of(inner.classes());
+        let attack = Attack::energy(Budget::linf(self.epsilon), &*objective, self.gradient_at);
+        let x_adv = attack.on_tensors(&frozen, x.clone(), attack_key);
         let buffer = state.replay();
         let chains = self.sample(&frozen, train, batch, buffer, model.classes(), sample_key);
         let with_clean = self.weight_conditional_clean > 0.0 || self.data == DataTerm::Clean;
@@ -337,16 +330,14 @@ impl Jeat {
             start.clone().select(0, places)
         });
 
-        let energy = if self.conditional_chains {
-            let y: Vec<i64> = labels.iter().map(|&label| label.into()).collect();
-            Energy::Joint(Tensor::<1, Int>::from_data(y.as_slice(), &device))
-        } else {
-            Energy::Marginal
+        let energy = match self.conditional_chains {
+            true => EnergyKind::Joint,
+            false => EnergyKind::Marginal,
         };
-        let x_sample = self
-            .sampler
-            .run(chain_key, model, &energy, Chain::init(start), self.steps)
-            .x;
+        let walk = Step::Sgld(self.sampler.clone());
+        let mut ends = model::chains(walk, energy, &labels, &start, chain_key);
+        let shape = train.shape();
+        let x_sample = model::advance(model, &mut ends, shape, self.steps, &device, |_| {});
         buffer.put(&places, x_sample.clone(), &labels);
         // Read back for a slope alone: its references are on the host.
         let ends: Vec<f32> = match self.slope {
@@ -421,6 +412,7 @@ mod tests {
 
     use super::*;
     use crate::methods::fixture::{batch, images, inner, network, network_with_batch_norm};
+    use basin_shared::{energy::Joint, tensors::OnTensors};
 
     /// The paper's algorithm.
     fn literal() -> Jeat {
@@ -495,16 +487,13 @@ mod tests {
 
         let frozen = model.frozen();
         let [attack_key, sample_key, _] = Key::new(3).split();
-        let Batch { x, y, .. } = batch();
+        let Batch { x, y, labels, .. } = batch();
         let budget = Budget::linf(0.1);
-        let x_adv = energy_attack(
-            &frozen,
-            x,
-            &Energy::Joint(y.clone()),
-            budget,
-            GradientAt::Clean,
-            attack_key,
-        );
+        let objective = Joint {
+            classes: labels.iter().map(|&y| y.into()).collect(),
+        };
+        let attack = Attack::energy(budget, &objective, GradientAt::Clean);
+        let x_adv = attack.on_tensors(&frozen, x, attack_key);
         let x_sample = jeat
             .sample(
                 &frozen,
@@ -515,8 +504,8 @@ mod tests {
                 sample_key,
             )
             .end;
-        let expected = energy::joint(frozen.logits(x_adv), y).mean()
-            - energy::marginal(frozen.logits(x_sample)).mean();
+        let expected = energy::joint(frozen.logits_of(x_adv), y).mean()
+            - energy::marginal(frozen.logits_of(x_sample)).mean();
         let (found, expected): (f32, f32) = (loss.value.into_scalar(), expected.into_scalar());
         assert!(
             (found - expected).abs() < 1e-5,
@@ -607,7 +596,7 @@ mod tests {
         let clean = batch();
         let chains = jeat.sample(&frozen, &images, &clean, &mut buffer.clone(), 3, sample_key);
         let energies = |x| -> Vec<f32> {
-            let energies = energy::marginal(frozen.logits(x));
+            let energies = energy::marginal(frozen.logits_of(x));
             energies.into_data().iter().collect()
         };
         let mean = |values: Vec<f32>| values.iter().sum::<f32>() / values.len() as f32;
@@ -673,7 +662,7 @@ mod tests {
         }
 
         let frozen = model.frozen();
-        let energies = |x: Tensor<4>| energy::marginal(frozen.logits(x));
+        let energies = |x: Tensor<4>| energy::marginal(frozen.logits_of(x));
         let sample: Tensor<4> = Key::new(6).uniform(x.dims(), &device);
         let end_distances = vec![0.1, 0.2, 0.3, 0.4];
         let off = |x, distances: Tensor<1>, level: f32| -> f32 {
@@ -736,7 +725,7 @@ mod tests {
     #[test]
     fn the_ends_of_chains_go_back_to_their_places() {
         let device = Device::flex();
-        let frozen = network(&device);
+        let frozen = network(&device).frozen();
         let jeat = literal();
         let mut before = jeat.init(&images(), 3, Key::new(2));
         let mut after = before.clone();

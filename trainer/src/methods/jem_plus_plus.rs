@@ -1,7 +1,10 @@
 //! JEM++ (Yang & Ji 2021, "JEM++: Improved techniques for training JEM"): proximal chains from
 //! informative starts.
 
-use basin_shared::{samplers::Pyld, tensors::Network};
+use basin_shared::{
+    samplers::Pyld,
+    tensors::{Network, from_host, to_host},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -34,11 +37,15 @@ impl JemPlusPlus {
         state: &mut State,
     ) -> impl Fn(&Network) -> Loss + use<> {
         let model = inner.model.frozen();
-        let (sample, _) = self
-            .negatives
-            .sample(&inner, state.replay(), |start, energy, _| {
-                self.sampler.run(&model, energy, start)
-            });
+        let (sample, _) =
+            self.negatives
+                .sample(&inner, state.replay(), |start, energy, labels, _| {
+                    let (shape, device) = (start.dims(), start.device());
+                    let objective = energy.of(labels.iter().map(|&y| y.into()).collect());
+                    let mut x = to_host(start);
+                    self.sampler.run(&model, &*objective, shape[0], &mut x);
+                    from_host(x, shape, &device)
+                });
         let x = inner.batch.x.clone();
         let noise = inner.key.normal(x.dims(), &x.device()) * self.input_noise_std;
         let x = x + noise;

@@ -2,7 +2,7 @@
 //! examples", equation 11 and Algorithm 1).
 
 use basin_shared::{
-    attacks::{Budget, Pgd, pgd},
+    attacks::{Attack, Budget, Pgd},
     tensors::Network,
 };
 use burn::tensor::activation;
@@ -19,7 +19,7 @@ pub(crate) struct Mart {
     /// The attack.
     pub attack: Pgd,
     /// Weight of the divergence, λ.
-    pub beta: f32,
+    pub lambda: f32,
 }
 
 /// What the authors' code adds so that neither logarithm nor weight is of zero. They change gradients,
@@ -30,10 +30,11 @@ const WEIGHT_MARGIN: f32 = 1.000_000_1;
 
 impl Mart {
     pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
-        let (x, y) = inner.labelled();
-        let budget = Budget::linf(self.epsilon);
+        let x = inner.batch.x.clone();
         let model = inner.model.frozen();
-        let x_adv = pgd(&model, x.clone(), y, budget, self.attack, inner.key);
+        let objective = inner.cross_entropy();
+        let attack = Attack::pgd(Budget::linf(self.epsilon), &objective, self.attack);
+        let x_adv = attack.on_tensors(&model, x.clone(), inner.key);
         let target = inner.target();
         let (settings, examples) = (self.clone(), Attacked { x, x_adv, target });
         move |model| settings.loss(model, &examples)
@@ -55,7 +56,7 @@ impl Mart {
             .sum_dim(1)
             .squeeze_dim::<1>(1);
         let doubt = of_class(p, y.clone()).neg() + WEIGHT_MARGIN;
-        let value = boosted.mean() + (divergence * doubt).mean() * self.beta;
+        let value = boosted.mean() + (divergence * doubt).mean() * self.lambda;
         examples.loss(Logits { f, f_adv }, value)
     }
 }

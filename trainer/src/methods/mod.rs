@@ -6,6 +6,8 @@
 //! the loss as a function of the model: an optimiser such as SAM asks for it twice. A method composes
 //! the attacks, energies and samplers of `shared`, owns no optimiser and prints nothing.
 
+#[cfg(test)]
+mod against_pytorch;
 mod at;
 mod dat;
 mod dsm;
@@ -13,8 +15,6 @@ mod fast;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod free;
-#[cfg(test)]
-mod golden;
 mod igebm;
 mod inner_attack;
 mod jeat;
@@ -34,13 +34,14 @@ use basin_shared::{
     Classifier, Key,
     arrays::Array,
     attacks::Budget,
+    energy::Conditional,
     samplers::{ClassGaussian, Start},
-    tensors::{Mode, Network, energy},
+    tensors::{Mode, Network, OnTensors, energy},
 };
 use burn::tensor::{Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::{data::Images, device::host, replay_buffer::ReplayBuffer};
+use crate::{data::Images, replay_buffer::ReplayBuffer};
 pub(crate) use dat::Ascents;
 use weat::CrossEntropyOf;
 
@@ -145,6 +146,7 @@ pub(crate) struct Inner<'a> {
 pub(crate) type Outer = Box<dyn Fn(&Network) -> Loss + Send>;
 
 /// What a method keeps from one iteration to the next.
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 #[derive(Clone, Debug)]
 pub(crate) enum State {
     /// Nothing.
@@ -152,7 +154,7 @@ pub(crate) enum State {
     /// Persistent chains.
     Replay(ReplayBuffer),
     /// δ of free adversarial training, `[batch, channels, height, width]`.
-    Perturbation(Tensor<4>),
+    Perturbation(Array),
     /// Accuracy under PGD-5 at the last checkpoint of fast adversarial training.
     Robust(f32),
     /// DAT's ascents.
@@ -373,8 +375,8 @@ impl Method {
         }
     }
 
-    /// Lets the method learn the gradient of the loss with respect to its input.
-    pub(crate) fn learn(&self, state: &mut State, gradient: Tensor<4>) {
+    /// Takes the gradient of the loss with respect to its input, a by-product of the weights'.
+    pub(crate) fn receive_input_gradient(&self, state: &mut State, gradient: Tensor<4>) {
         if let Self::Free(free) = self
             && free.attack_mode == Mode::Train
         {
@@ -387,6 +389,18 @@ impl Inner<'_> {
     /// The batch's images and classes.
     fn labelled(&self) -> (Tensor<4>, Tensor<1, Int>) {
         (self.batch.x.clone(), self.batch.y.clone())
+    }
+
+    /// E(x, y) − E(x) of the batch's classes, for an attack.
+    fn cross_entropy(&self) -> Conditional {
+        Conditional {
+            classes: self.classes(),
+        }
+    }
+
+    /// The batch's classes.
+    fn classes(&self) -> Vec<usize> {
+        self.batch.labels.iter().map(|&y| y.into()).collect()
     }
 
     /// What a cross-entropy on the batch's images is against.
@@ -429,7 +443,7 @@ impl State {
                 let [images, labels] = buffer.to_arrays();
                 vec![("buffer.images", images), ("buffer.labels", labels)]
             }
-            Self::Perturbation(delta) => vec![("perturbation", delta.to_data().into())],
+            Self::Perturbation(delta) => vec![("perturbation", delta.clone())],
             Self::Robust(accuracy) => vec![("robust", numbers(vec![*accuracy]))],
             Self::Ascents(ascents) => {
                 let counts = [ascents.steps as f32, ascents.auc_sum, ascents.images as f32];
@@ -446,9 +460,7 @@ impl State {
             return ReplayBuffer::from_arrays([images, labels]).map(Self::Replay);
         }
         if let Some(array) = take("perturbation") {
-            let whole = array.shape.len() == 4;
-            let delta = || Tensor::from_data(array.to_data(), &host());
-            return whole.then(|| Self::Perturbation(delta()));
+            return (array.shape.len() == 4).then_some(Self::Perturbation(array));
         }
         if let Some(array) = take("robust") {
             return array.values.first().copied().map(Self::Robust);
@@ -487,7 +499,7 @@ pub(crate) fn accuracy(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
 
 /// The same of a model in evaluation mode.
 fn accuracy_of(model: &impl Classifier, x: Tensor<4>, y: Tensor<1, Int>) -> Tensor<1> {
-    let classes = model.logits(x).argmax(1).squeeze_dim::<1>(1);
+    let classes = model.logits_of(x).argmax(1).squeeze_dim::<1>(1);
     classes.equal(y).float().mean()
 }
 

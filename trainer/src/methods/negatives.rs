@@ -2,9 +2,9 @@
 //! (Du & Mordatch 2019; JEM Algorithm 1).
 
 use basin_shared::{
-    Energy, Key,
-    samplers::{ClassGaussian, Sgld, Start},
-    tensors::Chain,
+    Key,
+    energy::EnergyKind,
+    samplers::{ClassGaussian, Sgld, Start, Step},
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -51,25 +51,28 @@ impl Negatives {
         sgld: &Sgld,
         steps: usize,
     ) -> (Tensor<4>, Tensor<1, Int>) {
-        let model = inner.model.frozen();
-        self.sample(inner, buffer, |start, energy, key| {
-            sgld.run(key, &model, energy, Chain::init(start), steps).x
+        let frozen = inner.model.frozen();
+        self.sample(inner, buffer, |start, energy, labels, key| {
+            let walk = Step::Sgld(sgld.clone());
+            let mut chains = model::chains(walk, energy, labels, &start, key);
+            let (shape, device) = (inner.train.shape(), start.device());
+            model::advance(&frozen, &mut chains, shape, steps, &device, |_| {})
         })
     }
 
     /// The ends of as many chains as the batch has images, put back into the buffer; `walk` takes
-    /// their starts, what they descend and a key. Returns them with their classes.
+    /// their starts, what they descend of which classes, and a key. Returns them with their classes.
     pub(super) fn sample(
         &self,
         inner: &Inner,
         buffer: &mut ReplayBuffer,
-        walk: impl FnOnce(Tensor<4>, &Energy, Key) -> Tensor<4>,
+        walk: impl FnOnce(Tensor<4>, EnergyKind, &[u8], Key) -> Tensor<4>,
     ) -> (Tensor<4>, Tensor<1, Int>) {
         let [draw_key, chance_key, start_key, walk_key] = inner.key.fold_in(1).split();
         let device = inner.batch.x.device();
         let places = buffer.draw(draw_key, inner.batch.labels.len());
         let labels = buffer.labels(&places);
-        let (x, y) = buffer.get(&places, &device);
+        let (x, _) = buffer.get(&places, &device);
         let shape = inner.train.shape();
         let gaussian = inner.gaussian;
         let fresh = model::start(self.start, gaussian, shape, &labels, start_key, &device);
@@ -78,11 +81,11 @@ impl Negatives {
         let anew = chances.lower_equal_scalar(self.reinit_probability);
         let start = x.clone().mask_where(anew.expand(x.dims()), fresh);
         let energy = if self.conditional {
-            Energy::Joint(y)
+            EnergyKind::Joint
         } else {
-            Energy::Marginal
+            EnergyKind::Marginal
         };
-        let end = walk(start, &energy, walk_key).inner();
+        let end = walk(start, energy, &labels, walk_key).inner();
         buffer.put(&places, end.clone(), &labels);
         (end, model::labels(&labels, &device))
     }

@@ -1,8 +1,8 @@
 //! PreJEAT (Zhu et al. 2021, arXiv version, appendix): cross-entropy on energy-attack examples.
 
 use basin_shared::{
-    Energy,
-    attacks::{Budget, GradientAt, energy_attack},
+    attacks::{Attack, Budget, GradientAt},
+    energy::Joint,
     tensors::Network,
 };
 use serde::{Deserialize, Serialize};
@@ -22,15 +22,11 @@ pub(crate) struct Prejeat {
 impl Prejeat {
     /// Mean of E(x_adv, y) − E(x_adv).
     pub(super) fn outer(&self, inner: Inner) -> impl Fn(&Network) -> Loss + use<> {
-        let (x, y) = inner.labelled();
-        let x_adv = energy_attack(
-            &inner.model.frozen(),
-            x,
-            &Energy::Joint(y),
-            Budget::linf(self.epsilon),
-            self.gradient_at,
-            inner.key,
-        );
+        let objective = Joint {
+            classes: inner.classes(),
+        };
+        let attack = Attack::energy(Budget::linf(self.epsilon), &objective, self.gradient_at);
+        let x_adv = attack.on_tensors(&inner.model.frozen(), inner.batch.x.clone(), inner.key);
         let target = inner.target();
         move |model| cross_entropy(model, x_adv.clone(), &target)
     }
@@ -38,7 +34,7 @@ impl Prejeat {
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::{Classifier, Key};
+    use basin_shared::{Key, tensors::OnTensors};
     use burn::tensor::Device;
 
     use super::*;
@@ -58,15 +54,12 @@ mod tests {
 
         let frozen = model.frozen();
         let budget = Budget::linf(0.1);
-        let x_adv = energy_attack(
-            &frozen,
-            batch.x,
-            &Energy::Joint(batch.y),
-            budget,
-            GradientAt::Start,
-            Key::new(3),
-        );
-        let logits: Vec<f32> = frozen.logits(x_adv).into_data().iter().collect();
+        let objective = Joint {
+            classes: batch.labels.iter().map(|&y| y.into()).collect(),
+        };
+        let attack = Attack::energy(budget, &objective, GradientAt::Start);
+        let x_adv = attack.on_tensors(&frozen, batch.x, Key::new(3));
+        let logits: Vec<f32> = frozen.logits_of(x_adv).into_data().iter().collect();
         let cross_entropy =
             |(f, &y): (&[f32], &u8)| f.iter().map(|f| f.exp()).sum::<f32>().ln() - f[y as usize];
         let expected = logits

@@ -2,11 +2,12 @@
 //! Algorithm 1), and the examples that the methods built on it share.
 
 use basin_shared::{
-    Classifier, Energy, Key,
-    attacks::{Budget, Pgd, ascend},
-    tensors::{Network, energy},
+    Classifier, Key,
+    attacks::{Attack, Budget, Origin, Pgd},
+    energy::{Expected, softmax},
+    tensors::{Network, energy, from_host, to_host},
 };
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{Attacked, Inner, Logits, Loss};
@@ -46,11 +47,22 @@ impl KlAttack {
 
     /// x_adv of images, `[batch, channels, height, width]`.
     pub(super) fn examples_of(&self, model: &impl Classifier, x: Tensor<4>, key: Key) -> Tensor<4> {
-        let budget = Budget::linf(self.epsilon);
-        let p = activation::softmax(model.logits(x.clone()), 1);
-        let noise = key.normal(x.dims(), &x.device()) * self.start_noise_std;
-        let start = budget.project(x.clone() + noise, &x);
-        ascend(model, start, &x, &Energy::Expected(p), budget, self.pgd)
+        let (shape, device) = (x.dims(), x.device());
+        let [batch, ..] = shape;
+        let x = to_host(x);
+        let logits = model.logits(&x, batch);
+        let mut probabilities = vec![0.0; logits.len()];
+        let classes = logits.len() / batch;
+        let rows = logits.chunks_exact(classes);
+        for (logits, p) in rows.zip(probabilities.chunks_exact_mut(classes)) {
+            softmax(logits, p);
+        }
+        let objective = Expected { probabilities };
+        let attack = Attack {
+            origin: Origin::Noise(self.start_noise_std),
+            ..Attack::pgd(Budget::linf(self.epsilon), &objective, self.pgd)
+        };
+        from_host(attack.run(model, &x, batch, key), shape, &device)
     }
 }
 

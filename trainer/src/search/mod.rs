@@ -5,9 +5,9 @@ pub(crate) mod by_distance;
 pub(crate) mod langevin;
 
 use basin_shared::{
-    Classifier, ModelFile,
+    ModelFile,
     samplers::Distances,
-    tensors::{Frozen, energy},
+    tensors::{Frozen, OnTensors, energy},
 };
 use burn::tensor::Device;
 
@@ -88,7 +88,7 @@ pub(crate) fn energy_of(network: &Frozen, images: &Images, device: &Device) -> [
     let energies: Vec<f32> = order
         .chunks(BATCH)
         .flat_map(|indices| {
-            let f = network.logits(images.batch(indices, device).0);
+            let f = network.logits_of(images.batch(indices, device).0);
             energy::marginal(f)
                 .into_data()
                 .iter::<f32>()

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use basin_shared::{
-    Key, ModelCard, ModelFile,
+    Classifier, Key, ModelCard, ModelFile,
     arrays::{Array, Weights},
-    energy::EnergyKind,
-    engine::cpu::Engine,
+    energy::{EnergyKind, Joint},
+    engine::cpu::CompiledNetwork,
     file::{
         card::SCHEMA,
         container::{Precision, Probe, probe_images},
@@ -140,7 +140,13 @@ fn main() {
         .expect("half precision holds the weights");
     let rounded = ModelFile::read(&bytes).expect("the file is sound");
     let x = probe_images(&architecture);
-    let found = Engine::new(rounded.plan()).evaluate(&x.values, &[0, 1], EnergyKind::Joint);
+    let found = CompiledNetwork::new(rounded.plan()).evaluate(
+        &x.values,
+        2,
+        &Joint {
+            classes: vec![0, 1],
+        },
+    );
     let probe = Probe {
         logits: array([2, CLASSES], found.logits),
         gradient: array([2, channels, size, size], found.gradient),

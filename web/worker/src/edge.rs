@@ -9,20 +9,20 @@ use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::{
-    bench::{Bench, Beside},
     engine::Engine,
+    session::{Beside, Session},
 };
 
 /// Answers the page's messages for as long as the worker lives.
 pub fn serve(engine: Engine) {
-    let bench = Rc::new(RefCell::new(Some(Bench::new(engine, now))));
+    let session = Rc::new(RefCell::new(Some(Session::new(engine, now))));
     let waiting: Rc<RefCell<VecDeque<(Request, Beside)>>> = Rc::default();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         waiting.borrow_mut().push_back(received(&event));
-        let (bench, waiting) = (bench.clone(), waiting.clone());
+        let (session, waiting) = (session.clone(), waiting.clone());
         wasm_bindgen_futures::spawn_local(async move {
             // Whoever has taken the bench also answers what arrives meanwhile.
-            let Some(mut taken) = bench.take() else {
+            let Some(mut taken) = session.take() else {
                 return;
             };
             loop {
@@ -34,7 +34,7 @@ pub fn serve(engine: Engine) {
                     send(&reply, &numbers);
                 }
             }
-            bench.replace(Some(taken));
+            session.replace(Some(taken));
         });
     });
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));

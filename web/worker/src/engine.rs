@@ -3,15 +3,15 @@
 #[cfg(feature = "cpu")]
 use std::rc::Rc;
 
-#[cfg(feature = "cpu")]
-use basin_shared::engine::cpu;
 #[cfg(feature = "gpu")]
 use basin_shared::engine::gpu::{self, Gpu, GpuError, Precision};
+#[cfg(feature = "cpu")]
+use basin_shared::{Classifier, engine::cpu};
 use basin_shared::{
     ModelFile,
-    energy::EnergyKind,
-    engine::cpu::Evaluation,
-    samplers::{Dynamics, Frame},
+    classifier::Evaluation,
+    energy::Objective,
+    samplers::{Frame, HostChain},
 };
 
 /// Where networks run.
@@ -31,26 +31,26 @@ pub enum Network {
     Cpu(Rc<Cpu>),
     /// Compiled for a GPU.
     #[cfg(feature = "gpu")]
-    Gpu(Box<gpu::Engine>),
+    Gpu(Box<gpu::GpuNetwork>),
 }
 
 /// A network on the processor.
 #[cfg(feature = "cpu")]
 pub struct Cpu {
-    engine: cpu::Engine,
+    engine: cpu::CompiledNetwork,
     /// Workers to share a step with.
     #[cfg(target_arch = "wasm32")]
     pool: crate::pool::Pool,
 }
 
 /// A chain on an engine.
-pub enum Chain {
+pub enum RunningChain {
     /// On the processor.
     #[cfg(feature = "cpu")]
-    Cpu(Rc<Cpu>, Dynamics),
+    Cpu(Rc<Cpu>, Box<HostChain>),
     /// On a GPU.
     #[cfg(feature = "gpu")]
-    Gpu(Box<gpu::Chain>),
+    Gpu(Box<gpu::GpuChain>),
 }
 
 /// What the GPU refuses it would refuse again, so that is told. A GPU that is lost may come back with
@@ -77,13 +77,13 @@ impl Engine {
         match self {
             #[cfg(feature = "cpu")]
             Self::Cpu => Ok(Network::Cpu(Rc::new(Cpu {
-                engine: cpu::Engine::new(file.plan()),
+                engine: cpu::CompiledNetwork::new(file.plan()),
                 #[cfg(target_arch = "wasm32")]
                 pool: crate::pool::Pool::new(bytes),
             }))),
             #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => {
-                let engine = gpu::Engine::new(gpu.clone(), file.plan()).await;
+                let engine = gpu::GpuNetwork::new(gpu.clone(), file.plan()).await;
                 held(engine).map(|engine| Network::Gpu(Box::new(engine)))
             }
         }
@@ -112,25 +112,25 @@ impl Engine {
 }
 
 impl Network {
-    /// Logits, and the gradient of each image's energy with respect to it; the error says what the engine
+    /// Logits, and the gradient of each image's objective with respect to it; the error says what the engine
     /// cannot hold. Reading numbers back from a GPU is awaited, as a browser cannot wait for it otherwise.
     ///
     /// # Shapes
-    /// - `x`: `[batch, channels, size, size]`, `classes`: `[batch]`
+    /// - `x`: `[batch, channels, size, size]`
     ///
     /// # Panics
     /// If the GPU is lost.
     pub async fn evaluate(
         &self,
         x: &[f32],
-        classes: &[usize],
-        energy: EnergyKind,
+        batch: usize,
+        objective: &dyn Objective,
     ) -> Result<Evaluation, String> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu(network) => Ok(network.engine.evaluate(x, classes, energy)),
+            Self::Cpu(network) => Ok(network.engine.evaluate(x, batch, objective)),
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => held(engine.evaluate(x, classes, energy).await),
+            Self::Gpu(engine) => held(engine.evaluate(x, batch, objective).await),
         }
     }
 
@@ -138,20 +138,20 @@ impl Network {
     ///
     /// # Panics
     /// If the GPU is lost.
-    pub async fn chain(&self, dynamics: Dynamics) -> Result<Chain, String> {
+    pub async fn chain(&self, dynamics: HostChain) -> Result<RunningChain, String> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu(network) => Ok(Chain::Cpu(network.clone(), dynamics)),
+            Self::Cpu(network) => Ok(RunningChain::Cpu(network.clone(), Box::new(dynamics))),
             #[cfg(feature = "gpu")]
             Self::Gpu(engine) => {
-                held(engine.chain(dynamics).await).map(|chain| Chain::Gpu(Box::new(chain)))
+                held(engine.chain(dynamics).await).map(|chain| RunningChain::Gpu(Box::new(chain)))
             }
         }
     }
 }
 
-impl Chain {
-    /// Takes some steps, [`basin_shared::samplers::MOST_STEPS`] at most, and shows what led to the
+impl RunningChain {
+    /// Takes some steps, [`basin_shared::samplers::STEPS_PER_FRAME`] at most, and shows what led to the
     /// last of them; and how many workers computed it, this one included.
     ///
     /// # Panics
@@ -163,7 +163,7 @@ impl Chain {
                 let Cpu { engine, pool } = &**network;
                 let (mut frame, mut most) = (dynamics.frame(), 1);
                 for _ in 0..steps {
-                    let Dynamics { x, classes, .. } = &*dynamics;
+                    let HostChain { x, classes, .. } = &**dynamics;
                     let shared = pool.evaluate(engine, x, classes, dynamics.energy);
                     let (evaluation, workers) = shared.await;
                     dynamics.step(evaluation, &mut frame);

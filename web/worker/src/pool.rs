@@ -10,8 +10,7 @@ use std::{
 
 use basin_protocol::{Request, SelfTest};
 use basin_shared::{
-    energy::EnergyKind,
-    engine::cpu::{self, Evaluation},
+    Classifier, classifier::Evaluation, energy::EnergyKind, engine::cpu::CompiledNetwork,
 };
 use futures_channel::oneshot::{self, Receiver, Sender};
 use js_sys::{Array, Float32Array, Uint8Array, WebAssembly};
@@ -58,10 +57,10 @@ impl Pool {
     }
 
     /// What `network` computes of the images, with the help of those partners that are ready; and
-    /// how many workers that were. Shapes as in [`cpu::Engine::evaluate`].
+    /// how many workers that were. Shapes as in [`Classifier::evaluate`].
     pub async fn evaluate(
         &self,
-        network: &cpu::Engine,
+        network: &CompiledNetwork,
         x: &[f32],
         classes: &[usize],
         energy: EnergyKind,
@@ -69,7 +68,8 @@ impl Pool {
         let image = x.len() / classes.len();
         let alone = |share: Range<usize>| {
             let x = &x[share.start * image..share.end * image];
-            network.evaluate(x, &classes[share], energy)
+            let count = share.len();
+            network.evaluate(x, count, &*energy.of(classes[share].to_vec()))
         };
         let wanted = |share: Range<usize>| {
             let request = Request::Evaluate {

@@ -7,11 +7,12 @@
 mod scalar;
 
 use basin_shared::{
-    Key,
+    Classifier, Key,
     arrays::{Array, Weights},
-    energy::EnergyKind,
+    classifier::Evaluation,
+    energy::{EnergyKind, Joint},
     engine::{
-        cpu::{Engine, Evaluation},
+        cpu::CompiledNetwork,
         plan::{Active, Convolution, Extent, Head, Operation, Plan},
     },
     models::{Activation, Architecture, Normalization, PreActResNet18Config, WideResNetConfig},
@@ -183,10 +184,10 @@ fn compare(
 
 fn check(plan: &Plan, batch: usize, energy: EnergyKind, what: &str) {
     let (x, classes) = batch_of(plan, batch);
-    let engine = Engine::new(plan.clone());
+    let engine = CompiledNetwork::new(plan.clone());
     // Twice: the second time the memory is no longer new.
     for _ in 0..2 {
-        let found = engine.evaluate(&x, &classes, energy);
+        let found = engine.evaluate(&x, classes.len(), &*energy.of(classes.clone()));
         compare(plan, &x, &classes, energy, &found, what);
     }
 }
@@ -325,9 +326,14 @@ async fn kernels_and_networks_on_the_gpu_compute_what_the_definition_says() {
     let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
     let shapes = shapes().map(|(plan, batch, what)| (plan, batch, EnergyKind::Joint, what));
     for (plan, batch, energy, what) in shapes.chain(networks()) {
-        let engine = gpu::Engine::new(gpu.clone(), plan.clone()).await.unwrap();
+        let engine = gpu::GpuNetwork::new(gpu.clone(), plan.clone())
+            .await
+            .unwrap();
         let (x, classes) = batch_of(&plan, batch);
-        let found = engine.evaluate(&x, &classes, energy).await.unwrap();
+        let found = engine
+            .evaluate(&x, classes.len(), &*energy.of(classes.clone()))
+            .await
+            .unwrap();
         compare(&plan, &x, &classes, energy, &found, &what);
     }
 }
@@ -346,10 +352,16 @@ fn an_image_is_the_same_alone_as_in_company() {
         add: false,
     };
     let (batch, numbers) = (11, 300);
-    let engine = Engine::new(small.plan());
+    let engine = CompiledNetwork::new(small.plan());
     let x = Key::new(1).uniforms(batch * numbers);
     let classes = Key::new(2).integers(batch, CLASSES);
-    let all = engine.evaluate(&x, &classes, EnergyKind::Joint);
+    let all = engine.evaluate(
+        &x,
+        batch,
+        &Joint {
+            classes: classes.clone(),
+        },
+    );
     // As workers share a batch.
     for workers in 2..=batch {
         let mut logits = Vec::new();
@@ -357,7 +369,8 @@ fn an_image_is_the_same_alone_as_in_company() {
         for i in 0..workers {
             let share = i * batch / workers..(i + 1) * batch / workers;
             let x = &x[share.start * numbers..share.end * numbers];
-            let part = engine.evaluate(x, &classes[share], EnergyKind::Joint);
+            let (count, classes) = (share.len(), classes[share].to_vec());
+            let part = engine.evaluate(x, count, &Joint { classes });
             logits.extend(part.logits);
             gradient.extend(part.gradient);
         }
@@ -372,8 +385,8 @@ mod worker {
         ByDistance, EnergyKind, Gradient, Langevin, Origin, Plan, Reply, Request, Sampler,
     };
     use basin_worker::{
-        bench::{Bench, Beside},
         engine::Engine,
+        session::{Beside, Session},
     };
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -384,34 +397,34 @@ mod worker {
     const CLASSES: usize = 3;
     const VALUES: usize = 64;
 
-    async fn loaded() -> Bench {
+    async fn loaded() -> Session {
         loaded_on(Engine::Cpu).await
     }
 
-    async fn loaded_on(engine: Engine) -> Bench {
-        let mut bench = Bench::new(engine, || 0.0);
+    async fn loaded_on(engine: Engine) -> Session {
+        let mut session = Session::new(engine, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()
         };
-        let answer = bench.answer(Request::Load, beside).await;
+        let answer = session.answer(Request::Load, beside).await;
         let Some((Reply::Loaded { self_test, .. }, _)) = answer else {
             panic!("{answer:?}")
         };
         // The file holds what the native engine computed of two images.
         assert!(self_test.passed(), "{self_test:?}");
-        bench
+        session
     }
 
     /// Images, then logits, of each of the first `count` frames.
-    async fn frames(bench: &mut Bench, plan: Plan, count: usize) -> Vec<Vec<f32>> {
-        let begun = bench
+    async fn frames(session: &mut Session, plan: Plan, count: usize) -> Vec<Vec<f32>> {
+        let begun = session
             .answer(Request::Begin { chain: 1, plan }, Beside::default())
             .await;
         assert_eq!(begun, None);
         let mut frames = Vec::new();
         for _ in 0..count {
-            let answer = bench
+            let answer = session
                 .answer(Request::Advance { chain: 1, most: 1 }, Beside::default())
                 .await;
             let Some((Reply::Frame { .. }, numbers)) = answer else {
@@ -460,8 +473,8 @@ mod worker {
 
     #[wasm_bindgen_test]
     async fn the_energy_descended_falls() {
-        let mut bench = loaded().await;
-        let frames = frames(&mut bench, plan(vec![2], 1), 21).await;
+        let mut session = loaded().await;
+        let frames = frames(&mut session, plan(vec![2], 1), 21).await;
         let energy = |frame: &[f32]| -frame[VALUES + 2];
         let (start, end) = (energy(&frames[0]), energy(&frames[20]));
         assert_eq!(frames[0].len(), VALUES + CLASSES);
@@ -475,20 +488,20 @@ mod worker {
 
     #[wasm_bindgen_test]
     async fn the_same_plan_gives_the_same_bits() {
-        let mut bench = loaded().await;
+        let mut session = loaded().await;
         for plan in [plan, plan_by_distance] {
-            let first = frames(&mut bench, plan(vec![0, 1], 7), 4).await;
-            assert_eq!(frames(&mut bench, plan(vec![0, 1], 7), 4).await, first);
-            assert_ne!(frames(&mut bench, plan(vec![0, 1], 8), 4).await, first);
+            let first = frames(&mut session, plan(vec![0, 1], 7), 4).await;
+            assert_eq!(frames(&mut session, plan(vec![0, 1], 7), 4).await, first);
+            assert_ne!(frames(&mut session, plan(vec![0, 1], 8), 4).await, first);
         }
     }
 
     #[wasm_bindgen_test]
     async fn a_chain_goes_on_where_no_partner_can_be_started() {
         // The server of these tests has no partner.js.
-        let mut bench = loaded().await;
-        let all = frames(&mut bench, plan(vec![0, 1], 7), 30).await;
-        let again = frames(&mut bench, plan(vec![0, 1], 7), 3).await;
+        let mut session = loaded().await;
+        let all = frames(&mut session, plan(vec![0, 1], 7), 30).await;
+        let again = frames(&mut session, plan(vec![0, 1], 7), 3).await;
         assert_eq!(all[..3], again);
         assert_eq!(all.len(), 30);
     }

@@ -11,12 +11,12 @@ use std::sync::{Mutex, MutexGuard};
 
 use basin_protocol::{Reply, Request};
 use basin_shared::{
-    Key,
+    Classifier, Key,
     arrays::{Array, Weights},
-    energy::EnergyKind,
+    energy::{EnergyKind, Expected, Joint, Objective},
     engine::{
         cpu,
-        gpu::{Engine, Gpu, GpuError, Precision},
+        gpu::{Gpu, GpuError, GpuNetwork, Precision},
         plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     },
     models::{
@@ -24,11 +24,11 @@ use basin_shared::{
         WideResNetConfig,
     },
     samplers::{
-        Annealing, ByDistance, DistanceTable, Dynamics, GradientScaling, MOST_STEPS, Observation,
-        Sgld, Step, observation::Observed,
+        Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Observation,
+        STEPS_PER_FRAME, Sgld, Step, observation::Observed,
     },
 };
-use basin_worker::bench::{Bench, Beside};
+use basin_worker::session::{Beside, Session};
 use futures_executor::block_on;
 
 /// Largest difference from the engine on the processor, as a share of the largest number.
@@ -46,8 +46,8 @@ fn gpu(precision: Precision) -> (Gpu, MutexGuard<'static, ()>) {
     (gpu.expect("a GPU, or mesa-vulkan-drivers"), alone)
 }
 
-fn engine(gpu: &Gpu, plan: &Plan) -> Engine {
-    block_on(Engine::new(gpu.clone(), plan.clone())).unwrap_or_else(|error| panic!("{error}"))
+fn engine(gpu: &Gpu, plan: &Plan) -> GpuNetwork {
+    block_on(GpuNetwork::new(gpu.clone(), plan.clone())).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn normals(key: u64, count: usize, scale: f32) -> Vec<f32> {
@@ -233,8 +233,21 @@ fn check(gpu: &Gpu, plan: &Plan, batch: usize, energy: EnergyKind, tolerance: f3
     let image = plan.image.channels * plan.image.size.pow(2);
     let x = Key::new(7).uniforms(batch * image);
     let classes = Key::new(8).integers(batch, plan.classes());
-    let expected = cpu::Engine::new(plan.clone()).evaluate(&x, &classes, energy);
-    let found = block_on(engine(gpu, plan).evaluate(&x, &classes, energy)).unwrap();
+    check_objective(gpu, plan, &x, &*energy.of(classes), tolerance, what);
+}
+
+/// The same of any objective.
+fn check_objective(
+    gpu: &Gpu,
+    plan: &Plan,
+    x: &[f32],
+    objective: &dyn Objective,
+    tolerance: f32,
+    what: &str,
+) {
+    let batch = x.len() / (plan.image.channels * plan.image.size.pow(2));
+    let expected = cpu::CompiledNetwork::new(plan.clone()).evaluate(x, batch, objective);
+    let found = block_on(engine(gpu, plan).evaluate(x, batch, objective)).unwrap();
     assert_close(&found.logits, &expected.logits, tolerance, what);
     match plan.activation {
         Activation::Silu => assert_close(&found.gradient, &expected.gradient, tolerance, what),
@@ -267,7 +280,10 @@ fn check_definition(gpu: &Gpu, plan: &Plan, batch: usize, what: &str) {
     let image = channels * size * size;
     let x = Key::new(7).uniforms(batch * image);
     let classes = Key::new(8).integers(batch, plan.classes());
-    let found = block_on(engine(gpu, plan).evaluate(&x, &classes, EnergyKind::Joint)).unwrap();
+    let objective = Joint {
+        classes: classes.clone(),
+    };
+    let found = block_on(engine(gpu, plan).evaluate(&x, batch, &objective)).unwrap();
     // A large batch repeats what its first and last images show.
     for n in [0, batch - 1] {
         let numbers = n * image..(n + 1) * image;
@@ -279,6 +295,28 @@ fn check_definition(gpu: &Gpu, plan: &Plan, batch: usize, what: &str) {
         let found_logits = &found.logits[n * logits.len()..][..logits.len()];
         assert_close(found_logits, &logits, TOLERANCE, &what);
         assert_close(&found.gradient[numbers], &gradient, TOLERANCE, &what);
+    }
+}
+
+/// An objective that no kernel knows: its slope is computed on the host.
+#[test]
+fn any_objective_has_its_gradient() {
+    for (precision, tolerance) in [
+        (Precision::Single, TOLERANCE),
+        (Precision::Half, HALF_TOLERANCE),
+    ] {
+        let (gpu, _alone) = gpu(precision);
+        let plan = one_convolution([3, 5], 7, [3, 1, 1]);
+        let (batch, classes) = (4, plan.classes());
+        let x = Key::new(7).uniforms(batch * 3 * 49);
+        let mut probabilities = Key::new(9).uniforms(batch * classes);
+        for row in probabilities.chunks_exact_mut(classes) {
+            let sum: f32 = row.iter().sum();
+            row.iter_mut().for_each(|p| *p /= sum);
+        }
+        let objective = Expected { probabilities };
+        let what = format!("{precision:?}");
+        check_objective(&gpu, &plan, &x, &objective, tolerance, &what);
     }
 }
 
@@ -455,7 +493,7 @@ fn a_worker_loads_a_model_in_the_precision_that_reproduces_its_probe() {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()
         };
-        match block_on(Bench::new(engine, || 0.0).answer(Request::Load, beside)) {
+        match block_on(Session::new(engine, || 0.0).answer(Request::Load, beside)) {
             Some((Reply::Loaded { self_test, .. }, _)) => self_test,
             other => panic!("{other:?}"),
         }
@@ -470,9 +508,9 @@ fn a_worker_loads_a_model_in_the_precision_that_reproduces_its_probe() {
 }
 
 /// The start of a chain of two images.
-fn dynamics(plan: &Plan, gradient: GradientScaling, friction: f32, clamp: bool) -> Dynamics {
+fn dynamics(plan: &Plan, gradient: GradientScaling, friction: f32, clamp: bool) -> HostChain {
     let image = plan.image.channels * plan.image.size.pow(2);
-    Dynamics {
+    HostChain {
         walk: Step::Sgld(Sgld {
             step_size: match gradient {
                 GradientScaling::Normalize => 0.02,
@@ -515,11 +553,11 @@ fn a_chain_of_a_hundred_steps_is_the_processors() {
             true,
         ),
     ] {
-        let network = cpu::Engine::new(plan.clone());
+        let network = cpu::CompiledNetwork::new(plan.clone());
         let mut expected = dynamics(&plan, gradient, friction, clamp);
         let mut chain = block_on(engine(&gpu, &plan).chain(expected.clone())).unwrap();
         // Alone and in company, as a worker may ask for them.
-        for steps in [1, 1, 2, 4, 8, 16, MOST_STEPS, MOST_STEPS, 5] {
+        for steps in [1, 1, 2, 4, 8, 16, STEPS_PER_FRAME, STEPS_PER_FRAME, 5] {
             let expected = expected.advance(&network, steps);
             let found = block_on(chain.advance(steps)).unwrap();
             let what = format!("{gradient:?} at step {}", expected.step);
@@ -583,15 +621,15 @@ fn a_chain_by_distance_is_the_processors() {
             },
             observation,
         };
-        let network = cpu::Engine::new(plan.clone());
-        let mut expected = Dynamics {
+        let network = cpu::CompiledNetwork::new(plan.clone());
+        let mut expected = HostChain {
             walk: Step::ByDistance(annealing),
             energy,
             ..dynamics(plan, GradientScaling::Raw, 0.0, true)
         };
         let mut chain = block_on(engine(&gpu, plan).chain(expected.clone())).unwrap();
         let start = expected.x.clone();
-        for steps in [1, 4, MOST_STEPS, 10] {
+        for steps in [1, 4, STEPS_PER_FRAME, 10] {
             let expected = expected.advance(&network, steps);
             let found = block_on(chain.advance(steps)).unwrap();
             let what = format!("{what} at step {}", expected.step);
@@ -626,7 +664,7 @@ fn a_chain_is_the_same_again_in_other_company_and_resumed() {
         .flat_map(|frame| frame.logits.clone())
         .collect();
     assert_eq!([first.logits, last.logits].concat(), logits);
-    let mut resumed = begun(Dynamics {
+    let mut resumed = begun(HostChain {
         x: first.x,
         step: 9,
         ..start
@@ -743,8 +781,8 @@ fn memory_does_not_grow_over_ten_thousand_steps() {
     let start = dynamics(&plan, GradientScaling::Raw, 0.0, true);
     let mut chain = block_on(engine(&gpu, &plan).chain(start)).unwrap();
     let mut take = |steps: usize| {
-        for _ in 0..steps.div_ceil(MOST_STEPS) {
-            block_on(chain.advance(MOST_STEPS)).unwrap();
+        for _ in 0..steps.div_ceil(STEPS_PER_FRAME) {
+            block_on(chain.advance(STEPS_PER_FRAME)).unwrap();
         }
     };
     take(1_000);
@@ -761,7 +799,7 @@ fn a_large_network_fits_and_a_batch_too_large_is_refused() {
     let (gpu, _alone) = gpu(Precision::Single);
     let plan = wide_resnet([16, 4, 3, 32], Activation::Silu);
     let engine = engine(&gpu, &plan);
-    let batch = |images: usize| Dynamics {
+    let batch = |images: usize| HostChain {
         classes: vec![1; images],
         x: vec![0.5; images * 3 * 32 * 32],
         velocity: vec![0.0; images * 3 * 32 * 32],
@@ -784,7 +822,7 @@ fn a_large_network_fits_and_a_batch_too_large_is_refused() {
 fn a_network_too_heavy_for_the_gpu_is_refused() {
     let (gpu, _alone) = gpu(Precision::Single);
     let plan = one_convolution([1280, 1280], 4, [3, 1, 1]);
-    match block_on(Engine::new(gpu.clone(), plan)) {
+    match block_on(GpuNetwork::new(gpu.clone(), plan)) {
         Err(error @ GpuError::TooHeavy { .. }) => assert_eq!(
             error.to_string(),
             "the weights of a convolution need 235929600 bytes in one buffer on the GPU, which gives \

@@ -1,10 +1,7 @@
 //! From the last features to the logits, to the energy, and back.
 
 use super::image::Layout;
-use crate::engine::plan::Head;
-
-/// The gradient of an image's energy with respect to its logits, of the image's number and logits.
-pub(super) type Slopes<'a> = &'a (dyn Fn(usize, &[f32]) -> Vec<f32> + Sync);
+use crate::{energy::Objective, engine::plan::Head};
 
 /// The last features, activated, and the derivatives of their activation.
 pub(super) struct Features<'a> {
@@ -14,13 +11,13 @@ pub(super) struct Features<'a> {
     pub(super) derivative: &'a [f32],
 }
 
-/// Logits of each image, and the gradient of its energy with respect to the features before their
-/// activation. The first image has number `first`.
+/// Logits of each image, and the gradient of its objective, where there is one, with respect to the features
+/// before their activation. The first image has number `first`.
 pub(super) fn run(
     head: &Head,
     features: Features,
     first: usize,
-    slopes: Slopes,
+    objective: Option<&dyn Objective>,
     logits: &mut [f32],
     output: &mut [f32],
 ) {
@@ -38,6 +35,7 @@ pub(super) fn run(
     let each_pixel =
         |image| (0..pixels).map(move |pixel| layout.at(image, pixel / columns, pixel % columns));
     let share = 1.0 / pixels as f32;
+    let mut slopes = vec![0.0; head.bias.len()];
     let logits = logits.chunks_exact_mut(head.bias.len());
     for (image, logits) in logits.enumerate() {
         let mut mean = vec![0.0; channels];
@@ -51,9 +49,11 @@ pub(super) fn run(
             *logit = bias + row.iter().zip(&mean).map(|(w, m)| w * m).sum::<f32>();
         }
 
+        let Some(objective) = objective else { continue };
+        objective.slope(first + image, logits, &mut slopes);
         let mut gradient = vec![0.0; channels];
         let rows = head.weight.chunks_exact(channels);
-        for (slope, row) in slopes(first + image, logits).into_iter().zip(rows) {
+        for (slope, row) in slopes.iter().zip(rows) {
             for (gradient, weight) in gradient.iter_mut().zip(row) {
                 *gradient += slope * share * weight;
             }
@@ -65,15 +65,4 @@ pub(super) fn run(
             }
         }
     }
-}
-
-/// softmax(f)
-pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let mut shares: Vec<f32> = logits.iter().map(|f| (f - largest).exp()).collect();
-    let sum: f32 = shares.iter().sum();
-    for share in &mut shares {
-        *share /= sum;
-    }
-    shares
 }

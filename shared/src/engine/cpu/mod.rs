@@ -27,7 +27,8 @@ pub(crate) mod winograd;
 use std::{ops::Range, sync::Mutex};
 
 use crate::{
-    energy::EnergyKind,
+    classifier::{Classifier, Evaluation},
+    energy::Objective,
     engine::{
         plan::{Buffer, Operation, Plan},
         simd::{self, Isa, Kernel, Simd},
@@ -37,7 +38,6 @@ use amx::Amx;
 use convolve::Convolve;
 use epilogue::{Epilogue, Store};
 use gather::ToImage;
-use head::Slopes;
 use image::Layout;
 use memory::Aligned;
 
@@ -49,7 +49,7 @@ const HEAVY: usize = 256 * 1024;
 
 /// A compiled network and the memory that it runs in.
 #[derive(Debug)]
-pub struct Engine {
+pub struct CompiledNetwork {
     plan: Plan,
     isa: Isa,
     layouts: Vec<Layout>,
@@ -76,15 +76,6 @@ enum Weights {
     ToImage(ToImage),
 }
 
-/// What an [`Engine`] computes of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evaluation {
-    /// `[batch, classes]`
-    pub logits: Vec<f32>,
-    /// The gradient of the energy with respect to the images, `[batch, channels, size, size]`.
-    pub gradient: Vec<f32>,
-}
-
 /// The memory of one thread: every buffer of the plan for a group of images, and scratch.
 #[derive(Debug)]
 struct Workspace {
@@ -92,7 +83,7 @@ struct Workspace {
     scratch: Aligned,
 }
 
-impl Engine {
+impl CompiledNetwork {
     /// Packs the weights for this processor.
     pub fn new(plan: Plan) -> Self {
         Self::with_isa(plan, Isa::best())
@@ -157,66 +148,15 @@ impl Engine {
         &self.plan
     }
 
-    /// Logits, and the gradient of each image's energy with respect to it.
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, channels, size, size]` in [0, 1]; `classes`: `[batch]`, of no meaning for E(x)
-    ///
-    /// # Panics
-    /// If the sizes do not agree or a class does not exist.
-    pub fn evaluate(&self, x: &[f32], classes: &[usize], energy: EnergyKind) -> Evaluation {
-        self.plan.check(x, classes);
-        let slopes = |image: usize, logits: &[f32]| {
-            // −e_y for E(x, y), −softmax(f) for E(x), and the difference for E(x, y) − E(x).
-            let marginal = match energy {
-                EnergyKind::Joint => 0.0,
-                EnergyKind::Marginal => -1.0,
-                EnergyKind::Conditional => 1.0,
-            };
-            let mut slopes = head::softmax(logits);
-            slopes.iter_mut().for_each(|slope| *slope *= marginal);
-            if energy != EnergyKind::Marginal {
-                slopes[classes[image]] -= 1.0;
-            }
-            slopes
-        };
-        self.run(x, classes.len(), &slopes, self.plan.operations.len())
-    }
-
-    /// As [`Engine::evaluate`], for the mean of E(x, y) − E(x) over y with the probabilities given.
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, channels, size, size]`, `probabilities`: `[batch, classes]`
-    ///
-    /// # Panics
-    /// If the sizes do not agree.
-    pub fn evaluate_expected(&self, x: &[f32], probabilities: &[f32]) -> Evaluation {
-        let logit_count = self.plan.classes();
-        let slopes = |image: usize, logits: &[f32]| {
-            let mut slopes = head::softmax(logits);
-            let probabilities = &probabilities[image * logit_count..][..logit_count];
-            for (slope, probability) in slopes.iter_mut().zip(probabilities) {
-                *slope -= probability;
-            }
-            slopes
-        };
-        let batch = probabilities.len() / logit_count;
-        self.run(x, batch, &slopes, self.plan.operations.len())
-    }
-
-    /// Logits alone. Shapes as in [`Engine::evaluate`].
-    pub fn logits(&self, x: &[f32], batch: usize) -> Vec<f32> {
-        let is_head = |operation: &Operation| matches!(operation, Operation::Head { .. });
-        let head = self.plan.operations.iter().position(is_head);
-        let head = head.expect("a plan has a head");
-        let none = |_: usize, logits: &[f32]| vec![0.0; logits.len()];
-        self.run(x, batch, &none, head + 1).logits
-    }
-
     /// Does the first `operations` of the plan.
-    fn run(&self, x: &[f32], batch: usize, slopes: Slopes, operations: usize) -> Evaluation {
-        let image = self.plan.image.channels * self.plan.image.size.pow(2);
-        assert_eq!(x.len(), batch * image, "numbers of {batch} images");
+    fn run(
+        &self,
+        x: &[f32],
+        batch: usize,
+        objective: Option<&dyn Objective>,
+        operations: usize,
+    ) -> Evaluation {
+        self.plan.check(x, batch);
         let mut evaluation = Evaluation {
             logits: vec![0.0; batch * self.plan.classes()],
             gradient: vec![0.0; x.len()],
@@ -226,7 +166,7 @@ impl Engine {
             engine: self,
             x,
             batch,
-            slopes,
+            objective,
             operations,
             group,
             logits: simd::Output(evaluation.logits.as_mut_ptr()),
@@ -258,12 +198,25 @@ impl Engine {
     }
 }
 
+impl Classifier for CompiledNetwork {
+    fn logits(&self, x: &[f32], batch: usize) -> Vec<f32> {
+        let is_head = |operation: &Operation| matches!(operation, Operation::Head { .. });
+        let head = self.plan.operations.iter().position(is_head);
+        let head = head.expect("a plan has a head");
+        self.run(x, batch, None, head + 1).logits
+    }
+
+    fn evaluate(&self, x: &[f32], batch: usize, objective: &dyn Objective) -> Evaluation {
+        self.run(x, batch, Some(objective), self.plan.operations.len())
+    }
+}
+
 /// One batch on its way; part `index` is a group of images.
 struct Run<'a> {
-    engine: &'a Engine,
+    engine: &'a CompiledNetwork,
     x: &'a [f32],
     batch: usize,
-    slopes: Slopes<'a>,
+    objective: Option<&'a dyn Objective>,
     operations: usize,
     group: usize,
     logits: simd::Output,
@@ -292,7 +245,7 @@ impl Kernel for Run<'_> {
             engine,
             x: &self.x[first * pixels..][..count * pixels],
             first,
-            slopes: self.slopes,
+            objective: self.objective,
             logits,
             gradient,
         };
@@ -313,11 +266,11 @@ impl Kernel for Run<'_> {
 
 /// The images of one part.
 struct Group<'a> {
-    engine: &'a Engine,
+    engine: &'a CompiledNetwork,
     x: &'a [f32],
     /// The number of the first one.
     first: usize,
-    slopes: Slopes<'a>,
+    objective: Option<&'a dyn Objective>,
     logits: &'a mut [f32],
     gradient: &'a mut [f32],
 }
@@ -335,7 +288,7 @@ impl Group<'_> {
         images: Range<usize>,
         Workspace { buffers, scratch }: &mut Workspace,
     ) {
-        let Engine {
+        let CompiledNetwork {
             plan,
             layouts,
             packed,
@@ -392,7 +345,14 @@ impl Group<'_> {
                 let logits = &mut self.logits[images.start * count..images.end * count];
                 let gradient = &mut gradient[place(output)];
                 let first = self.first + images.start;
-                head::run(&plan.head, features, first, self.slopes, logits, gradient);
+                head::run(
+                    &plan.head,
+                    features,
+                    first,
+                    self.objective,
+                    logits,
+                    gradient,
+                );
             }
             Operation::Backward {
                 source,
@@ -457,14 +417,15 @@ fn segments(packed: &[Option<Weights>]) -> Vec<Segment> {
 mod tests {
     use super::*;
     use crate::{
-        Classifier, Energy, Key,
+        Key,
+        energy::EnergyKind,
         models::{
             Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
             ResNet18Config, WideResNetConfig,
         },
-        tensors::{gradient::value_and_gradient, parameters},
+        tensors::{gradient::logits_and_gradient, parameters, to_host},
     };
-    use burn::tensor::{Device, Int, Tensor, TensorData};
+    use burn::tensor::Device;
 
     /// Largest difference from Burn's numbers, as a share of the largest of them. Each layer adds
     /// some 1e-6, Winograd's transforms the most of it.
@@ -518,25 +479,17 @@ mod tests {
         let [channels, height, width] = architecture.image();
         let x = Key::new(4).uniform([batch, channels, height, width], &device);
         let classes = Key::new(5).integers(batch, architecture.classes());
-        let y: Vec<i64> = classes.iter().map(|&y| y as i64).collect();
-        let y = Tensor::<1, Int>::from_data(TensorData::new(y, [batch]), &device);
-        let energy = match kind {
-            EnergyKind::Joint => Energy::Joint(y),
-            EnergyKind::Marginal => Energy::Marginal,
-            EnergyKind::Conditional => Energy::Conditional(y),
-        };
-        let (_, gradient) = value_and_gradient(|x| energy.of_logits(model.logits(x)), x.clone());
-        let logits: Vec<f32> = model.logits(x.clone()).into_data().iter().collect();
-        let gradient: Vec<f32> = gradient.into_data().iter().collect();
-        let x: Vec<f32> = x.into_data().iter().collect();
+        let objective = kind.of(classes);
+        let (logits, gradient) = logits_and_gradient(|x| model.logits(x), x.clone(), &*objective);
+        let (gradient, x) = (to_host(gradient), to_host(x));
 
         let plan = architecture.plan(&weights);
         for isa in Isa::available() {
-            let engine = Engine::with_isa(plan.clone(), isa);
+            let engine = CompiledNetwork::with_isa(plan.clone(), isa);
             let what = format!("{isa:?} {architecture:?} batch {batch} {kind:?}");
             // Twice: the second time the memory is no longer new.
             for _ in 0..2 {
-                let found = engine.evaluate(&x, &classes, kind);
+                let found = engine.evaluate(&x, batch, &*objective);
                 assert_close(&found.logits, &logits, &format!("logits, {what}"));
                 assert_close(&found.gradient, &gradient, &format!("gradient, {what}"));
             }
@@ -620,11 +573,12 @@ mod tests {
             residual_scale: 0.7,
         };
         let model = config.init(initialization, Key::new(3), &Device::flex());
-        let engine = Engine::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
+        let engine = CompiledNetwork::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
         let x = Key::new(1).uniforms(20 * 100);
         let classes = Key::new(2).integers(20, 5);
-        let all = engine.evaluate(&x, &classes, EnergyKind::Joint);
-        let last = engine.evaluate(&x[1900..], &classes[19..], EnergyKind::Joint);
+        let last = EnergyKind::Joint.of(classes[19..].to_vec());
+        let last = engine.evaluate(&x[1900..], 1, &*last);
+        let all = engine.evaluate(&x, 20, &*EnergyKind::Joint.of(classes));
         assert_eq!(all.gradient[1900..], last.gradient);
         assert_eq!(all.logits[95..], last.logits);
     }

@@ -3,12 +3,12 @@
 use super::{
     Buffers, Gpu, GpuError,
     layout::Layout,
-    network::{Engine, Recorded},
+    network::{GpuNetwork, Recorded, Slope},
 };
 use crate::{
     energy::EnergyKind,
     engine::plan::Extent,
-    samplers::{Annealing, Dynamics, Frame, GradientScaling, MOST_STEPS, Sgld, Step},
+    samplers::{Annealing, Frame, GradientScaling, HostChain, STEPS_PER_FRAME, Sgld, Step},
 };
 
 /// Of walk.wgsl, behind what the images are.
@@ -61,11 +61,11 @@ const APART: usize = 256;
 
 /// A chain whose images stay on the GPU.
 #[derive(Debug)]
-pub struct Chain {
+pub struct GpuChain {
     gpu: Gpu,
     recorded: Recorded,
     /// Without the images and velocities, which are here:
-    dynamics: Dynamics,
+    dynamics: HostChain,
     x: wgpu::Buffer,
     /// The kernel of its step.
     step: wgpu::ComputePipeline,
@@ -80,17 +80,20 @@ pub struct Chain {
     _memory: Buffers,
 }
 
-impl Chain {
-    pub(super) async fn new(engine: &Engine, mut dynamics: Dynamics) -> Result<Self, GpuError> {
+impl GpuChain {
+    pub(super) async fn new(
+        engine: &GpuNetwork,
+        mut dynamics: HostChain,
+    ) -> Result<Self, GpuError> {
         use wgpu::BufferUsages as Use;
-        let Engine { gpu, plan, .. } = engine;
+        let GpuNetwork { gpu, plan, .. } = engine;
         let (x, velocity) = (
             std::mem::take(&mut dynamics.x),
             std::mem::take(&mut dynamics.velocity),
         );
         assert_eq!(x.len(), velocity.len(), "a velocity for each number");
         let recorded = engine
-            .record(&x, &dynamics.classes, dynamics.energy)
+            .record(&x, Slope::Known(dynamics.energy, &dynamics.classes))
             .await?;
         let Extent { channels, size } = plan.image;
         let layout = Layout::of(plan.image);
@@ -136,16 +139,16 @@ impl Chain {
             }
         };
         let mut empty = |bytes, usage| memory.keep(gpu.empty(bytes, usage));
-        let settings = empty(MOST_STEPS * APART, Use::UNIFORM | Use::COPY_DST);
+        let settings = empty(STEPS_PER_FRAME * APART, Use::UNIFORM | Use::COPY_DST);
         let history = empty(
-            MOST_STEPS * recorded.logits.size() as usize,
+            STEPS_PER_FRAME * recorded.logits.size() as usize,
             Use::STORAGE | Use::COPY_SRC,
         );
         let read_back = empty(
             (x.size() + history.size()) as usize,
             Use::MAP_READ | Use::COPY_DST,
         );
-        let bindings = (0..MOST_STEPS).map(|slot| {
+        let bindings = (0..STEPS_PER_FRAME).map(|slot| {
             let settings = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: &settings,
                 offset: (slot * APART) as u64,
@@ -180,7 +183,7 @@ impl Chain {
         })
     }
 
-    /// Takes `steps` steps, one at least and [`MOST_STEPS`] at most, in one submission.
+    /// Takes `steps` steps, one at least and [`STEPS_PER_FRAME`] at most, in one submission.
     ///
     /// # Errors
     /// If the GPU is lost.
@@ -191,7 +194,7 @@ impl Chain {
             dynamics,
             ..
         } = self;
-        let steps = steps.clamp(1, MOST_STEPS);
+        let steps = steps.clamp(1, STEPS_PER_FRAME);
         let mut settings = vec![0u32; steps * APART / 4];
         for (slot, settings) in settings.chunks_exact_mut(APART / 4).enumerate() {
             let step = dynamics.step + slot as u64;

@@ -6,8 +6,8 @@ struct Head {
     quads: u32,
     size: u32,
     classes: u32,
-    // 0 is E(x, y), 1 is E(x), 2 is E(x, y) − E(x).
-    energy: u32,
+    // 0 is E(x, y), 1 is E(x), 2 is E(x, y) − E(x); of 3 the slope is given.
+    objective: u32,
 }
 
 const THREADS = 64u;
@@ -19,8 +19,8 @@ const THREADS = 64u;
 @group(0) @binding(3) var<storage, read> derivative: array<Stored>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<Stored>;
 @group(0) @binding(5) var<storage, read_write> logits: array<f32>;
-// The intended class of each image.
-@group(0) @binding(6) var<storage, read> labels: array<u32>;
+// The intended class of each image, or the slope with respect to each of its logits.
+@group(0) @binding(6) var<storage, read> given: array<u32>;
 
 // Over the pixels, a quad of channels of each thread.
 var<workgroup> means: array<vec4f, THREADS>;
@@ -66,7 +66,7 @@ fn head(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         var slope = vec4f(0.0);
         for (var k = 0u; k < op.classes; k++) {
             let probability = exp(logits[first + k] - largest) / sum;
-            slope += slope_of(k, labels[image], probability) * weights[k * op.quads + quad];
+            slope += slope_of(k, image, probability) * weights[k * op.quads + quad];
         }
         for (var p = 0u; p < pixels; p++) {
             let at = place(image, p) + quad;
@@ -75,13 +75,13 @@ fn head(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     }
 }
 
-// The gradient of the energy with respect to logit k.
-fn slope_of(k: u32, label: u32, probability: f32) -> f32 {
-    let intended = select(0.0, -1.0, k == label);
-    switch (op.energy) {
-        case 0u: { return intended; }
+// The gradient of the objective with respect to logit k.
+fn slope_of(k: u32, image: u32, probability: f32) -> f32 {
+    switch (op.objective) {
+        case 0u: { return select(0.0, -1.0, k == given[image]); }
         case 1u: { return -probability; }
-        default: { return intended + probability; }
+        case 2u: { return select(0.0, -1.0, k == given[image]) + probability; }
+        default: { return bitcast<f32>(given[image * op.classes + k]); }
     }
 }
 

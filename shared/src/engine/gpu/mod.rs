@@ -17,10 +17,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-pub use chain::Chain;
+pub use chain::GpuChain;
 use futures_channel::oneshot::Receiver;
 use half::f16;
-pub use network::Engine;
+pub use network::GpuNetwork;
 
 /// A GPU, with the kernels compiled for it.
 #[derive(Clone, Debug)]

@@ -1,16 +1,17 @@
 //! A network on a GPU: its weights, and the launches that one evaluation of a batch is.
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
-use super::{Buffers, Gpu, GpuError, chain::Chain, layout::Layout, pack};
+use super::{Buffers, Gpu, GpuError, chain::GpuChain, layout::Layout, pack};
 use crate::{
-    energy::EnergyKind,
+    classifier::Evaluation,
+    energy::{EnergyKind, Objective},
     engine::{
-        cpu::{Evaluation, winograd::POSITIONS},
+        cpu::winograd::POSITIONS,
         plan::{Active, Buffer, Convolution, Operation, Plan},
     },
     models::Activation,
-    samplers::Dynamics,
+    samplers::HostChain,
 };
 
 /// Threads of a workgroup.
@@ -27,7 +28,7 @@ const MOST_WAITING: usize = 4 << 20;
 
 /// A compiled network on a GPU.
 #[derive(Debug)]
-pub struct Engine {
+pub struct GpuNetwork {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,
     /// For each operation, its weights.
@@ -36,10 +37,32 @@ pub struct Engine {
     memory: Rc<Buffers>,
 }
 
+/// Where the head's kernel gets the slope of the objective from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Slope<'a> {
+    /// It knows that of an energy, for these classes.
+    Known(EnergyKind, &'a [usize]),
+    /// It is given, of so many images, once the logits are known.
+    Given(usize),
+}
+
+impl Slope<'_> {
+    fn batch(self) -> usize {
+        match self {
+            Self::Known(_, classes) => classes.len(),
+            Self::Given(batch) => batch,
+        }
+    }
+}
+
 /// The launches of one batch, and the buffers that meet the host or the chain.
 #[derive(Debug)]
 pub(super) struct Recorded {
     launches: Vec<Launch>,
+    /// The launch of the head: those before it do not need the slope.
+    head: usize,
+    /// The classes, or the slopes that are given.
+    slope: wgpu::Buffer,
     /// The images, normalised.
     pub(super) input: wgpu::Buffer,
     /// Of the energy, with respect to the images.
@@ -59,7 +82,11 @@ struct Launch {
 impl Recorded {
     /// Has the launches follow each other.
     pub(super) fn launch(&self, pass: &mut wgpu::ComputePass) {
-        for launch in &self.launches {
+        self.launch_some(pass, 0..self.launches.len());
+    }
+
+    fn launch_some(&self, pass: &mut wgpu::ComputePass, some: Range<usize>) {
+        for launch in &self.launches[some] {
             pass.set_pipeline(&launch.pipeline);
             pass.set_bind_group(0, &launch.bindings, &[]);
             pass.dispatch_workgroups(launch.groups, 1, 1);
@@ -67,7 +94,7 @@ impl Recorded {
     }
 }
 
-impl Engine {
+impl GpuNetwork {
     /// Uploads the weights.
     ///
     /// # Errors
@@ -129,7 +156,7 @@ impl Engine {
         })
     }
 
-    /// As [`crate::engine::cpu::Engine::evaluate`]; what comes back is awaited.
+    /// As [`crate::Classifier::evaluate`]; what comes back is awaited.
     ///
     /// # Errors
     /// If the batch is too large or the GPU is lost.
@@ -139,31 +166,65 @@ impl Engine {
     pub async fn evaluate(
         &self,
         x: &[f32],
-        classes: &[usize],
-        energy: EnergyKind,
+        batch: usize,
+        objective: &dyn Objective,
     ) -> Result<Evaluation, GpuError> {
-        let Gpu { device, queue, .. } = &self.gpu;
-        let recorded = self.record(x, classes, energy).await?;
-        let Recorded {
-            gradient, logits, ..
-        } = &recorded;
-        let mut encoder = device.create_command_encoder(&Default::default());
-        recorded.launch(&mut encoder.begin_compute_pass(&Default::default()));
-        let back = self.gpu.empty(
-            (logits.size() + gradient.size()) as usize,
-            wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        );
-        encoder.copy_buffer_to_buffer(logits, 0, &back, 0, None);
-        encoder.copy_buffer_to_buffer(gradient, 0, &back, logits.size(), None);
-        queue.submit([encoder.finish()]);
-        let bytes = self.gpu.read(&back).await?;
-        back.destroy();
-        let (logits, gradient) = bytes.split_at(logits.size() as usize);
+        let slope = match objective.in_kernel() {
+            Some((energy, classes)) => Slope::Known(energy, classes),
+            None => Slope::Given(batch),
+        };
+        let recorded = self.record(x, slope).await?;
+        let end = recorded.launches.len();
+        let mut begin = 0;
+        if let Slope::Given(_) = slope {
+            // The head is launched twice: for the logits, and for what their slope makes of them.
+            let only = [&recorded.logits];
+            let logits = self.launch(&recorded, 0..recorded.head + 1, &only).await?;
+            let logits: Vec<f32> = bytemuck::pod_collect_to_vec(&logits);
+            let mut slopes = vec![0.0; logits.len()];
+            let classes = self.plan.classes();
+            let rows = logits.chunks_exact(classes);
+            for (image, (row, slope)) in rows.zip(slopes.chunks_exact_mut(classes)).enumerate() {
+                objective.slope(image, row, slope);
+            }
+            let slopes = bytemuck::cast_slice(&slopes);
+            self.gpu.queue.write_buffer(&recorded.slope, 0, slopes);
+            begin = recorded.head;
+        }
+        let both = [&recorded.logits, &recorded.gradient];
+        let bytes = self.launch(&recorded, begin..end, &both).await?;
+        let (logits, gradient) = bytes.split_at(recorded.logits.size() as usize);
         let gradient = self.gpu.precision.load_gradient(gradient);
         Ok(Evaluation {
             logits: bytemuck::pod_collect_to_vec(logits),
             gradient: Layout::of(self.plan.image).unpad(&gradient),
         })
+    }
+
+    /// Does some of the launches, and reads buffers back, one behind the other.
+    async fn launch(
+        &self,
+        recorded: &Recorded,
+        some: Range<usize>,
+        buffers: &[&wgpu::Buffer],
+    ) -> Result<Vec<u8>, GpuError> {
+        let Gpu { device, queue, .. } = &self.gpu;
+        let mut encoder = device.create_command_encoder(&Default::default());
+        recorded.launch_some(&mut encoder.begin_compute_pass(&Default::default()), some);
+        let size: u64 = buffers.iter().map(|buffer| buffer.size()).sum();
+        let back = self.gpu.empty(
+            size as usize,
+            wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        );
+        let mut place = 0;
+        for buffer in buffers {
+            encoder.copy_buffer_to_buffer(buffer, 0, &back, place, None);
+            place += buffer.size();
+        }
+        queue.submit([encoder.finish()]);
+        let bytes = self.gpu.read(&back).await;
+        back.destroy();
+        bytes
     }
 
     /// A chain of this network, on the device.
@@ -173,29 +234,29 @@ impl Engine {
     ///
     /// # Panics
     /// If the sizes do not agree or a class does not exist.
-    pub async fn chain(&self, dynamics: Dynamics) -> Result<Chain, GpuError> {
-        Chain::new(self, dynamics).await
+    pub async fn chain(&self, dynamics: HostChain) -> Result<GpuChain, GpuError> {
+        GpuChain::new(self, dynamics).await
     }
 
     /// Allocates the buffers of a batch, fills in the images, and binds what each operation needs.
-    pub(super) async fn record(
-        &self,
-        x: &[f32],
-        classes: &[usize],
-        energy: EnergyKind,
-    ) -> Result<Recorded, GpuError> {
-        self.plan.check(x, classes);
+    pub(super) async fn record(&self, x: &[f32], slope: Slope<'_>) -> Result<Recorded, GpuError> {
+        let batch = slope.batch();
+        self.plan.check(x, batch);
+        if let Slope::Known(_, classes) = slope {
+            self.plan.check_classes(classes);
+        }
         let device = &self.gpu.device;
-        let largest =
-            self.plan.buffers.iter().map(|&extent| {
-                classes.len() * Layout::of(extent).len() * self.gpu.precision.vector()
-            });
-        let [inputs, products] = self.scratch(classes.len());
+        let largest = self
+            .plan
+            .buffers
+            .iter()
+            .map(|&extent| batch * Layout::of(extent).len() * self.gpu.precision.vector());
+        let [inputs, products] = self.scratch(batch);
         let largest = largest.chain([inputs, products]).max().unwrap_or_default() as u64;
         let limits = device.limits();
         let limit = limits.max_storage_buffer_binding_size;
         let too_large = |needed, what, limit| GpuError::TooLarge {
-            images: classes.len(),
+            images: batch,
             needed,
             what,
             limit,
@@ -204,7 +265,7 @@ impl Engine {
             return Err(too_large(largest, "bytes in one buffer", limit));
         }
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let recorded = Recorder::new(self, x, classes, energy).record();
+        let recorded = Recorder::new(self, x, slope).record();
         if let Some(error) = scope.pop().await {
             return Err(error.into());
         }
@@ -268,14 +329,18 @@ fn at_once(from: Layout, to: Layout) -> usize {
 
 /// A batch while its launches are put together.
 struct Recorder<'a> {
-    engine: &'a Engine,
+    engine: &'a GpuNetwork,
     batch: usize,
     layouts: Vec<Layout>,
     buffers: Vec<wgpu::Buffer>,
     gradient: wgpu::Buffer,
     logits: wgpu::Buffer,
-    labels: wgpu::Buffer,
-    energy: EnergyKind,
+    /// The classes, or the slopes that are given.
+    slope: wgpu::Buffer,
+    /// What the head's kernel calls the objective.
+    objective: u32,
+    /// The launch of the head.
+    head: usize,
     inputs: wgpu::Buffer,
     products: wgpu::Buffer,
     /// What a launch does not use; a buffer must not be bound twice where it is written.
@@ -300,10 +365,10 @@ struct Launched<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(engine: &'a Engine, x: &[f32], classes: &[usize], energy: EnergyKind) -> Self {
+    fn new(engine: &'a GpuNetwork, x: &[f32], slope: Slope<'_>) -> Self {
         use wgpu::BufferUsages as Use;
-        let Engine { gpu, plan, .. } = engine;
-        let batch = classes.len();
+        let GpuNetwork { gpu, plan, .. } = engine;
+        let batch = slope.batch();
         let layouts: Vec<Layout> = plan.buffers.iter().map(|&e| Layout::of(e)).collect();
         let mut memory = Buffers::default();
         let mut images = |layout: &Layout| {
@@ -321,7 +386,18 @@ impl<'a> Recorder<'a> {
                 gpu.queue.write_buffer(&buffers[output], 0, &bytes);
             }
         }
-        let labels: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+        let (objective, words) = match slope {
+            Slope::Known(energy, classes) => {
+                let objective = match energy {
+                    EnergyKind::Joint => 0,
+                    EnergyKind::Marginal => 1,
+                    EnergyKind::Conditional => 2,
+                };
+                let words = classes.iter().map(|&class| class as u32).collect();
+                (objective, words)
+            }
+            Slope::Given(_) => (3, vec![0; batch * plan.classes()]),
+        };
         let [inputs, products] = engine.scratch(batch);
         let mut empty = |bytes, usage| memory.keep(gpu.empty(bytes, Use::STORAGE | usage));
         Self {
@@ -329,11 +405,15 @@ impl<'a> Recorder<'a> {
             batch,
             gradient,
             logits: empty(batch * plan.classes() * 4, Use::COPY_SRC),
-            energy,
+            objective,
+            head: 0,
             inputs: empty(inputs, Use::empty()),
             products: empty(products, Use::empty()),
             nothing: std::array::from_fn(|_| empty(16, Use::empty())),
-            labels: memory.keep(gpu.filled(bytemuck::cast_slice(&labels), Use::STORAGE)),
+            slope: memory.keep(gpu.filled(
+                bytemuck::cast_slice::<u32, u8>(&words),
+                Use::STORAGE | Use::COPY_DST,
+            )),
             memory,
             layouts,
             buffers,
@@ -411,6 +491,8 @@ impl<'a> Recorder<'a> {
         }
         Recorded {
             launches: self.launches,
+            head: self.head,
+            slope: self.slope,
             input: input.expect("a plan normalises its images"),
             gradient,
             logits: self.logits,
@@ -420,7 +502,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn convolve(&mut self, of: Launched) {
-        let Engine {
+        let GpuNetwork {
             gpu, plan, weights, ..
         } = self.engine;
         let (source, from) = of.source;
@@ -528,7 +610,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn head(&mut self, operation: usize, active: Active, output: Buffer) {
-        let Engine {
+        let GpuNetwork {
             gpu, plan, weights, ..
         } = self.engine;
         let layout = self.layouts[output];
@@ -538,11 +620,7 @@ impl<'a> Recorder<'a> {
             layout.quads as u32,
             layout.size as u32,
             plan.classes() as u32,
-            match self.energy {
-                EnergyKind::Joint => 0,
-                EnergyKind::Marginal => 1,
-                EnergyKind::Conditional => 2,
-            },
+            self.objective,
             0,
             0,
         ];
@@ -556,11 +634,12 @@ impl<'a> Recorder<'a> {
             &self.buffers[active.derivative],
             &self.buffers[output],
             &self.logits,
-            &self.labels,
+            &self.slope,
         ];
         let bound: Vec<_> = (0..)
             .zip(bound.map(wgpu::Buffer::as_entire_binding))
             .collect();
+        self.head = self.launches.len();
         self.launches.push(Launch {
             bindings: gpu.bind(&gpu.kernels.head, &bound),
             pipeline: gpu.kernels.head.clone(),

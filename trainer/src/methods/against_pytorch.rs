@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use basin_shared::{
-    Energy, Key,
+    Key,
     arrays::Weights,
-    attacks::{Budget, Norm, Pgd, ascend},
-    energy::EnergyKind,
+    attacks::{Attack, Budget, Norm, Pgd},
+    energy::{Conditional, EnergyKind, Expected, Objective, softmax},
     models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
-    samplers::{GradientScaling, Pyld, Sgld, Start},
-    tensors::{Chain, Mode, Network, Precision, parameters},
+    samplers::{GradientScaling, HostChain, Pyld, Sgld, Start, Step},
+    tensors::{Frozen, Mode, Network, Precision, parameters, to_host},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::{Device, Int, Tensor, TensorData, activation},
+    tensor::{Device, Int, Tensor, TensorData},
 };
 use serde::Deserialize;
 
@@ -108,6 +108,10 @@ fn classes(y: [i64; 5]) -> Tensor<1, Int> {
 
 fn y() -> Tensor<1, Int> {
     classes([0, 3, 1, 2, 0])
+}
+
+fn labels() -> Vec<usize> {
+    vec![0, 3, 1, 2, 0]
 }
 
 fn target() -> Target {
@@ -277,7 +281,7 @@ fn loss(name: &str, model: &Network) -> Loss {
         "mart" => Mart {
             epsilon: 0.0,
             attack: pgd,
-            beta: 6.0,
+            lambda: 6.0,
         }
         .loss(model, &attacked),
         "mail-trades" => MailTrades {
@@ -455,8 +459,7 @@ fn sam_is_pytorchs_two_steps() {
 }
 
 /// The mean difference of images, and the share of pixels that are further off than rounding.
-fn off(found: Tensor<4>, expected: &[f64]) -> (f64, f64) {
-    let found: Vec<f32> = found.into_data().iter().collect();
+fn off(found: &[f32], expected: &[f64]) -> (f64, f64) {
     assert_eq!(found.len(), expected.len());
     let differences: Vec<f64> = found
         .iter()
@@ -472,25 +475,34 @@ fn off(found: Tensor<4>, expected: &[f64]) -> (f64, f64) {
 fn attacks_from_a_given_start_are_pytorchs() {
     let model = model(&Device::flex());
     let reference = reference();
-    let f = basin_shared::Classifier::logits(&model, x());
-    let divergence = Energy::Expected(activation::softmax(f, 1));
-    let cross_entropy = Energy::Conditional(y());
+    let f = to_host(model.logits(x()));
+    let mut probabilities = vec![0.0; f.len()];
+    let classes = f.len() / labels().len();
+    for (f, p) in f
+        .chunks_exact(classes)
+        .zip(probabilities.chunks_exact_mut(classes))
+    {
+        softmax(f, p);
+    }
+    let divergence: &dyn Objective = &Expected { probabilities };
+    let cross_entropy: &dyn Objective = &Conditional { classes: labels() };
+    let model = Frozen::Tensors(Box::new(model));
     let l2 = Budget {
         norm: Norm::L2,
         epsilon: 0.5,
     };
-    for (name, energy, budget, step_size, expected) in [
+    for (name, objective, budget, step_size, expected) in [
         (
             "PGD",
-            &cross_entropy,
+            cross_entropy,
             Budget::linf(0.1),
             0.03,
             &reference.pgd_linf,
         ),
-        ("PGD in L2", &cross_entropy, l2, 0.2, &reference.pgd_l2),
+        ("PGD in L2", cross_entropy, l2, 0.2, &reference.pgd_l2),
         (
             "PGD on KL",
-            &divergence,
+            divergence,
             Budget::linf(0.1),
             0.03,
             &reference.kl_linf,
@@ -500,9 +512,11 @@ fn attacks_from_a_given_start_are_pytorchs() {
             steps: 5,
             step_size,
         };
-        let found = ascend(&model, x() + delta(), &x(), energy, budget, settings);
+        let attack = Attack::pgd(budget, objective, settings);
+        let (x, start) = (to_host(x()), to_host(x() + delta()));
+        let found = attack.begin_at(&x, labels().len(), start).run(&model);
         // The sign of a gradient that is about zero may differ.
-        let (mean, far) = off(found, expected);
+        let (mean, far) = off(&found, expected);
         assert!(mean < 1e-3 && far < 0.01, "{name}: {mean:e}, {far} far off");
     }
 }
@@ -513,7 +527,7 @@ fn free_adversarial_training_moves_its_perturbation_as_pytorch_does() {
     let loss = cross_entropy(&model, x() + delta(), &target());
     let input = loss.input.clone().unwrap();
     let gradient = input.grad(&loss.value.backward()).unwrap();
-    let mut state = State::Perturbation(delta());
+    let mut state = State::Perturbation(delta().into_data().into());
     let free = Free {
         epsilon: 0.06,
         replays: 1,
@@ -523,13 +537,13 @@ fn free_adversarial_training_moves_its_perturbation_as_pytorch_does() {
     let State::Perturbation(found) = state else {
         unreachable!()
     };
-    let (mean, far) = off(found, &reference().free);
+    let (mean, far) = off(&found.values, &reference().free);
     assert!(mean < 1e-3 && far < 0.01, "{mean:e}, {far} far off");
 }
 
 #[test]
 fn chains_with_given_noise_are_pytorchs() {
-    let model = model(&Device::flex());
+    let model = Frozen::Tensors(Box::new(model(&Device::flex())));
     let reference = reference();
     let plain = Sgld {
         step_size: 0.2,
@@ -549,9 +563,18 @@ fn chains_with_given_noise_are_pytorchs() {
         ("SGLD", plain, reference.sgld),
         ("SGLD with momentum", momentum, reference.sgld_momentum),
     ] {
-        let energy = Energy::Joint(y());
-        let end = sgld.run(Key::new(7), &model, &energy, Chain::init(x()), 20);
-        let (mean, far) = off(end.x, &expected);
+        let x = to_host(x());
+        let mut chain = HostChain {
+            walk: Step::Sgld(sgld),
+            key: Key::new(7),
+            energy: EnergyKind::Joint,
+            classes: labels(),
+            velocity: vec![0.0; x.len()],
+            x,
+            step: 0,
+        };
+        chain.advance(&model, 20);
+        let (mean, far) = off(&chain.x, &expected);
         assert!(mean < 1e-5 && far == 0.0, "{name}: {mean:e}, {far} far off");
     }
     let pyld = Pyld {
@@ -560,8 +583,9 @@ fn chains_with_given_noise_are_pytorchs() {
         step_size: 0.05,
         largest_gradient: 0.8,
     };
-    let end = pyld.run(&model, &Energy::Marginal, x());
-    let (mean, far) = off(end, &reference.pyld);
+    let (mut end, objective) = (to_host(x()), EnergyKind::Marginal.of(labels()));
+    pyld.run(&model, &*objective, labels().len(), &mut end);
+    let (mean, far) = off(&end, &reference.pyld);
     assert!(mean < 1e-5 && far == 0.0, "PYLD: {mean:e}, {far} far off");
 }
 

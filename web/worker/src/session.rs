@@ -2,14 +2,15 @@
 
 use basin_protocol::{Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
-    Key, ModelFile, energy,
-    engine::cpu::Evaluation,
+    Key, ModelFile,
+    classifier::Evaluation,
+    energy::Joint,
     file::container::probe_images,
-    samplers::{ClassGaussian, Distances, Dynamics, MOST_STEPS},
+    samplers::{ClassGaussian, Distances, HostChain, STEPS_PER_FRAME},
 };
 
 use crate::{
-    engine::{Chain, Engine, Network},
+    engine::{Engine, Network, RunningChain},
     model,
 };
 
@@ -30,7 +31,7 @@ pub struct Beside {
 }
 
 /// The model in use and the chain that runs.
-pub struct Bench {
+pub struct Session {
     engine: Engine,
     loaded: Option<Loaded>,
     running: Option<Running>,
@@ -49,13 +50,13 @@ struct Loaded {
 
 struct Running {
     id: u32,
-    chain: Chain,
+    chain: RunningChain,
     /// How many steps fit into a frame; one at first.
     steps: u64,
 }
 
-impl Bench {
-    /// An empty bench.
+impl Session {
+    /// An empty session.
     pub fn new(engine: Engine, clock: fn() -> f64) -> Self {
         Self {
             engine,
@@ -77,9 +78,9 @@ impl Bench {
             Request::Advance { chain, most } => self.advance(chain, most).await,
             Request::Evaluate { classes, energy } => {
                 let loaded = self.loaded.as_ref()?;
-                let energy = model::energy(energy);
-                let network = &loaded.network;
-                let evaluation = network.evaluate(&beside.numbers, &classes, energy).await;
+                let (network, batch) = (&loaded.network, classes.len());
+                let objective = model::energy(energy).of(classes);
+                let evaluation = network.evaluate(&beside.numbers, batch, &*objective).await;
                 Some(match evaluation {
                     Ok(Evaluation { logits, gradient }) => {
                         (Reply::Evaluated, [logits, gradient].concat())
@@ -179,7 +180,7 @@ impl Bench {
             }
             Origin::Resume { step } => (given()?, step),
         };
-        let dynamics = Dynamics {
+        let dynamics = HostChain {
             key: key.fold_in(STEPS),
             walk,
             energy: model::energy(energy),
@@ -207,7 +208,7 @@ impl Bench {
         let milliseconds = ((self.clock)() - begun) / steps as f64;
         // No more than twice as many: the first steps are no measure.
         let fit = (FRAME_MILLISECONDS / milliseconds) as u64;
-        running.steps = fit.clamp(1, (2 * steps).min(MOST_STEPS as u64));
+        running.steps = fit.clamp(1, (2 * steps).min(STEPS_PER_FRAME as u64));
         let reply = Reply::Frame {
             chain: id,
             step: frame.step,
@@ -224,8 +225,8 @@ impl Bench {
 async fn self_test(file: &ModelFile, network: &Network) -> Result<SelfTest, String> {
     let x = probe_images(&file.card.architecture);
     let classes: Vec<usize> = (0..x.shape[0]).collect();
-    let energy = energy::EnergyKind::Joint;
-    let found = network.evaluate(&x.values, &classes, energy).await?;
+    let (batch, objective) = (classes.len(), Joint { classes });
+    let found = network.evaluate(&x.values, batch, &objective).await?;
     let probe = file.probe();
     Ok(SelfTest {
         logits: difference(&found.logits, &probe.logits.values),
@@ -260,21 +261,21 @@ mod tests {
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
 
-    fn ask(bench: &mut Bench, request: Request, numbers: &[f32]) -> Option<(Reply, Vec<f32>)> {
+    fn ask(session: &mut Session, request: Request, numbers: &[f32]) -> Option<(Reply, Vec<f32>)> {
         let beside = Beside {
             numbers: numbers.to_vec(),
             ..Beside::default()
         };
-        block_on(bench.answer(request, beside))
+        block_on(session.answer(request, beside))
     }
 
-    fn loaded() -> Bench {
-        let mut bench = Bench::new(Engine::Cpu, || 0.0);
+    fn loaded() -> Session {
+        let mut session = Session::new(Engine::Cpu, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()
         };
-        let (reply, means) = block_on(bench.answer(Request::Load, beside)).unwrap();
+        let (reply, means) = block_on(session.answer(Request::Load, beside)).unwrap();
         let Reply::Loaded { model, self_test } = reply else {
             panic!("{reply:?}")
         };
@@ -283,7 +284,7 @@ mod tests {
             (model.class_names.len(), model.size, means.len()),
             (3, 8, 3 * 64)
         );
-        bench
+        session
     }
 
     fn plan(origin: Origin) -> Plan {
@@ -318,8 +319,8 @@ mod tests {
     }
 
     /// The frame of each of the first `count` requests to advance.
-    fn frames(bench: &mut Bench, chain: u32, count: usize) -> Vec<(u64, Vec<f32>)> {
-        let frame = |_| match ask(bench, Request::Advance { chain, most: 1 }, &[]) {
+    fn frames(session: &mut Session, chain: u32, count: usize) -> Vec<(u64, Vec<f32>)> {
+        let frame = |_| match ask(session, Request::Advance { chain, most: 1 }, &[]) {
             Some((Reply::Frame { step, .. }, numbers)) => (step, numbers),
             other => panic!("{other:?}"),
         };
@@ -329,41 +330,41 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_chain_again_and_it_resumes_where_it_stood() {
         for plan in [plan, plan_by_distance] {
-            let mut bench = loaded();
-            let begin = |bench: &mut Bench, chain, origin, numbers: &[f32]| {
+            let mut session = loaded();
+            let begin = |session: &mut Session, chain, origin, numbers: &[f32]| {
                 let plan = plan(origin);
-                assert_eq!(ask(bench, Request::Begin { chain, plan }, numbers), None);
+                assert_eq!(ask(session, Request::Begin { chain, plan }, numbers), None);
             };
-            begin(&mut bench, 1, Origin::Noise, &[]);
-            let first = frames(&mut bench, 1, 5);
+            begin(&mut session, 1, Origin::Noise, &[]);
+            let first = frames(&mut session, 1, 5);
             assert_eq!(
                 first.iter().map(|frame| frame.0).collect::<Vec<_>>(),
                 [0, 1, 2, 3, 4]
             );
             assert_eq!(first[0].1.len(), 2 * 64 + 2 * 3);
             assert_ne!(first[0].1, first[4].1);
-            begin(&mut bench, 2, Origin::Noise, &[]);
-            assert_eq!(frames(&mut bench, 2, 5), first);
+            begin(&mut session, 2, Origin::Noise, &[]);
+            assert_eq!(frames(&mut session, 2, 5), first);
             let resumed = Origin::Resume { step: 3 };
-            begin(&mut bench, 3, resumed, &first[3].1[..128]);
-            assert_eq!(frames(&mut bench, 3, 2), first[3..]);
+            begin(&mut session, 3, resumed, &first[3].1[..128]);
+            assert_eq!(frames(&mut session, 3, 2), first[3..]);
         }
     }
 
     #[test]
     fn fast_steps_are_taken_together_and_the_chain_is_the_same() {
         // By this clock no step takes any time.
-        let mut bench = loaded();
-        let begin = |bench: &mut Bench, chain| {
+        let mut session = loaded();
+        let begin = |session: &mut Session, chain| {
             let plan = plan(Origin::Noise);
-            assert_eq!(ask(bench, Request::Begin { chain, plan }, &[]), None);
+            assert_eq!(ask(session, Request::Begin { chain, plan }, &[]), None);
         };
-        begin(&mut bench, 1);
-        let singly = frames(&mut bench, 1, 40);
-        begin(&mut bench, 2);
+        begin(&mut session, 1);
+        let singly = frames(&mut session, 1, 40);
+        begin(&mut session, 2);
         let mut taken = Vec::new();
         for most in [100, 100, 100, 3, 100, 100] {
-            let answer = ask(&mut bench, Request::Advance { chain: 2, most }, &[]);
+            let answer = ask(&mut session, Request::Advance { chain: 2, most }, &[]);
             let Some((Reply::Frame { step, .. }, numbers)) = answer else {
                 panic!("{answer:?}")
             };
@@ -381,16 +382,16 @@ mod tests {
 
     #[test]
     fn the_energy_descended_falls() {
-        let mut bench = loaded();
+        let mut session = loaded();
         ask(
-            &mut bench,
+            &mut session,
             Request::Begin {
                 chain: 1,
                 plan: plan(Origin::Class { spread: 1.0 }),
             },
             &[],
         );
-        let frames = frames(&mut bench, 1, 21);
+        let frames = frames(&mut session, 1, 21);
         let energy = |frame: &(u64, Vec<f32>)| -frame.1[128];
         assert!(
             energy(&frames[20]) < energy(&frames[0]) - 0.1,
@@ -401,7 +402,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_and_the_model_stays() {
-        let mut bench = loaded();
+        let mut session = loaded();
         let refused = |answer| match answer {
             Some((Reply::Refused { message }, _)) => message,
             other => panic!("{other:?}"),
@@ -410,13 +411,13 @@ mod tests {
             bytes: UNTRAINED[..9000].to_vec(),
             ..Beside::default()
         };
-        assert!(refused(block_on(bench.answer(Request::Load, beside))).contains("9000"));
+        assert!(refused(block_on(session.answer(Request::Load, beside))).contains("9000"));
         let classes = Plan {
             classes: vec![3],
             ..plan(Origin::Noise)
         };
         let message = refused(ask(
-            &mut bench,
+            &mut session,
             Request::Begin {
                 chain: 1,
                 plan: classes,
@@ -432,7 +433,7 @@ mod tests {
             ..plan_by_distance(Origin::Noise)
         };
         let message = refused(ask(
-            &mut bench,
+            &mut session,
             Request::Begin {
                 chain: 1,
                 plan: conditional,
@@ -442,7 +443,7 @@ mod tests {
         assert!(message.contains("energy is conditional"), "{message}");
         let image = plan(Origin::Image { noise: 0.1 });
         let message = refused(ask(
-            &mut bench,
+            &mut session,
             Request::Begin {
                 chain: 1,
                 plan: image,
@@ -451,16 +452,16 @@ mod tests {
         ));
         assert_eq!(message, "the image has 5 numbers, expected 128");
         ask(
-            &mut bench,
+            &mut session,
             Request::Begin {
                 chain: 2,
                 plan: plan(Origin::Noise),
             },
             &[],
         );
-        frames(&mut bench, 2, 1);
+        frames(&mut session, 2, 1);
         assert_eq!(
-            ask(&mut bench, Request::Advance { chain: 1, most: 1 }, &[]),
+            ask(&mut session, Request::Advance { chain: 1, most: 1 }, &[]),
             None
         );
     }

@@ -2,17 +2,17 @@
 
 use super::{Annealing, Sgld};
 use crate::{
-    energy::EnergyKind,
-    engine::cpu::{Engine, Evaluation},
+    classifier::{Classifier, Evaluation},
+    energy::{EnergyKind, Objective},
     key::Key,
 };
 
-/// Most steps that an engine takes between two frames.
-pub const MOST_STEPS: usize = 32;
+/// Most steps that an engine takes from one frame to the next.
+pub const STEPS_PER_FRAME: usize = 32;
 
 /// A chain on its way: all that its next step needs, beside the network.
 #[derive(Clone, Debug)]
-pub struct Dynamics {
+pub struct HostChain {
     /// The step.
     pub walk: Step,
     /// Of the steps' noise.
@@ -49,7 +49,7 @@ pub struct Frame {
     pub logits: Vec<f32>,
 }
 
-impl Dynamics {
+impl HostChain {
     /// A frame of no steps yet.
     pub fn frame(&self) -> Frame {
         Frame {
@@ -65,7 +65,7 @@ impl Dynamics {
         frame.x.clone_from(&self.x);
         let energies = self.energies(&evaluation.logits);
         match &self.walk {
-            Step::Sgld(sgld) => sgld.walk(
+            Step::Sgld(sgld) => sgld.step(
                 self.key,
                 self.step,
                 self.classes.len(),
@@ -73,7 +73,7 @@ impl Dynamics {
                 &mut self.velocity,
                 &evaluation.gradient,
             ),
-            Step::ByDistance(annealing) => annealing.walk(
+            Step::ByDistance(annealing) => annealing.step(
                 self.key,
                 self.step,
                 &mut self.x,
@@ -93,11 +93,16 @@ impl Dynamics {
             .collect()
     }
 
-    /// Takes `steps` steps, one at least and [`MOST_STEPS`] at most, on the processor.
-    pub fn advance(&mut self, network: &Engine, steps: usize) -> Frame {
-        let mut frame = self.frame();
-        for _ in 0..steps.clamp(1, MOST_STEPS) {
-            let evaluation = network.evaluate(&self.x, &self.classes, self.energy);
+    /// What the chain descends.
+    pub fn objective(&self) -> Box<dyn Objective> {
+        self.energy.of(self.classes.clone())
+    }
+
+    /// Takes `steps` steps, one at least and [`STEPS_PER_FRAME`] at most.
+    pub fn advance(&mut self, network: &impl Classifier, steps: usize) -> Frame {
+        let (mut frame, objective) = (self.frame(), self.objective());
+        for _ in 0..steps.clamp(1, STEPS_PER_FRAME) {
+            let evaluation = network.evaluate(&self.x, self.classes.len(), &*objective);
             self.step(evaluation, &mut frame);
         }
         frame

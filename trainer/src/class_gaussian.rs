@@ -13,7 +13,7 @@ const ITERATIONS: usize = 20;
 
 /// Means μ_y, the `rank` leading directions of the pooled covariance Σ = mean (x − μ_y)(x − μ_y)ᵀ,
 /// and the Cholesky factors of each class's covariance in them.
-pub(crate) fn class_statistics(
+pub(crate) fn class_gaussian(
     images: &Images,
     classes: usize,
     rank: usize,

@@ -25,6 +25,17 @@ impl Key {
         Self([a, b])
     }
 
+    /// The key for a purpose under this key, by its name: no two purposes meet, and none meets a number
+    /// that is folded in.
+    pub fn stream(self, name: &str) -> Self {
+        // FNV-1a.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        let [a, b, ..] = philox([hash as u32, (hash >> 32) as u32, 0x6b65_7973, 2], self.0);
+        Self([a, b])
+    }
+
     /// `N` keys that share nothing with each other nor with this one.
     pub fn split<const N: usize>(self) -> [Self; N] {
         std::array::from_fn(|i| self.fold_in(i as u64))

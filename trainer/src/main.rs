@@ -1,32 +1,20 @@
 //! `basin`: trains, attacks, evaluates and exports image classifiers that are also energy-based
 //! models.
 
-mod blur;
-mod checkpoint;
-mod class_gaussian;
+mod atomic_file;
+mod chains;
 mod cli;
 mod commands;
 mod data;
-mod denoiser;
 mod device;
-mod distances;
-mod ema;
-mod frechet;
-mod generator;
-mod gradient_norm;
-mod judge;
-mod learning_rate;
+mod evaluation;
+mod figures;
 mod methods;
-mod metrics;
-mod metrics_log;
 mod model;
-mod picture;
 mod pytorch;
 mod recipe;
-mod replay_buffer;
-mod replicas;
-mod sam;
 mod search;
+mod training;
 
 use std::process::ExitCode;
 

@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{Augmentation, DataError, DataSet},
-    learning_rate::Schedule,
     methods::Method,
-    sam::Sam,
+    training::{sam::Sam, schedule::Schedule},
 };
 
 /// All numbers of a run.
@@ -369,13 +368,34 @@ fn complete(table: &mut toml::Table) {
         augmentation.entry("cutout").or_insert(none.into());
     }
     if let Some(toml::Value::Table(method)) = table.get_mut("method") {
-        let (key, value) = match method.get("name").and_then(toml::Value::as_str) {
-            Some("fast") => ("attack_mode", "evaluate".into()),
-            Some("free") => ("attack_mode", "train".into()),
-            Some("jeat") => ("clean_blend", toml::Value::Float(0.0)),
-            _ => return,
+        let name = method.get("name").and_then(toml::Value::as_str);
+        let name = name.map(ToOwned::to_owned);
+        let epsilon = method.get("epsilon").and_then(toml::Value::as_float);
+        if name.as_deref() == Some("mart")
+            && let Some(lambda) = method.remove("beta")
+        {
+            method.insert("lambda".into(), lambda);
+        }
+        let mut said_since = |key: &str, then: toml::Value| {
+            method.entry(key).or_insert(then);
         };
-        method.entry(key).or_insert(value);
+        match name.as_deref() {
+            Some("fast") => {
+                said_since("attack_mode", "evaluate".into());
+                let watch = [
+                    ("steps".into(), 5.into()),
+                    (
+                        "step_size".into(),
+                        (epsilon.unwrap_or_default() / 4.0).into(),
+                    ),
+                ];
+                said_since("watch", toml::Table::from_iter(watch).into());
+                said_since("largest_drop", toml::Value::Float(0.2));
+            }
+            Some("free") => said_since("attack_mode", "train".into()),
+            Some("jeat") => said_since("clean_blend", toml::Value::Float(0.0)),
+            _ => {}
+        }
     }
 }
 

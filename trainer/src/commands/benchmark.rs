@@ -7,12 +7,12 @@ use basin_shared::{Key, models::Activation};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use super::train::Run;
 use crate::{
     cli::{self, NetworkSize},
     data::Images,
     device::DeviceChoice,
     recipe::{ArchitectureRecipe, Recipe, WideResNetRecipe},
+    training::run::Run,
 };
 
 /// Images to draw batches from: they are made up, so that no data set is needed.

@@ -14,11 +14,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    checkpoint::{Checkpoint, write_atomically},
-    cli,
-    methods::State,
-};
+use crate::{atomic_file::write_atomically, cli, methods::State, training::checkpoint::Checkpoint};
 
 const MANIFEST: &str = "pack.json";
 const VERSION: u32 = 1;

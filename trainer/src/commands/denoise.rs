@@ -5,7 +5,13 @@ use basin_shared::Key;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
-use crate::{checkpoint::write_atomically, cli, denoiser::Denoiser, metrics, model, picture};
+use crate::{
+    atomic_file::write_atomically,
+    cli, data,
+    evaluation::{denoiser::Denoiser, metrics},
+    figures::picture,
+    model,
+};
 
 pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
@@ -26,7 +32,7 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     }
     let clean = pictures(&file, &arguments, device)?;
     let [noise_key, chain_key] = Key::new(arguments.seed).split();
-    let noisy = model::add_noise(clean.clone(), arguments.noise, noise_key);
+    let noisy = data::add_noise(clean.clone(), arguments.noise, noise_key);
     let network = file.model(device).frozen();
     let denoiser = Denoiser {
         network: &network,
@@ -48,7 +54,7 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let quality: String = shown.iter().map(psnr).collect();
     let rows = shown.into_iter().map(|(_, x)| x);
     let rows = [clean].into_iter().chain(rows).collect();
-    model::write_grid(&arguments.output, Tensor::cat(rows, 0), count)?;
+    picture::write_grid(&arguments.output, Tensor::cat(rows, 0), count)?;
     if let Some(path) = &arguments.energies {
         let json = json!({
             "model": file.card.name, "seed": arguments.seed, "noise_std": arguments.noise,

@@ -14,15 +14,18 @@ use serde_json::json;
 
 use super::denoise::mean_of_pairs;
 use crate::{
-    blur::{best_width, blur},
-    checkpoint::write_atomically,
+    atomic_file::write_atomically,
     cli,
-    data::{Images, Splits},
-    denoiser::Denoiser,
-    generator::{Generator, class_distance, start_name},
-    judge::Judge,
-    metrics::{self, mean, rank_correlation, share_below},
-    model::{self, Adversary, BATCH},
+    data::{self, Images, Splits},
+    evaluation::{
+        accuracy::{self, Adversary, BATCH},
+        blur::{best_width, blur},
+        denoiser::Denoiser,
+        generator::{Generator, class_distance, start_name},
+        judge::Judge,
+        metrics::{self, mean, rank_correlation, share_below},
+    },
+    model,
 };
 
 /// Standard deviations of the noise that is taken away.
@@ -57,7 +60,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
         figures.insert(name.into(), value);
     };
 
-    let clean = model::clean_accuracy(&network, &images.test, device);
+    let clean = accuracy::clean_accuracy(&network, &images.test, device);
     add("clean_accuracy", clean);
     if arguments.attacked > 0 {
         let (test, key) = (&images.test, attack_key);
@@ -162,11 +165,11 @@ fn check(file: &ModelFile, directory: &Path, device: &Device) -> Result<Figures>
     let energy: Vec<f32> = energy.into_data().iter().collect();
     let budget = Budget::linf(default_epsilon(&test));
     let adversary = adversary(20, budget, Key::new(0));
-    let robust = model::survivors(&network, &network, &test, &all, adversary, device);
+    let robust = accuracy::survivors(&network, &network, &test, &all, adversary, device);
     Ok(Figures::from([
         (
             "check_clean_accuracy".into(),
-            model::clean_accuracy(&network, &test, device),
+            accuracy::clean_accuracy(&network, &test, device),
         ),
         (
             "check_pgd_20_accuracy".into(),
@@ -213,7 +216,7 @@ fn robustness(
     let all: Vec<usize> = (0..attacked).collect();
     let [key, again_key, transfer_key] = key.split();
     let plain = adversary(20, budget, key);
-    let left = model::survivors(network, network, test, &all, plain, device);
+    let left = accuracy::survivors(network, network, test, &all, plain, device);
     add("attack_epsilon", f64::from(budget.epsilon));
     add("pgd_20_images", attacked as f64);
     let mut robust = share(&left, attacked);
@@ -230,7 +233,7 @@ fn robustness(
         };
         for restart in 0..RESTARTS {
             let long = adversary(100, budget, again_key.fold_in(restart));
-            left = model::survivors(network, network, test, &left, long, device);
+            left = accuracy::survivors(network, network, test, &left, long, device);
         }
         add("pgd_100_restarts_images", again as f64);
         add("pgd_100_restarts_accuracy", share(&left, again));
@@ -241,7 +244,7 @@ fn robustness(
             for (place, path) in arguments.transfer.iter().enumerate() {
                 let other = model::of_same_classes(path, file)?.model(device).frozen();
                 let transfer = adversary(20, budget, transfer_key.fold_in(place as u64));
-                left = model::survivors(network, &other, test, &left, transfer, device);
+                left = accuracy::survivors(network, &other, test, &left, transfer, device);
             }
             add("transfer_images", again as f64);
             add("transfer_accuracy", share(&left, again));
@@ -303,7 +306,7 @@ fn order(
     device: &Device,
     add: &mut impl FnMut(&str, f64),
 ) {
-    let test = model::head(test, DENOISED);
+    let test = data::head(test, DENOISED);
     let order: Vec<usize> = (0..test.len()).collect();
     let (mut ordered, mut pairs) = (0, 0);
     let [mut distances, mut energies] = [Vec::new(), Vec::new()];
@@ -319,7 +322,7 @@ fn order(
         let mut before = energy(clean.clone());
         for (level, std) in NOISE_STDS.into_iter().enumerate() {
             let key = noise_key.fold_in(level as u64);
-            let after = energy(model::add_noise(clean.clone(), std, key));
+            let after = energy(data::add_noise(clean.clone(), std, key));
             ordered += before.iter().zip(&after).filter(|(a, b)| a < b).count();
             pairs += after.len();
             before = after;
@@ -347,10 +350,7 @@ fn denoising(
     device: &Device,
     add: &mut impl FnMut(&str, f64),
 ) {
-    let (test, validation) = (
-        model::head(test, DENOISED),
-        model::head(validation, BLURRED),
-    );
+    let (test, validation) = (data::head(test, DENOISED), data::head(validation, BLURRED));
     let shape = test.shape();
     let denoiser = Denoiser {
         network,
@@ -364,7 +364,7 @@ fn denoising(
         for (batch, indices) in order.chunks(BATCH).enumerate() {
             let [noise_key, chain_key] = test_key.fold_in(batch as u64).split();
             let clean = test.batch(indices, device).0;
-            let noisy = model::add_noise(clean.clone(), std, noise_key);
+            let noisy = data::add_noise(clean.clone(), std, noise_key);
             let pixels: Vec<f32> = noisy.to_data().iter().collect();
             let blurred = TensorData::new(blur(&pixels, shape, width), clean.dims());
             let blurred = Tensor::from_data(blurred, device);
@@ -402,7 +402,7 @@ fn denoising(
 fn blur_width(validation: &Images, std: f32, key: Key, device: &Device) -> f32 {
     let order: Vec<usize> = (0..validation.len()).collect();
     let clean = validation.batch(&order, device).0;
-    let noisy = model::add_noise(clean.clone(), std, key);
+    let noisy = data::add_noise(clean.clone(), std, key);
     let host = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<_>>();
     best_width(&host(noisy), &host(clean), validation.shape())
 }

@@ -20,10 +20,11 @@ use burn::tensor::Device;
 use indicatif::MultiProgress;
 
 use crate::{
-    checkpoint::{Checkpoint, write_atomically},
-    class_gaussian::class_gaussian,
-    cli, data, distances,
+    atomic_file::write_atomically,
+    cli, data,
+    evaluation::distances,
     recipe::Recipe,
+    training::{checkpoint::Checkpoint, class_gaussian::class_gaussian},
 };
 
 pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {

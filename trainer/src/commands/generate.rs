@@ -5,7 +5,7 @@ use basin_shared::{Key, samplers::Start};
 use burn::tensor::Device;
 use serde_json::json;
 
-use crate::{checkpoint::write_atomically, cli, model};
+use crate::{atomic_file::write_atomically, chains, cli, figures::picture, model};
 
 pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
     let file = model::read(&arguments.model)?;
@@ -30,9 +30,9 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
     let [start_key, chain_key] = Key::new(arguments.seed).split();
     let gaussian = Some(file.class_gaussian());
     let shape = file.card.architecture.image();
-    let x = model::start(settings.start, gaussian, shape, &y, start_key, device);
+    let x = chains::start(settings.start, gaussian, shape, &y, start_key, device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
-    let x = model::run_chains(
+    let x = chains::run_chains(
         &file.model(device).frozen(),
         &settings,
         file.card.distances.as_ref(),
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         chain_key,
         |of_step| energies.push(of_step),
     );
-    model::write_grid(&arguments.output, x, arguments.count)?;
+    picture::write_grid(&arguments.output, x, arguments.count)?;
     if let Some(path) = &arguments.energies {
         let names: Vec<_> = classes
             .iter()

@@ -14,7 +14,7 @@ use basin_shared::{
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::generate::class_index;
-use crate::{cli, model, picture};
+use crate::{chains, cli, figures::picture, model};
 
 /// What a hole looks like in the picture of what is known.
 const HOLE: f32 = 0.5;
@@ -52,14 +52,14 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
     let y = vec![class.unwrap_or(0); count];
     for seed in 0..arguments.seeds {
         let [start_key, chain_key] = Key::new(arguments.seed + seed).split();
-        let mut walk = model::walk(&settings, file.card.distances.as_ref());
+        let mut walk = chains::walk(&settings, file.card.distances.as_ref());
         if let Step::ByDistance(annealing) = &mut walk {
             annealing.observation = Some(observation.clone());
         }
         // The known part begins with noise as well: off it the chain reads how much is left.
-        let start = model::start(Start::Uniform, None, shape, &y, start_key, device);
-        let mut chains = model::chains(walk, settings.energy, &y, &start, chain_key);
-        model::advance(&network, &mut chains, shape, settings.steps, device, |_| {});
+        let start = chains::start(Start::Uniform, None, shape, &y, start_key, device);
+        let mut chains = chains::chains(walk, settings.energy, &y, &start, chain_key);
+        chains::advance(&network, &mut chains, shape, settings.steps, device, |_| {});
         observation.project(&mut chains.x);
         rows.extend(chains.x.iter().map(|x| x.clamp(0.0, 1.0)));
     }
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
         rows,
         [(1 + arguments.seeds as usize) * count, channels, size, size],
     );
-    model::write_grid(&arguments.output, Tensor::from_data(grid, device), count)?;
+    picture::write_grid(&arguments.output, Tensor::from_data(grid, device), count)?;
     println!("{}: {count} images", arguments.output.display());
     Ok(())
 }

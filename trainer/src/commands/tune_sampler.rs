@@ -15,14 +15,17 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{denoise::mean_of_pairs, evaluate::NOISE_STDS};
 use crate::{
-    blur::{best_width, blur},
-    cli,
-    data::Images,
-    denoiser::Denoiser,
-    distances,
-    judge::Judge,
-    metrics,
-    model::{self, BATCH},
+    chains, cli,
+    data::{self, Images},
+    evaluation::{
+        accuracy::{self, BATCH},
+        blur::{best_width, blur},
+        denoiser::Denoiser,
+        distances,
+        judge::Judge,
+        metrics,
+    },
+    model,
     search::{self, Hunt},
 };
 
@@ -107,7 +110,7 @@ fn sharp_by_distance(hunt: &Hunt, card: &ModelCard, key: Key) -> SamplerSettings
     let [noise_key, chain_key] = key.split();
     let indices: Vec<usize> = (0..CLEANED.min(hunt.validation.len())).collect();
     let clean = hunt.validation.batch(&indices, hunt.device).0;
-    let noisy = model::add_noise(clean.clone(), NOISE_STD, noise_key);
+    let noisy = data::add_noise(clean.clone(), NOISE_STD, noise_key);
     let host = |x: &Tensor<4>| x.to_data().iter::<f32>().collect::<Vec<_>>();
     let (pixels, shape) = (host(&noisy), hunt.validation.shape());
     let width = best_width(&pixels, &host(&clean), shape);
@@ -156,8 +159,8 @@ fn by_langevin(
     let [noise_key, chain_key] = key.split();
     let indices: Vec<usize> = (0..BATCH.min(validation.len())).collect();
     let clean = validation.batch(&indices, device).0;
-    let noisy = model::add_noise(clean.clone(), NOISE_STD, noise_key);
-    let y = model::predictions(network, noisy.clone());
+    let noisy = data::add_noise(clean.clone(), NOISE_STD, noise_key);
+    let y = accuracy::predictions(network, noisy.clone());
     let [_, channels, height, width] = noisy.dims();
     let mut best = (mean_of_pairs(&noisy, &clean, metrics::psnr), card.clone());
     for step_size in STEP_SIZES {
@@ -169,10 +172,10 @@ fn by_langevin(
             clamp: true,
         };
         let walk = Step::Sgld(sampler.clone());
-        let mut chains = model::chains(walk, card.energy, &y, &noisy, chain_key);
+        let mut chains = chains::chains(walk, card.energy, &y, &noisy, chain_key);
         for steps in 1..=LONGEST_CHAIN {
             let shape = [channels, height, width];
-            let x = model::advance(network, &mut chains, shape, 1, device, |_| {});
+            let x = chains::advance(network, &mut chains, shape, 1, device, |_| {});
             let psnr = mean_of_pairs(&x, &clean, metrics::psnr);
             if psnr > best.0 {
                 let settings = SamplerSettings {

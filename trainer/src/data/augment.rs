@@ -95,7 +95,10 @@ impl Augmentation {
             "{self:?} cannot change {shape:?}"
         );
         let count = pixels.len() / values;
-        let [crops, flips, rows, columns] = key.split();
+        let crops = key.stream("crops");
+        let flips = key.stream("flips");
+        let rows = key.stream("rows");
+        let columns = key.stream("columns");
         let offsets = crops.integers(2 * count, 2 * self.crop_padding + 1);
         let flips = flips.integers(count, 2);
         let centres = [rows.integers(count, height), columns.integers(count, width)];

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::picture::{EXTENSIONS, PictureError};
+use crate::figures::picture::{EXTENSIONS, PictureError};
 
 /// Why a data set could not be loaded. Offsets are in bytes, of the unpacked data where a file is
 /// packed.

@@ -1,17 +1,11 @@
 //! Data sets: official files on disk, or downloaded, to images and labels in memory, to batches.
 
 mod augment;
-mod cifar;
+mod batch;
 mod download;
 mod error;
-mod fashion_mnist;
-mod folder;
-mod idx;
-mod mat;
-mod mnist;
-mod pictures;
-mod svhn;
-mod tiny_imagenet;
+mod formats;
+mod sets;
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +15,9 @@ use indicatif::MultiProgress;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use augment::Augmentation;
+pub(crate) use batch::{add_noise, head, labels};
 pub(crate) use error::DataError;
-pub(crate) use folder::Folder;
+pub(crate) use sets::folder::Folder;
 
 use download::Archive;
 
@@ -79,13 +74,13 @@ enum Source<'a> {
 impl DataSet {
     fn source(&self) -> Source<'_> {
         Source::Official(match self {
-            Self::Mnist => &mnist::SET,
-            Self::FashionMnist => &fashion_mnist::SET,
-            Self::Cifar10 => &cifar::CIFAR_10,
-            Self::Cifar100 => &cifar::CIFAR_100,
-            Self::Svhn => &svhn::SVHN,
-            Self::SvhnExtra => &svhn::SVHN_EXTRA,
-            Self::TinyImagenet => &tiny_imagenet::SET,
+            Self::Mnist => &sets::mnist::SET,
+            Self::FashionMnist => &sets::fashion_mnist::SET,
+            Self::Cifar10 => &sets::cifar::CIFAR_10,
+            Self::Cifar100 => &sets::cifar::CIFAR_100,
+            Self::Svhn => &sets::svhn::SVHN,
+            Self::SvhnExtra => &sets::svhn::SVHN_EXTRA,
+            Self::TinyImagenet => &sets::tiny_imagenet::SET,
             Self::Folder(folder) => return Source::Folder(folder),
         })
     }

@@ -19,22 +19,29 @@ use burn::{
 use serde::Deserialize;
 
 use super::{
-    Attacked, Loss, State, Target, cross_entropy,
-    dat::{self, Dat},
-    dsm::{self, Dsm},
-    free::Free,
-    igebm::{self, Igebm},
-    inner_attack::InnerAttack,
+    Attacked, Loss, State, Target,
+    adversarial::{
+        free::Free,
+        inner_attack::InnerAttack,
+        mail_trades::MailTrades,
+        mart::Mart,
+        trades::{KlAttack, Trades},
+        weat::{CrossEntropyOf, Weat},
+    },
+    cross_entropy,
+    hybrid::{
+        dat::{self, Dat},
+        dsm::{self, Dsm},
+        igebm::{self, Igebm},
+        jem::{self, Hybrid},
+        negatives::Negatives,
+    },
     jeat,
-    jem::{self, Hybrid},
-    mail_trades::MailTrades,
-    mart::Mart,
-    negatives::Negatives,
-    trades::{KlAttack, Trades},
-    weat::{CrossEntropyOf, Weat},
 };
 use crate::{
-    commands::train::optimizer, ema, learning_rate::Schedule, recipe::OptimizerRecipe, sam::Sam,
+    recipe::OptimizerRecipe,
+    training::optimizer::optimizer,
+    training::{ema, sam::Sam, schedule::Schedule},
 };
 
 #[path = "../../../tests/reference/formula.rs"]

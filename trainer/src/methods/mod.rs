@@ -6,29 +6,15 @@
 //! the loss as a function of the model: an optimiser such as SAM asks for it twice. A method composes
 //! the attacks, energies and samplers of `shared`, owns no optimiser and prints nothing.
 
+mod adversarial;
 #[cfg(test)]
 mod against_pytorch;
-mod at;
-mod dat;
-mod dsm;
-mod fast;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod free;
-mod igebm;
-mod inner_attack;
+mod hybrid;
 mod jeat;
-mod jem;
-mod jem_plus_plus;
-mod mail_trades;
-mod mart;
-mod negatives;
 mod noise;
-mod prejeat;
-mod sada_jem;
 mod standard;
-mod trades;
-mod weat;
 
 use basin_shared::{
     Classifier, Key,
@@ -41,9 +27,9 @@ use basin_shared::{
 use burn::tensor::{Device, Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::{data::Images, replay_buffer::ReplayBuffer};
-pub(crate) use dat::Ascents;
-use weat::CrossEntropyOf;
+use crate::{data::Images, training::replay_buffer::ReplayBuffer};
+use adversarial::weat::CrossEntropyOf;
+pub(crate) use hybrid::dat::Ascents;
 
 /// A method and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,37 +40,37 @@ pub(crate) enum Method {
     #[serde(rename = "noise")]
     Noise(noise::Noise),
     #[serde(rename = "at")]
-    At(at::At),
+    At(adversarial::at::At),
     #[serde(rename = "free")]
-    Free(free::Free),
+    Free(adversarial::free::Free),
     #[serde(rename = "fast")]
-    Fast(fast::Fast),
+    Fast(adversarial::fast::Fast),
     #[serde(rename = "trades")]
-    Trades(trades::Trades),
+    Trades(adversarial::trades::Trades),
     #[serde(rename = "mart")]
-    Mart(mart::Mart),
+    Mart(adversarial::mart::Mart),
     #[serde(rename = "mail-trades")]
-    MailTrades(mail_trades::MailTrades),
+    MailTrades(adversarial::mail_trades::MailTrades),
     #[serde(rename = "weat-nat")]
-    WeatNat(weat::Weat),
+    WeatNat(adversarial::weat::Weat),
     #[serde(rename = "weat-adv")]
-    WeatAdv(weat::Weat),
+    WeatAdv(adversarial::weat::Weat),
     #[serde(rename = "igebm")]
-    Igebm(igebm::Igebm),
+    Igebm(hybrid::igebm::Igebm),
     #[serde(rename = "jem")]
-    Jem(jem::Jem),
+    Jem(hybrid::jem::Jem),
     #[serde(rename = "jem++")]
-    JemPlusPlus(jem_plus_plus::JemPlusPlus),
+    JemPlusPlus(hybrid::jem_plus_plus::JemPlusPlus),
     #[serde(rename = "sada-jem")]
-    SadaJem(sada_jem::SadaJem),
+    SadaJem(hybrid::sada_jem::SadaJem),
     #[serde(rename = "prejeat")]
-    Prejeat(prejeat::Prejeat),
+    Prejeat(jeat::prejeat::Prejeat),
     #[serde(rename = "jeat")]
     Jeat(jeat::Jeat),
     #[serde(rename = "dat")]
-    Dat(dat::Dat),
+    Dat(hybrid::dat::Dat),
     #[serde(rename = "dsm")]
-    Dsm(dsm::Dsm),
+    Dsm(hybrid::dsm::Dsm),
 }
 
 /// A training batch, off the autodiff device.
@@ -252,7 +238,7 @@ impl Method {
         (start == Start::ClassGaussian).then_some(rank)
     }
 
-    fn negatives(&self) -> Option<&negatives::Negatives> {
+    fn negatives(&self) -> Option<&hybrid::negatives::Negatives> {
         match self {
             Self::Igebm(igebm) => Some(&igebm.negatives),
             Self::Jem(jem) => Some(&jem.negatives),
@@ -322,6 +308,14 @@ impl Method {
             Self::At(at) => Some(3.0 + 2.0 * at.attack.steps as f64),
             Self::Dsm(dsm) => Some(dsm.passes(batch)),
             _ => None,
+        }
+    }
+
+    /// Fall of the accuracy under PGD between checkpoints that is too much.
+    pub(crate) fn largest_pgd_drop(&self) -> f32 {
+        match self {
+            Self::Fast(fast) => fast.largest_drop,
+            _ => f32::INFINITY,
         }
     }
 
@@ -414,7 +408,7 @@ impl Inner<'_> {
     /// As many other training images as the batch has, drawn at random, without augmentation.
     fn others(&self) -> Tensor<4> {
         let count = self.batch.labels.len();
-        let indices = self.key.fold_in(3).integers(count, self.train.len());
+        let indices = self.key.stream("others").integers(count, self.train.len());
         self.train.batch(&indices, &self.batch.x.device()).0
     }
 }

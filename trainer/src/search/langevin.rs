@@ -8,7 +8,7 @@ use basin_shared::{
 };
 
 use super::{Hunt, KEPT};
-use crate::generator::{Drawn, Generator, start_name};
+use crate::evaluation::generator::{Drawn, Generator, start_name};
 
 const STARTS: [Start; 3] = [Start::Uniform, Start::ClassGaussian, Start::ClassPca];
 /// Numbers of steps at which a chain is looked at: for those in a hurry …

@@ -13,10 +13,12 @@ use burn::tensor::Device;
 
 use crate::{
     data::Images,
-    generator::{Drawn, Generator, class_distance},
-    judge::{Judge, Real},
-    metrics::mean,
-    model::BATCH,
+    evaluation::{
+        accuracy::BATCH,
+        generator::{Drawn, Generator, class_distance},
+        judge::{Judge, Real},
+        metrics::mean,
+    },
 };
 
 /// Images of each class in the first rounds; the last one's number is the user's.

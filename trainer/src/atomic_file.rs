@@ -1,0 +1,80 @@
+//! Files that a reader meets whole.
+
+use std::{fs::Permissions, io::Write, path::Path};
+
+/// Why a file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub(crate) struct WriteError {
+    path: String,
+    source: std::io::Error,
+}
+
+/// Writes a file beside its place, flushes it to the disk and renames it: a reader meets the old
+/// bytes or the new ones, never a part.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let write = || {
+        let beside = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        // What is left of it, where there is no room, goes with it.
+        let mut builder = tempfile::Builder::new();
+        builder.suffix(".part");
+        let permissions = as_usual();
+        if let Some(permissions) = permissions {
+            builder.permissions(permissions);
+        }
+        let mut file = builder.tempfile_in(beside)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|source| WriteError {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// What a file may be used for that is made in the usual way: a temporary one is its owner's alone.
+#[cfg(unix)]
+fn as_usual() -> Option<Permissions> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(Permissions::from_mode(0o666))
+}
+
+#[cfg(not(unix))]
+fn as_usual() -> Option<Permissions> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for bytes in [&b"first"[..], b"second"] {
+            write_atomically(&path, bytes).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = write_atomically(&folder.path().join("no/file"), b"").unwrap_err();
+        assert!(error.to_string().contains("no/file"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_read_it_as_they_may_read_any_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, usual] = ["ours", "usual"].map(|name| folder.path().join(name));
+        write_atomically(&ours, b"").unwrap();
+        std::fs::write(&usual, b"").unwrap();
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(ours), mode(usual));
+    }
+}

@@ -1,0 +1,121 @@
+//! Chains of the trainer: where they start, and where they get to.
+
+use basin_shared::{
+    Classifier, Key,
+    energy::EnergyKind,
+    samplers::{ClassGaussian, Distances, HostChain, SamplerSettings, Start, Step},
+    tensors::{from_host, to_host},
+};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Starts of chains for the classes `y`, images of so many channels, rows and columns; on the host.
+///
+/// # Panics
+/// If class Gaussians are asked for and not given.
+pub(crate) fn starts(
+    start: Start,
+    gaussian: Option<&ClassGaussian>,
+    shape: [usize; 3],
+    y: &[u8],
+    key: Key,
+) -> Vec<f32> {
+    match start.spread() {
+        Some(spread) => {
+            let gaussian = gaussian.expect("whoever starts chains there has the class Gaussians");
+            let classes: Vec<usize> = y.iter().map(|&class| class.into()).collect();
+            gaussian.sample(key, &classes, spread)
+        }
+        None => key.uniforms(y.len() * shape.iter().product::<usize>()),
+    }
+}
+
+/// The same as a tensor, `[classes, channels, height, width]`.
+pub(crate) fn start(
+    start: Start,
+    gaussian: Option<&ClassGaussian>,
+    shape: [usize; 3],
+    y: &[u8],
+    key: Key,
+    device: &Device,
+) -> Tensor<4> {
+    let [channels, height, width] = shape;
+    let images = starts(start, gaussian, shape, y, key);
+    let data = TensorData::new(images, [y.len(), channels, height, width]);
+    Tensor::from_data(data, device)
+}
+
+/// The step of chains by these settings, which a card recommends or might.
+///
+/// # Panics
+/// If it goes by distance and there is no table: a file that recommends it has one.
+pub(crate) fn walk(settings: &SamplerSettings, distances: Option<&Distances>) -> Step {
+    let walk = settings.walk(distances);
+    walk.expect("who goes by distance has a table")
+}
+
+/// Chains on their way: the settings' energy, the classes `y`, the images `x`.
+pub(crate) fn chains(
+    walk: Step,
+    energy: EnergyKind,
+    y: &[u8],
+    x: &Tensor<4>,
+    key: Key,
+) -> HostChain {
+    let x = to_host(x.clone());
+    HostChain {
+        walk,
+        key,
+        energy,
+        classes: y.iter().map(|&class| class.into()).collect(),
+        velocity: vec![0.0; x.len()],
+        x,
+        step: 0,
+    }
+}
+
+/// Has chains take their next steps, on the device for the network and here for the rest; `observe` is told
+/// the energies before each. Returns where they are, `[batch, channels, height, width]`.
+pub(crate) fn advance(
+    model: &impl Classifier,
+    dynamics: &mut HostChain,
+    [channels, height, width]: [usize; 3],
+    steps: usize,
+    device: &Device,
+    mut observe: impl FnMut(Vec<f32>),
+) -> Tensor<4> {
+    let batch = dynamics.classes.len();
+    let objective = dynamics.objective();
+    let mut frame = dynamics.frame();
+    for _ in 0..steps {
+        let evaluation = model.evaluate(&dynamics.x, batch, &*objective);
+        observe(dynamics.energies(&evaluation.logits));
+        dynamics.step(evaluation, &mut frame);
+        frame.logits.clear();
+    }
+    let shape = [batch, channels, height, width];
+    from_host(dynamics.x.clone(), shape, device)
+}
+
+/// Runs chains as the settings say; `observe` is told the energies before each step.
+pub(crate) fn run_chains(
+    model: &impl Classifier,
+    settings: &SamplerSettings,
+    distances: Option<&Distances>,
+    y: &[u8],
+    x: Tensor<4>,
+    key: Key,
+    observe: impl FnMut(Vec<f32>),
+) -> Tensor<4> {
+    let [_, channels, height, width] = x.dims();
+    let walk = walk(settings, distances);
+    let mut dynamics = chains(walk, settings.energy, y, &x, key);
+    let shape = [channels, height, width];
+    advance(
+        model,
+        &mut dynamics,
+        shape,
+        settings.steps,
+        &x.device(),
+        observe,
+    )
+}

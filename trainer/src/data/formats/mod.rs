@@ -1,0 +1,5 @@
+//! Readers of file formats.
+
+pub(super) mod idx;
+pub(super) mod mat;
+pub(super) mod pictures;

@@ -1,0 +1,10 @@
+//! What a model is measured by: accuracy with and without attacks, what it draws and what it cleans.
+
+pub(crate) mod accuracy;
+pub(crate) mod blur;
+pub(crate) mod denoiser;
+pub(crate) mod distances;
+pub(crate) mod frechet;
+pub(crate) mod generator;
+pub(crate) mod judge;
+pub(crate) mod metrics;

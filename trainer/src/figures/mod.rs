@@ -1,0 +1,4 @@
+//! What is drawn for people: sheets of images, and the page of a run.
+
+pub(crate) mod picture;
+pub(crate) mod report;

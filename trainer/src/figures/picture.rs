@@ -1,0 +1,457 @@
+//! Pictures: grids of images written as PNG, and a picture file read and fitted to a model.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Cursor};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use image::imageops::FilterType;
+use image::{DynamicImage, GenericImageView, ImageDecoder, ImageReader, Limits, Rgba};
+
+/// Why a picture could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PictureError {
+    /// The file could not be written.
+    #[error("{path}: cannot write: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: png::EncodingError,
+    },
+    /// The file could not be opened.
+    #[error("{path}: cannot read: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is no picture that is understood.
+    #[error(
+        "{path}: expected a PNG, JPEG or WebP picture of at most {LARGEST} x {LARGEST}: {source}"
+    )]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: image::ImageError,
+    },
+    /// The file ends before its picture does.
+    #[error(
+        "{path}: ends at offset {offset}, expected the marker that ends a JPEG picture; the file \
+         is cut short, get it again"
+    )]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        offset: usize,
+    },
+}
+
+/// What the names of pictures end in.
+pub(crate) const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+/// The widest and highest picture that is read.
+const LARGEST: u32 = 16_384;
+
+/// Grey between the images of a grid, apart from both black and white.
+const GAP_VALUE: u8 = 128;
+
+/// How images are laid out in one picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    /// Images side by side; the last row may be shorter.
+    pub columns: usize,
+    /// Each value of an image becomes this many pixels, both ways.
+    pub scale: usize,
+    /// Pixels between images.
+    pub gap: usize,
+}
+
+impl Grid {
+    /// Writes images of `shape` (channels, height, width; one channel or three), row by row, each
+    /// channel after the other, with values in [0, 1], as one PNG.
+    pub(crate) fn write(
+        &self,
+        path: &Path,
+        values: &[f32],
+        shape: [usize; 3],
+    ) -> Result<(), PictureError> {
+        let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
+        let (pixels, [width, height]) = self.arrange(&bytes, shape);
+        let write = || {
+            let file = BufWriter::new(File::create(path)?);
+            let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+            encoder.set_depth(png::BitDepth::Eight);
+            encoder.set_color(match shape[0] {
+                1 => png::ColorType::Grayscale,
+                _ => png::ColorType::Rgb,
+            });
+            let mut writer = encoder.write_header()?;
+            writer.write_image_data(&pixels)?;
+            writer.finish()
+        };
+        write().map_err(|source| PictureError::Write {
+            path: path.into(),
+            source,
+        })
+    }
+
+    /// The pixels of the grid with their channels side by side, and its width and height.
+    fn arrange(&self, images: &[u8], shape: [usize; 3]) -> (Vec<u8>, [usize; 2]) {
+        let [channels, height, width] = shape;
+        let values = channels * height * width;
+        assert!(
+            channels == 1 || channels == 3,
+            "cannot draw {channels} channels"
+        );
+        assert!(self.columns > 0 && self.scale > 0, "{self:?} shows nothing");
+        assert!(
+            !images.is_empty() && images.len().is_multiple_of(values),
+            "{} values of {shape:?}",
+            images.len()
+        );
+        let count = images.len() / values;
+        let (columns, rows) = (self.columns.min(count), count.div_ceil(self.columns));
+        let step = [
+            width * self.scale + self.gap,
+            height * self.scale + self.gap,
+        ];
+        let size = [columns * step[0] - self.gap, rows * step[1] - self.gap];
+
+        let mut pixels = vec![GAP_VALUE; size[0] * size[1] * channels];
+        for (at, image) in images.chunks_exact(values).enumerate() {
+            let (left, top) = (at % columns * step[0], at / columns * step[1]);
+            for y in 0..height * self.scale {
+                for x in 0..width * self.scale {
+                    let source = y / self.scale * width + x / self.scale;
+                    let target = ((top + y) * size[0] + left + x) * channels;
+                    for channel in 0..channels {
+                        pixels[target + channel] = image[channel * height * width + source];
+                    }
+                }
+            }
+        }
+        (pixels, size)
+    }
+}
+
+/// Pictures as [`read_fitted`] fits them, one after the other, with values in [0, 1].
+pub(crate) fn read_all(paths: &[PathBuf], shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
+    let mut values = Vec::new();
+    for path in paths {
+        let bytes = read_fitted(path, shape)?;
+        values.extend(bytes.into_iter().map(|byte| f32::from(byte) / 255.0));
+    }
+    Ok(values)
+}
+
+/// A value in [0, 1] as the nearest of 256 steps.
+fn to_byte(value: f32) -> u8 {
+    (value.clamp(0.0, 1.0) * 255.0).round() as u8
+}
+
+/// A PNG, JPEG or WebP picture as a model's input: turned upright, its central square scaled to
+/// the height and width of `shape` (channels, height, width), grey if there is one channel.
+///
+/// Where the picture is transparent it is black, as the surroundings of Fashion-MNIST's items are.
+///
+/// # Shapes
+/// - returns `[channels, height, width]` flattened
+pub(crate) fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>, PictureError> {
+    Ok(fit(&read(path)?, shape))
+}
+
+/// A PNG, JPEG or WebP picture as it is.
+pub(crate) fn read(path: &Path) -> Result<DynamicImage, PictureError> {
+    let bytes = std::fs::read(path).map_err(|source| PictureError::Open {
+        path: path.into(),
+        source,
+    })?;
+    decode(path, &bytes)
+}
+
+/// The picture in the bytes of a file, turned upright.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, PictureError> {
+    let decode = || -> image::ImageResult<DynamicImage> {
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(LARGEST);
+        limits.max_image_height = Some(LARGEST);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    };
+    let picture = decode().map_err(|source| PictureError::Decode {
+        path: path.into(),
+        source,
+    })?;
+    if is_cut_jpeg(bytes) {
+        return Err(PictureError::Cut {
+            path: path.into(),
+            offset: bytes.len(),
+        });
+    }
+    Ok(picture)
+}
+
+/// Whether a JPEG picture ends early, which the decoder passes over: it fills the rest with grey.
+fn is_cut_jpeg(bytes: &[u8]) -> bool {
+    // Markers; an embedded preview has its own, before the picture's.
+    let [start, scan, end] = [0xd8, 0xda, 0xd9].map(|marker| [0xff, marker]);
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    bytes.starts_with(&start) && last(end) < last(scan)
+}
+
+/// The central square of a picture, scaled to `shape`; see [`read_fitted`].
+pub(crate) fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<u8> {
+    let [channels, height, width] = shape;
+    let side = picture.width().min(picture.height());
+    let (left, top) = ((picture.width() - side) / 2, (picture.height() - side) / 2);
+    let square = picture.view(left, top, side, side).to_image();
+    let mut opaque = image::RgbImage::new(side, side);
+    for (pixel, &Rgba([red, green, blue, alpha])) in opaque.pixels_mut().zip(square.pixels()) {
+        // Rounded value · alpha / 255.
+        pixel.0 = [red, green, blue]
+            .map(|value| ((u32::from(value) * u32::from(alpha) * 2 + 255) / 510) as u8);
+    }
+    let fitted = DynamicImage::ImageRgb8(opaque).resize_exact(
+        width as u32,
+        height as u32,
+        FilterType::CatmullRom,
+    );
+    let interleaved = if channels == 1 {
+        fitted.into_luma8().into_raw()
+    } else {
+        fitted.into_rgb8().into_raw()
+    };
+    let plane = |channel| interleaved.iter().skip(channel).step_by(channels);
+    (0..channels).flat_map(plane).copied().collect()
+}
+
+/// Writes images as a PNG, `columns` in a row, each pixel shown as a square.
+pub(crate) fn write_grid(path: &Path, x: Tensor<4>, columns: usize) -> Result<(), PictureError> {
+    let [_, channels, height, width] = x.dims();
+    let values: Vec<f32> = x.into_data().iter().collect();
+    let grid = Grid {
+        columns,
+        scale: 3,
+        gap: 2,
+    };
+    grid.write(path, &values, [channels, height, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufReader;
+
+    /// Width, height, channels and bytes of a PNG.
+    fn read_png(path: &Path) -> (u32, u32, usize, Vec<u8>) {
+        let decoder = png::Decoder::new(BufReader::new(File::open(path).unwrap()));
+        let mut reader = decoder.read_info().unwrap();
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut bytes).unwrap();
+        bytes.truncate(info.buffer_size());
+        (info.width, info.height, info.color_type.samples(), bytes)
+    }
+
+    #[test]
+    fn grids_are_read_back_as_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        struct Case {
+            name: &'static str,
+            grid: Grid,
+            values: Vec<f32>,
+            shape: [usize; 3],
+            expected: (u32, u32, usize, Vec<u8>),
+        }
+        let unit = |bytes: &[u8]| bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        let cases = [
+            Case {
+                name: "one grey image, doubled",
+                grid: Grid {
+                    columns: 4,
+                    scale: 2,
+                    gap: 3,
+                },
+                values: unit(&[10, 20]),
+                shape: [1, 1, 2],
+                expected: (4, 2, 1, vec![10, 10, 20, 20, 10, 10, 20, 20]),
+            },
+            Case {
+                name: "a short last row",
+                grid: Grid {
+                    columns: 2,
+                    scale: 1,
+                    gap: 1,
+                },
+                values: unit(&[1, 2, 3]),
+                shape: [1, 1, 1],
+                expected: (3, 3, 1, vec![1, 128, 2, 128, 128, 128, 3, 128, 128]),
+            },
+            Case {
+                name: "colours side by side",
+                grid: Grid {
+                    columns: 1,
+                    scale: 1,
+                    gap: 0,
+                },
+                values: unit(&[1, 2, 3, 4, 5, 6]),
+                shape: [3, 1, 2],
+                expected: (2, 1, 3, vec![1, 3, 5, 2, 4, 6]),
+            },
+            Case {
+                name: "values beyond the range",
+                grid: Grid {
+                    columns: 4,
+                    scale: 1,
+                    gap: 0,
+                },
+                values: vec![-0.5, 0.499 / 255.0, 0.501 / 255.0, 1.5],
+                shape: [1, 1, 1],
+                expected: (4, 1, 1, vec![0, 0, 1, 255]),
+            },
+        ];
+        for case in cases {
+            case.grid.write(&path, &case.values, case.shape).unwrap();
+            assert_eq!(read_png(&path), case.expected, "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn a_picture_of_the_models_size_keeps_its_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.png");
+        let values: Vec<f32> = (0..3 * 8 * 8).map(|i| (i % 256) as f32 / 255.0).collect();
+        Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        }
+        .write(&path, &values, [3, 8, 8])
+        .unwrap();
+        let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
+        assert_eq!(read_fitted(&path, [3, 8, 8]).unwrap(), bytes);
+        let grey = &values[..64];
+        Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        }
+        .write(&path, grey, [1, 8, 8])
+        .unwrap();
+        assert_eq!(read_fitted(&path, [1, 8, 8]).unwrap(), bytes[..64]);
+    }
+
+    #[test]
+    fn the_centre_of_a_picture_is_kept_in_every_format() {
+        // Red, then a green square, then blue: the crop is all green.
+        let wide = image::RgbImage::from_fn(120, 40, |x, _| match x {
+            0..40 => image::Rgb([255, 0, 0]),
+            40..80 => image::Rgb([0, 255, 0]),
+            _ => image::Rgb([0, 0, 255]),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        for extension in ["png", "jpg", "webp"] {
+            let path = folder.path().join(format!("wide.{extension}"));
+            wide.save(&path).unwrap();
+            let values = read_fitted(&path, [3, 10, 10]).unwrap();
+            // The inner 8 x 8, out of reach of the neighbours that JPEG mixes in.
+            for y in 1..9 {
+                for x in 1..9 {
+                    let at = |channel: usize| values[channel * 100 + y * 10 + x];
+                    let [red, green, blue] = [at(0), at(1), at(2)];
+                    assert!(red < 8 && green > 247 && blue < 8, "{extension}: {x}, {y}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transparent_is_black() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clear.png");
+        image::RgbaImage::from_fn(4, 4, |x, _| {
+            Rgba([255, 255, 255, if x < 2 { 0 } else { 255 }])
+        })
+        .save(&path)
+        .unwrap();
+        let row = [0, 0, 255, 255];
+        assert_eq!(read_fitted(&path, [1, 4, 4]).unwrap(), row.repeat(4));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("notes.png");
+        std::fs::write(&text, "not a picture").unwrap();
+        let cut = folder.path().join("cut.png");
+        Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        }
+        .write(&cut, &[0.5; 4096], [1, 64, 64])
+        .unwrap();
+        let bytes = std::fs::read(&cut).unwrap();
+        std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+        let cut_jpeg = folder.path().join("cut.jpg");
+        let noise = |x: u32, y: u32| image::Luma([(x * y * 37 % 256) as u8]);
+        image::GrayImage::from_fn(64, 64, noise)
+            .save(&cut_jpeg)
+            .unwrap();
+        let jpeg = std::fs::read(&cut_jpeg).unwrap();
+        std::fs::write(&cut_jpeg, &jpeg[..jpeg.len() - 40]).unwrap();
+        // A valid header that promises 2 thousand million pixels a side.
+        let huge = folder.path().join("huge.png");
+        let mut bytes = bytes;
+        bytes[16..24].fill(0x7f);
+        let sum = crc32(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+        std::fs::write(&huge, bytes).unwrap();
+        for (path, expected) in [
+            (text, "expected a PNG, JPEG or WebP"),
+            (cut, "expected a PNG, JPEG or WebP"),
+            (cut_jpeg, "cut short"),
+            (huge, "at most 16384 x 16384"),
+            (folder.path().join("absent.png"), "cannot read"),
+        ] {
+            let message = read_fitted(&path, [1, 28, 28]).unwrap_err().to_string();
+            assert!(message.starts_with(path.to_str().unwrap()), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+        let nowhere = folder.path().join("no/such/folder.png");
+        let grid = Grid {
+            columns: 1,
+            scale: 1,
+            gap: 0,
+        };
+        let message = grid
+            .write(&nowhere, &[0.0], [1, 1, 1])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("cannot write"), "{message}");
+    }
+
+    /// The sum that PNG puts after each chunk (ISO 3309), bit by bit.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let step = |sum: u32| {
+            if sum & 1 == 1 {
+                sum >> 1 ^ 0xedb8_8320
+            } else {
+                sum >> 1
+            }
+        };
+        !bytes.iter().fold(!0, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte), |sum, _| step(sum))
+        })
+    }
+}

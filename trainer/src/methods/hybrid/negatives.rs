@@ -1,0 +1,98 @@
+//! Chains that give an energy-based model its negative samples: where they start, go on and end
+//! (Du & Mordatch 2019; JEM Algorithm 1).
+
+use basin_shared::{
+    Key,
+    energy::EnergyKind,
+    samplers::{ClassGaussian, Sgld, Start, Step},
+};
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chains,
+    data::{self, Images},
+    methods::Inner,
+    training::replay_buffer::ReplayBuffer,
+};
+
+/// Where chains start and go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Negatives {
+    /// Chains kept in the replay buffer.
+    pub capacity: usize,
+    /// Chance that a chain starts anew rather than goes on.
+    pub reinit_probability: f32,
+    /// Where chains start.
+    pub start: Start,
+    /// Directions of the class Gaussians, of use where chains start there.
+    pub gaussian_rank: usize,
+    /// Whether chains descend E(x, y) of a class, so that negatives are of p(x | y) p(y), rather than
+    /// E(x).
+    pub conditional: bool,
+}
+
+impl Negatives {
+    /// A buffer of starts, the classes in turn.
+    pub(in crate::methods) fn init(
+        &self,
+        train: &Images,
+        classes: usize,
+        gaussian: Option<&ClassGaussian>,
+        key: Key,
+    ) -> ReplayBuffer {
+        let labels: Vec<u8> = (0..self.capacity).map(|i| (i % classes) as u8).collect();
+        let pixels = chains::starts(self.start, gaussian, train.shape(), &labels, key);
+        ReplayBuffer::new(pixels, labels, train.shape())
+    }
+
+    /// [`Negatives::sample`] by so many steps of Langevin dynamics.
+    pub(in crate::methods) fn sample_by_sgld(
+        &self,
+        inner: &Inner,
+        buffer: &mut ReplayBuffer,
+        sgld: &Sgld,
+        steps: usize,
+    ) -> (Tensor<4>, Tensor<1, Int>) {
+        let frozen = inner.model.frozen();
+        self.sample(inner, buffer, |start, energy, labels, key| {
+            let walk = Step::Sgld(sgld.clone());
+            let mut chains = chains::chains(walk, energy, labels, &start, key);
+            let (shape, device) = (inner.train.shape(), start.device());
+            chains::advance(&frozen, &mut chains, shape, steps, &device, |_| {})
+        })
+    }
+
+    /// The ends of as many chains as the batch has images, put back into the buffer; `walk` takes
+    /// their starts, what they descend of which classes, and a key. Returns them with their classes.
+    pub(in crate::methods) fn sample(
+        &self,
+        inner: &Inner,
+        buffer: &mut ReplayBuffer,
+        walk: impl FnOnce(Tensor<4>, EnergyKind, &[u8], Key) -> Tensor<4>,
+    ) -> (Tensor<4>, Tensor<1, Int>) {
+        let key = inner.key.stream("negatives");
+        let (draw_key, chance_key) = (key.stream("draw"), key.stream("chance"));
+        let (start_key, walk_key) = (key.stream("start"), key.stream("walk"));
+        let device = inner.batch.x.device();
+        let places = buffer.draw(draw_key, inner.batch.labels.len());
+        let labels = buffer.labels(&places);
+        let (x, _) = buffer.get(&places, &device);
+        let shape = inner.train.shape();
+        let gaussian = inner.gaussian;
+        let fresh = chains::start(self.start, gaussian, shape, &labels, start_key, &device);
+        let [count, ..] = x.dims();
+        let chances = chance_key.uniform([count, 1, 1, 1], &device);
+        let anew = chances.lower_equal_scalar(self.reinit_probability);
+        let start = x.clone().mask_where(anew.expand(x.dims()), fresh);
+        let energy = if self.conditional {
+            EnergyKind::Joint
+        } else {
+            EnergyKind::Marginal
+        };
+        let end = walk(start, energy, &labels, walk_key).inner();
+        buffer.put(&places, end.clone(), &labels);
+        (end, data::labels(&labels, &device))
+    }
+}

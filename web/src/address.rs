@@ -4,13 +4,13 @@
 //! address writes them out all the same, so that a link means the same with a later model.
 
 use basin_protocol::{
-    ByDistance, EnergyKind, Gradient, Langevin, Model, Origin, Plan, Recommended, Sampler,
+    ByDistance, EnergyKind, GradientScaling, Model, Origin, Plan, Sampler, SamplerSettings, Sgld,
 };
 
 use crate::bundled::Bundled;
 
 /// Most steps of a chain.
-pub const MOST_STEPS: u32 = 2000;
+pub const LONGEST_CHAIN: usize = 2000;
 
 /// All that a link holds.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -55,7 +55,7 @@ pub struct Dream {
     pub seed: u32,
     pub start: Option<StartChoice>,
     pub energy: Option<EnergyKind>,
-    pub steps: Option<u32>,
+    pub steps: Option<usize>,
     pub sampler: SamplerChoice,
 }
 
@@ -78,11 +78,11 @@ pub enum SamplerKind {
 }
 
 /// Langevin dynamics of a model that recommends another sampler.
-const LANGEVIN: Langevin = Langevin {
+const LANGEVIN: Sgld = Sgld {
     step_size: 0.2,
     noise_std: 0.01,
     friction: 0.5,
-    gradient: Gradient::Normalize,
+    gradient: GradientScaling::Normalize,
     clamp: true,
 };
 
@@ -114,7 +114,7 @@ pub struct Denoise {
     /// Standard deviation of the noise that is added first.
     pub sigma: f32,
     pub seed: u32,
-    pub steps: Option<u32>,
+    pub steps: Option<usize>,
     pub sampler: SamplerChoice,
 }
 
@@ -164,7 +164,7 @@ impl Default for Denoise {
 impl SamplerKind {
     pub fn of(sampler: &Sampler) -> Self {
         match sampler {
-            Sampler::Langevin(_) => Self::Langevin,
+            Sampler::Sgld(_) => Self::Langevin,
             Sampler::ByDistance(_) => Self::ByDistance,
         }
     }
@@ -190,7 +190,7 @@ impl SamplerChoice {
         if kind == SamplerKind::ByDistance && model.distances.is_some() {
             let sampler = match recommended {
                 Sampler::ByDistance(sampler) => *sampler,
-                Sampler::Langevin(_) => BY_DISTANCE,
+                Sampler::Sgld(_) => BY_DISTANCE,
             };
             return Sampler::ByDistance(ByDistance {
                 h: self.h.unwrap_or(sampler.h),
@@ -199,10 +199,10 @@ impl SamplerChoice {
             });
         }
         let sampler = match recommended {
-            Sampler::Langevin(sampler) => *sampler,
+            Sampler::Sgld(sampler) => *sampler,
             Sampler::ByDistance(_) => LANGEVIN,
         };
-        Sampler::Langevin(Langevin {
+        Sampler::Sgld(Sgld {
             step_size: self.step_size.unwrap_or(sampler.step_size),
             noise_std: self.noise_std.unwrap_or(sampler.noise_std),
             friction: self.friction.unwrap_or(sampler.friction),
@@ -221,7 +221,7 @@ impl SamplerChoice {
     fn all_of(sampler: &Sampler) -> Self {
         let kind = Some(SamplerKind::of(sampler));
         match sampler {
-            Sampler::Langevin(sampler) => Self {
+            Sampler::Sgld(sampler) => Self {
                 kind,
                 step_size: Some(sampler.step_size),
                 noise_std: Some(sampler.noise_std),
@@ -288,7 +288,7 @@ impl SamplerChoice {
 impl Dream {
     /// Everything decided.
     pub fn plan(&self, model: &Model) -> Plan {
-        let Recommended { energy, steps, .. } = model.generation;
+        let SamplerSettings { energy, steps, .. } = model.generation;
         let last = model.class_names.len() - 1;
         let classes = match self.class {
             ClassChoice::One(class) => vec![class.min(last); self.images as usize],
@@ -303,7 +303,7 @@ impl Dream {
             origin: match self.start(model) {
                 StartChoice::Noise => Origin::Noise,
                 StartChoice::Class => Origin::Class {
-                    spread: model.generation.from_class.unwrap_or(1.0),
+                    spread: model.generation.start.spread().unwrap_or(1.0),
                 },
                 StartChoice::Image => Origin::Image { noise: 0.0 },
             },
@@ -344,8 +344,8 @@ impl Dream {
     }
 }
 
-fn recommended_start(settings: &Recommended) -> StartChoice {
-    match settings.from_class {
+fn recommended_start(settings: &SamplerSettings) -> StartChoice {
+    match settings.start.spread() {
         Some(_) => StartChoice::Class,
         None => StartChoice::Noise,
     }
@@ -355,7 +355,7 @@ impl Denoise {
     /// Everything decided of the chain to something sharp. The image's class is not known, so the class of the
     /// plan matters only where the model recommends an energy that needs one.
     pub fn plan(&self, model: &Model) -> Plan {
-        let Recommended { energy, steps, .. } = model.denoising;
+        let SamplerSettings { energy, steps, .. } = model.denoising;
         told(Plan {
             seed: self.seed,
             classes: vec![0],
@@ -486,7 +486,7 @@ impl Settings {
             }
             ("images", Tab::Dream) => dream.images = number(value, 1..=16, "1 to 16")?,
             ("seed", Tab::Dream) => dream.seed = number(value, 0..=u32::MAX, "0 to 4294967295")?,
-            ("steps", Tab::Dream) => dream.steps = Some(number(value, 1..=MOST_STEPS, STEPS)?),
+            ("steps", Tab::Dream) => dream.steps = Some(number(value, 1..=LONGEST_CHAIN, STEPS)?),
             ("energy", Tab::Dream) => {
                 dream.energy = Some(match value {
                     "joint" => EnergyKind::Joint,
@@ -511,7 +511,9 @@ impl Settings {
             ("seed", Tab::Denoise) => {
                 denoise.seed = number(value, 0..=u32::MAX, "0 to 4294967295")?
             }
-            ("steps", Tab::Denoise) => denoise.steps = Some(number(value, 1..=MOST_STEPS, STEPS)?),
+            ("steps", Tab::Denoise) => {
+                denoise.steps = Some(number(value, 1..=LONGEST_CHAIN, STEPS)?)
+            }
             _ => return Err(""),
         }
         Ok(())
@@ -633,14 +635,20 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::tests::model;
+    use basin_protocol::Start;
 
     fn by_distance() -> Model {
         let mut model = model();
         let table = basin_protocol::DistanceTable {
             energies: vec![0.0, 1.0],
             distances: vec![0.0, 2.0],
+            factors: vec![0.0, 1.0],
         };
-        model.distances = Some([table.clone(), table]);
+        model.distances = Some(basin_protocol::Distances {
+            joint: table.clone(),
+            marginal: table,
+            known_noise: basin_protocol::NoiseTable::default(),
+        });
         model.generation.sampler = Sampler::ByDistance(ByDistance {
             last_steps: 6,
             ..BY_DISTANCE
@@ -651,7 +659,7 @@ mod tests {
     #[test]
     fn quick_is_what_the_model_says_or_a_third_of_the_steps() {
         let mut model = model();
-        model.generation.from_class = Some(0.35);
+        model.generation.start = Start::ClassPca;
         let dream = Dream::default();
         let plan = dream.quick(&model).plan(&model);
         assert_eq!(
@@ -659,16 +667,16 @@ mod tests {
             (33, Origin::Class { spread: 0.35 })
         );
         let mut quick = model.generation;
-        let friction = Langevin {
+        let friction = Sgld {
             friction: 0.5,
             ..LANGEVIN
         };
-        quick.sampler = Sampler::Langevin(friction);
-        (quick.steps, quick.from_class) = (12, None);
+        quick.sampler = Sampler::Sgld(friction);
+        (quick.steps, quick.start) = (12, Start::Uniform);
         model.quick = Some(quick);
         let plan = dream.quick(&model).plan(&model);
         assert_eq!((plan.steps, plan.origin), (12, Origin::Noise));
-        let Sampler::Langevin(langevin) = plan.sampler else {
+        let Sampler::Sgld(langevin) = plan.sampler else {
             panic!("{plan:?}")
         };
         assert_eq!((langevin.friction, langevin.noise_std), (0.5, 0.01));
@@ -688,7 +696,7 @@ mod tests {
         );
         assert_eq!(
             link.plan(&new).sampler,
-            Sampler::Langevin(Langevin {
+            Sampler::Sgld(Sgld {
                 step_size: 0.5,
                 friction: 0.8,
                 ..LANGEVIN

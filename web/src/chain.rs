@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use basin_protocol::{EnergyKind, Gradient, Langevin, Origin, Plan, Sampler};
-
-use crate::energies;
+use basin_protocol::{EnergyKind, GradientScaling, Origin, Plan, Sampler, Sgld};
 
 /// Most frames kept for the scrubber. When there are more, every other one is dropped.
 const MOST_KEPT: usize = 64;
@@ -57,11 +55,11 @@ pub struct Chain {
 
 impl Default for Chain {
     fn default() -> Self {
-        let sampler = Sampler::Langevin(Langevin {
+        let sampler = Sampler::Sgld(Sgld {
             step_size: 0.0,
             noise_std: 0.0,
             friction: 0.0,
-            gradient: Gradient::Raw,
+            gradient: GradientScaling::Raw,
             clamp: true,
         });
         let plan = Plan {
@@ -81,7 +79,7 @@ impl Chain {
     pub fn new(id: u32, plan: Plan, given: Arc<[f32]>, phase: Phase) -> Self {
         Self {
             id,
-            goal: plan.steps.into(),
+            goal: plan.steps as u64,
             plan,
             given,
             phase,
@@ -100,7 +98,7 @@ impl Chain {
         let classes = frame.logits.len() / self.plan.classes.len();
         let of_images = |logits: &[f32]| -> Vec<f32> {
             let rows = logits.chunks(classes).zip(&self.plan.classes);
-            rows.map(|(row, &y)| energies::of(self.plan.energy, row, y))
+            rows.map(|(row, &y)| self.plan.energy.of_logits(row, y))
                 .collect()
         };
         let steps = unseen.chunks(frame.logits.len());

@@ -6,7 +6,7 @@ use basin_protocol::{Plan, Sampler};
 use leptos::prelude::*;
 
 use crate::{
-    address::{Denoise, MOST_STEPS, Picture as Choice, SAMPLES},
+    address::{Denoise, LONGEST_CHAIN, Picture as Choice, SAMPLES},
     chain::Chain,
     curve::{Curve, Probabilities},
     dream::FileButton,
@@ -218,10 +218,10 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
                     label="steps"
                     value=Signal::derive(move || plan().map(|plan| plan.steps.to_string()).unwrap_or_default())
                     set=move |steps| {
-                        lab.settings.update(|s| s.denoise.steps = Some(steps as u32));
+                        lab.settings.update(|s| s.denoise.steps = Some(steps as usize));
                         lab.goal_changed();
                     }
-                    min=1.0 max=f64::from(MOST_STEPS) step="1"
+                    min=1.0 max=LONGEST_CHAIN as f64 step="1"
                 />
                 <NumberField
                     label="step size"
@@ -261,7 +261,7 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
 /// The size of a step, or the share of the way that it goes.
 fn step_size(plan: &Plan) -> String {
     match plan.sampler {
-        Sampler::Langevin(langevin) => langevin.step_size.to_string(),
+        Sampler::Sgld(langevin) => langevin.step_size.to_string(),
         Sampler::ByDistance(by_distance) => by_distance.h.to_string(),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use basin_protocol::{ByDistance, EnergyKind, Langevin, Sampler};
+use basin_protocol::{ByDistance, EnergyKind, Sampler, Sgld};
 use leptos::prelude::*;
 
 use crate::{
-    address::{self, ClassChoice, Dream, MOST_STEPS, SamplerChoice, SamplerKind, StartChoice},
+    address::{self, ClassChoice, Dream, LONGEST_CHAIN, SamplerChoice, SamplerKind, StartChoice},
     curve::{Curve, Probabilities},
     explanation::Explanation,
     images,
@@ -325,10 +325,10 @@ fn SamplerFields() -> impl IntoView {
             <NumberField
                 label="steps" value=text(|plan| plan.steps.to_string())
                 set=move |steps| {
-                    lab.settings.update(|s| s.dream.steps = Some(steps as u32));
+                    lab.settings.update(|s| s.dream.steps = Some(steps as usize));
                     lab.goal_changed();
                 }
-                min=1.0 max=f64::from(MOST_STEPS) step="1"
+                min=1.0 max=LONGEST_CHAIN as f64 step="1"
             />
             <Show when=tells>
                 <label class="field">
@@ -384,9 +384,9 @@ fn SamplerFields() -> impl IntoView {
 }
 
 /// A number of Langevin dynamics, where a plan has it.
-fn langevin(plan: &basin_protocol::Plan, number: fn(&Langevin) -> f32) -> String {
+fn langevin(plan: &basin_protocol::Plan, number: fn(&Sgld) -> f32) -> String {
     match &plan.sampler {
-        Sampler::Langevin(langevin) => number(langevin).to_string(),
+        Sampler::Sgld(langevin) => number(langevin).to_string(),
         Sampler::ByDistance(_) => String::new(),
     }
 }
@@ -395,7 +395,7 @@ fn langevin(plan: &basin_protocol::Plan, number: fn(&Langevin) -> f32) -> String
 fn distance(plan: &basin_protocol::Plan, number: fn(&ByDistance) -> f32) -> String {
     match &plan.sampler {
         Sampler::ByDistance(by_distance) => number(by_distance).to_string(),
-        Sampler::Langevin(_) => String::new(),
+        Sampler::Sgld(_) => String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is happening, in three sentences and one line of maths, with the chain's own numbers.
 
-use basin_protocol::{EnergyKind, Gradient, Model, Sampler};
+use basin_protocol::{EnergyKind, GradientScaling, Model, Sampler};
 use leptos::prelude::*;
 
 use crate::{address::Tab, chain::Chain, energies, lab::Lab};
@@ -56,7 +56,7 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
                 }
             ))
         }),
-        Sampler::Langevin(langevin) => Some(format!(
+        Sampler::Sgld(langevin) => Some(format!(
             "Each step moves every pixel a little downhill, toward {}{}",
             wants(),
             match langevin.noise_std > 0.0 {
@@ -100,11 +100,11 @@ fn maths(sampler: Sampler, symbol: &'static str) -> impl IntoView {
             })}
         }
         .into_any(),
-        Sampler::Langevin(langevin) => {
+        Sampler::Sgld(langevin) => {
             let gradient = match langevin.gradient {
-                Gradient::Raw => format!("∇{symbol}"),
-                Gradient::Clamp(limit) => format!("∇{symbol} within ±{limit}"),
-                Gradient::Normalize => format!("∇{symbol} / ‖∇{symbol}‖"),
+                GradientScaling::Raw => format!("∇{symbol}"),
+                GradientScaling::Clamp(limit) => format!("∇{symbol} within ±{limit}"),
+                GradientScaling::Normalize => format!("∇{symbol} / ‖∇{symbol}‖"),
             };
             view! {
                 <i>"x"</i>" ← "<i>"x"</i>" − "{number(langevin.step_size)}" · "{gradient}

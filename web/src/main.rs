@@ -33,21 +33,23 @@ fn main() {
 
 #[cfg(test)]
 mod tests {
-    use basin_protocol::{EnergyKind, Gradient, Langevin, Model, Recommended, Sampler};
+    use basin_protocol::{
+        EnergyKind, GradientScaling, Model, Sampler, SamplerSettings, Sgld, Start,
+    };
 
     /// A model of three classes.
     pub(crate) fn model() -> Model {
-        let sampler = Sampler::Langevin(Langevin {
+        let sampler = Sampler::Sgld(Sgld {
             step_size: 0.1,
             noise_std: 0.001,
             friction: 0.0,
-            gradient: Gradient::Raw,
+            gradient: GradientScaling::Raw,
             clamp: true,
         });
-        let recommended = Recommended {
+        let recommended = SamplerSettings {
             energy: EnergyKind::Joint,
             steps: 100,
-            from_class: Some(1.0),
+            start: Start::ClassGaussian,
             sampler,
         };
         Model {

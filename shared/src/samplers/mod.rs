@@ -20,7 +20,7 @@ pub use sgld::{GradientScaling, Sgld};
 pub use start::{ClassGaussian, Start};
 
 /// A sampler by name, with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampler {
     /// Langevin dynamics with steps of a size that is given.

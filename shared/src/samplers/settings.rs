@@ -6,7 +6,7 @@ use super::{Annealing, Distances, Sampler, Start, Step};
 use crate::energy::EnergyKind;
 
 /// A sampler, how long it runs, and from where.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplerSettings {
     /// Which energy is descended.
@@ -33,7 +33,7 @@ impl SamplerSettings {
     /// The step of a chain by these settings; none where it goes by distance and no table is given.
     pub fn walk(&self, distances: Option<&Distances>) -> Option<Step> {
         let sampler = match &self.sampler {
-            Sampler::Sgld(sgld) => return Some(Step::Sgld(sgld.clone())),
+            Sampler::Sgld(sgld) => return Some(Step::Sgld(*sgld)),
             Sampler::ByDistance(sampler) => *sampler,
         };
         let table = distances?.table(self.energy)?.clone();

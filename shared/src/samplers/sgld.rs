@@ -12,7 +12,7 @@ use crate::key::Key;
 /// Langevin dynamics proper at temperature T has noise_std² = 2 · step_size · T (JEAT eq. 10 writes
 /// step_size = α/2, noise_std = √α, T = 1). The papers choose the two apart, so both are given.
 /// Friction is ζ of the momentum sampler of Mirza et al. 2024 (WEAT), section A.3; 0 is none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sgld {
     /// Factor of the gradient, in [0, 1] pixel units.

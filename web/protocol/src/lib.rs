@@ -6,6 +6,13 @@
 
 use std::collections::BTreeMap;
 
+pub use basin_shared::{
+    energy::{EnergyKind, softmax},
+    samplers::{
+        ByDistance, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,
+        SamplerSettings, Sgld, Start,
+    },
+};
 use serde::{Deserialize, Serialize};
 
 /// From the page to a worker, or from a worker to a partner.
@@ -115,7 +122,7 @@ pub struct Plan {
     /// The step.
     pub sampler: Sampler,
     /// How many of them it is to take: the last of those by distance add no noise.
-    pub steps: u32,
+    pub steps: usize,
     /// Where it starts.
     pub origin: Origin,
 }
@@ -141,91 +148,6 @@ pub enum Origin {
         /// Steps taken.
         step: u64,
     },
-}
-
-/// Which energy a chain descends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EnergyKind {
-    /// E(x, y)
-    Joint,
-    /// E(x)
-    Marginal,
-    /// E(x, y) − E(x)
-    Conditional,
-}
-
-/// The step of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sampler {
-    /// Of a size that is given.
-    Langevin(Langevin),
-    /// As long as the energy says that the data are away.
-    ByDistance(ByDistance),
-}
-
-/// A step of Langevin dynamics; the fields of `basin_shared::samplers::Sgld`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Langevin {
-    /// Factor of the gradient.
-    pub step_size: f32,
-    /// Standard deviation of each step's noise.
-    pub noise_std: f32,
-    /// Share of the velocity that a step keeps.
-    pub friction: f32,
-    /// What is done to the gradient first.
-    pub gradient: Gradient,
-    /// Whether pixels are kept in [0, 1].
-    pub clamp: bool,
-}
-
-/// A step by distance; the fields of `basin_shared::samplers::ByDistance`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ByDistance {
-    /// The share of the way to the best guess that a step goes.
-    pub h: f32,
-    /// How much of the noise a step takes away, as a share of h.
-    pub beta: f32,
-    /// Steps at the end without noise.
-    pub last_steps: u32,
-    /// The share of the way that each of these goes.
-    pub last_h: f32,
-}
-
-/// How far away the data are at each energy; linear in between, and constant beyond the ends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DistanceTable {
-    /// Increasing.
-    pub energies: Vec<f32>,
-    /// L2 distances in [0, 1] pixel units.
-    pub distances: Vec<f32>,
-}
-
-/// What is done to a gradient before a step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gradient {
-    /// Nothing.
-    Raw,
-    /// Each component is clamped to ± this.
-    Clamp(f32),
-    /// It is divided by its L2 norm.
-    Normalize,
-}
-
-/// Settings that a model recommends.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recommended {
-    /// Which energy is descended.
-    pub energy: EnergyKind,
-    /// Steps of a chain.
-    pub steps: u32,
-    /// Spread of the class Gaussian that chains start at, 1 being the class's own; none where they start
-    /// at noise.
-    pub from_class: Option<f32>,
-    /// The step.
-    pub sampler: Sampler,
 }
 
 /// What a model file says of its model, as far as the page shows it.
@@ -254,13 +176,13 @@ pub struct Model {
     /// What it was trained on; empty where the file does not say.
     pub hardware: Vec<String>,
     /// To draw a class.
-    pub generation: Recommended,
+    pub generation: SamplerSettings,
     /// The same in few steps, where the file says how.
-    pub quick: Option<Recommended>,
+    pub quick: Option<SamplerSettings>,
     /// To clean a noisy image.
-    pub denoising: Recommended,
+    pub denoising: SamplerSettings,
     /// What E(x, y) and E(x) tell of the distance to the data, where the file says it.
-    pub distances: Option<[DistanceTable; 2]>,
+    pub distances: Option<Distances>,
     /// Of the weights.
     pub licence: String,
     /// Who made it.

@@ -133,11 +133,11 @@ impl Lab {
         let chain = self.chain();
         // Its last steps by distance are others than its steps before them.
         let by_distance = matches!(plan.sampler, Sampler::ByDistance(_));
-        if by_distance || chain.with_untracked(|chain| chain.step() > plan.steps.into()) {
+        if by_distance || chain.with_untracked(|chain| chain.step() > plan.steps as u64) {
             return self.restart();
         }
         chain.update(|chain| {
-            chain.goal = plan.steps.into();
+            chain.goal = plan.steps as u64;
             if chain.phase == Phase::Finished && chain.step() < chain.goal {
                 chain.phase = Phase::Running;
             }

@@ -88,7 +88,7 @@ fn main() {
     };
     let denoising = SamplerSettings {
         energy: EnergyKind::Marginal,
-        ..settings.clone()
+        ..settings
     };
     let card = ModelCard {
         schema: SCHEMA,

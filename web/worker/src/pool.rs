@@ -18,7 +18,7 @@ use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use crate::{edge, model};
+use crate::edge;
 
 /// Most workers at one step, this one included.
 const MOST_WORKERS: usize = 8;
@@ -74,7 +74,7 @@ impl Pool {
         let wanted = |share: Range<usize>| {
             let request = Request::Evaluate {
                 classes: classes[share.clone()].to_vec(),
-                energy: model::energy_said(energy),
+                energy,
             };
             (request, &x[share.start * image..share.end * image])
         };

@@ -79,7 +79,7 @@ impl Session {
             Request::Evaluate { classes, energy } => {
                 let loaded = self.loaded.as_ref()?;
                 let (network, batch) = (&loaded.network, classes.len());
-                let objective = model::energy(energy).of(classes);
+                let objective = energy.of(classes);
                 let evaluation = network.evaluate(&beside.numbers, batch, &*objective).await;
                 Some(match evaluation {
                     Ok(Evaluation { logits, gradient }) => {
@@ -183,7 +183,7 @@ impl Session {
         let dynamics = HostChain {
             key: key.fold_in(STEPS),
             walk,
-            energy: model::energy(energy),
+            energy,
             classes,
             velocity: vec![0.0; x.len()],
             x,
@@ -256,7 +256,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
-    use basin_protocol::{ByDistance, EnergyKind, Gradient, Langevin, Sampler};
+    use basin_protocol::{ByDistance, EnergyKind, GradientScaling, Sampler, Sgld};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -288,11 +288,11 @@ mod tests {
     }
 
     fn plan(origin: Origin) -> Plan {
-        let sampler = Sampler::Langevin(Langevin {
+        let sampler = Sampler::Sgld(Sgld {
             step_size: 0.5,
             noise_std: 0.01,
             friction: 0.0,
-            gradient: Gradient::Raw,
+            gradient: GradientScaling::Raw,
             clamp: true,
         });
         Plan {

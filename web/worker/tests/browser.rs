@@ -382,7 +382,7 @@ fn an_image_is_the_same_alone_as_in_company() {
 #[cfg(target_arch = "wasm32")]
 mod worker {
     use basin_protocol::{
-        ByDistance, EnergyKind, Gradient, Langevin, Origin, Plan, Reply, Request, Sampler,
+        ByDistance, EnergyKind, GradientScaling, Origin, Plan, Reply, Request, Sampler, Sgld,
     };
     use basin_worker::{
         engine::Engine,
@@ -436,11 +436,11 @@ mod worker {
     }
 
     fn plan(classes: Vec<usize>, seed: u32) -> Plan {
-        let sampler = Sampler::Langevin(Langevin {
+        let sampler = Sampler::Sgld(Sgld {
             step_size: 0.5,
             noise_std: 0.01,
             friction: 0.0,
-            gradient: Gradient::Raw,
+            gradient: GradientScaling::Raw,
             clamp: true,
         });
         Plan {

@@ -12,11 +12,13 @@
 
 pub mod arrays;
 pub mod attacks;
+pub mod class_names;
 pub mod classifier;
 pub mod energy;
 pub mod engine;
 pub mod file;
 pub mod key;
+pub mod metrics;
 pub mod models;
 pub mod samplers;
 #[cfg(feature = "tensors")]

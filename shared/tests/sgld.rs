@@ -98,7 +98,7 @@ fn a_chain_paused_and_resumed_is_the_chain_run_through() {
         friction: 0.5,
         ..sgld()
     };
-    let start = || chain(sgld.clone(), 3, Key::new(1).uniforms(12));
+    let start = || chain(sgld, 3, Key::new(1).uniforms(12));
     assert_eq!(run(run(start(), 3), 4).x, run(start(), 7).x);
 }
 

@@ -1,6 +1,6 @@
 //! The models that come with the page, each with sample pictures of its data set.
 
-use basin_protocol::Model;
+use basin_protocol::{Model, class_names};
 
 /// A model of the page's own; a first visitor sees the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -53,30 +53,8 @@ impl Bundled {
     /// The classes, for the same moment.
     pub fn class_names(self) -> [&'static str; 10] {
         match self {
-            Self::Cifar10 => [
-                "airplane",
-                "automobile",
-                "bird",
-                "cat",
-                "deer",
-                "dog",
-                "frog",
-                "horse",
-                "ship",
-                "truck",
-            ],
-            Self::FashionMnist => [
-                "T-shirt",
-                "Trouser",
-                "Pullover",
-                "Dress",
-                "Coat",
-                "Sandal",
-                "Shirt",
-                "Sneaker",
-                "Bag",
-                "Ankle boot",
-            ],
+            Self::Cifar10 => class_names::CIFAR_10,
+            Self::FashionMnist => class_names::FASHION_MNIST,
         }
     }
 

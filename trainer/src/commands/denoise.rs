@@ -1,15 +1,12 @@
 //! `basin denoise`: a model cleans noisy pictures, in both ways.
 
 use anyhow::{Result, ensure};
-use basin_shared::Key;
+use basin_shared::{Key, metrics};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
 use crate::{
-    atomic_file::write_atomically,
-    cli, data,
-    evaluation::{denoiser::Denoiser, metrics},
-    figures::picture,
+    atomic_file::write_atomically, cli, data, evaluation::denoiser::Denoiser, figures::picture,
     model,
 };
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use basin_shared::{
     Key, ModelFile,
     attacks::{Budget, Pgd},
+    metrics::{self, auc, mean, rank_correlation},
     samplers::{SamplerSettings, Start},
     tensors::{Frozen, OnTensors, energy},
 };
@@ -23,7 +24,6 @@ use crate::{
         denoiser::Denoiser,
         generator::{Generator, class_distance, start_name},
         judge::Judge,
-        metrics::{self, mean, rank_correlation, share_below},
     },
     model,
 };
@@ -288,14 +288,8 @@ fn energies(
     add("energy_test", mean(&real));
     add("energy_uniform_noise", mean(&uniform));
     add("energy_gaussian_noise", mean(&gaussian));
-    add(
-        "energy_test_below_uniform_noise",
-        share_below(&real, &uniform),
-    );
-    add(
-        "energy_test_below_gaussian_noise",
-        share_below(&real, &gaussian),
-    );
+    add("energy_test_below_uniform_noise", auc(&real, &uniform));
+    add("energy_test_below_gaussian_noise", auc(&real, &gaussian));
 }
 
 /// Whether E(x) orders images by their noise, and how it goes with the distance.

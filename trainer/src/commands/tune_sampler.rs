@@ -8,6 +8,7 @@ use basin_shared::{
     Key,
     energy::EnergyKind,
     file::card::ModelCard,
+    metrics,
     samplers::{ByDistance, GradientScaling, Sampler, SamplerSettings, Sgld, Start, Step},
     tensors::Frozen,
 };
@@ -23,7 +24,6 @@ use crate::{
         denoiser::Denoiser,
         distances,
         judge::Judge,
-        metrics,
     },
     model,
     search::{self, Hunt},

@@ -2,7 +2,7 @@
 
 use image::{ImageBuffer, Luma, imageops};
 
-use crate::evaluation::metrics::{mean, psnr};
+use basin_shared::metrics::{mean, psnr};
 
 /// Widths that are tried, in pixels.
 const WIDTHS: [f32; 20] = [

@@ -3,6 +3,7 @@
 use basin_shared::{
     Classifier, Key,
     energy::EnergyKind,
+    metrics::mean,
     samplers::{DistanceTable, Distances, NoiseTable},
     tensors::to_host,
 };
@@ -10,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::{
     data::{self, Images},
-    evaluation::{accuracy::BATCH, metrics::mean},
+    evaluation::accuracy::BATCH,
 };
 
 /// Noisy images of each image.

@@ -3,6 +3,7 @@
 
 use basin_shared::{
     Key,
+    metrics::{mean, mean_pairwise_distance},
     samplers::{ClassGaussian, Distances, SamplerSettings, Start},
     tensors::{Frozen, OnTensors, energy},
 };
@@ -11,10 +12,7 @@ use burn::tensor::Device;
 use crate::{
     chains,
     data::Images,
-    evaluation::{
-        judge::{Judge, Real, Seen},
-        metrics::{mean, mean_pairwise_distance},
-    },
+    evaluation::judge::{Judge, Real, Seen},
 };
 
 /// What draws, and who judges.

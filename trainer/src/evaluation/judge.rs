@@ -4,13 +4,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use basin_shared::{Classifier, ModelFile, engine::cpu::CompiledNetwork};
-
-use crate::{
-    data::Images,
-    evaluation::{frechet::Gaussian, metrics::mean_pairwise_distance},
-    model,
+use basin_shared::{
+    Classifier, ModelFile, engine::cpu::CompiledNetwork, metrics::mean_pairwise_distance,
 };
+
+use crate::{data::Images, evaluation::frechet::Gaussian, model};
 
 /// Images in one pass.
 const BATCH: usize = 100;

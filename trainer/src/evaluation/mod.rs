@@ -7,4 +7,3 @@ pub(crate) mod distances;
 pub(crate) mod frechet;
 pub(crate) mod generator;
 pub(crate) mod judge;
-pub(crate) mod metrics;

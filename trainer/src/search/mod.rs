@@ -6,6 +6,7 @@ pub(crate) mod langevin;
 
 use basin_shared::{
     ModelFile,
+    metrics::mean,
     samplers::Distances,
     tensors::{Frozen, OnTensors, energy},
 };
@@ -17,7 +18,6 @@ use crate::{
         accuracy::BATCH,
         generator::{Drawn, Generator, class_distance},
         judge::{Judge, Real},
-        metrics::mean,
     },
 };
 

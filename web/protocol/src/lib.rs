@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 pub use basin_shared::{
+    class_names,
     energy::{EnergyKind, softmax},
     samplers::{
         ByDistance, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
+use basin_shared::class_names;
+
 use crate::data::{DataError, Images, Official, Splits, download::Archive, find, missing};
 
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -31,7 +33,7 @@ pub(in crate::data) static CIFAR_10: Official = Official {
     folder: "cifar-10",
     unpacked: Some("cifar-10-batches-bin"),
     shape: SHAPE,
-    classes: CIFAR_10_CLASSES.len(),
+    classes: class_names::CIFAR_10.len(),
     archives: &[Archive {
         url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         name: "cifar-10-binary.tar.gz",
@@ -42,7 +44,7 @@ pub(in crate::data) static CIFAR_10: Official = Official {
         load(
             &Format {
                 set,
-                class_names: &CIFAR_10_CLASSES,
+                class_names: &class_names::CIFAR_10,
                 files: &[
                     ("data_batch_1.bin", 10_000),
                     ("data_batch_2.bin", 10_000),
@@ -214,19 +216,6 @@ fn split_records(
     }
     Ok(())
 }
-
-const CIFAR_10_CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
 
 /// The fine labels.
 #[rustfmt::skip]

@@ -1,5 +1,7 @@
 //! Fashion-MNIST (Xiao et al. 2017).
 
+use basin_shared::class_names::FASHION_MNIST;
+
 use crate::data::{
     Official,
     download::Archive,
@@ -11,23 +13,10 @@ pub(in crate::data) static SET: Official = Official {
     folder: "fashion-mnist",
     unpacked: None,
     shape: idx::SHAPE,
-    classes: CLASS_NAMES.len(),
+    classes: FASHION_MNIST.len(),
     archives: ARCHIVES,
-    load: |set, folders| idx::load(set, &CLASS_NAMES, folders),
+    load: |set, folders| idx::load(set, &FASHION_MNIST, folders),
 };
-
-const CLASS_NAMES: [&str; 10] = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
 
 /// The addresses that the authors' README gives; that host speaks plain HTTP only, so the checksum
 /// is what vouches for the bytes.

@@ -6,6 +6,7 @@ use basin_shared::{
     Classifier,
     attacks::{Attack, Budget, Origin, Pgd},
     energy::EnergyKind,
+    metrics,
     samplers::{GradientScaling, Sgld, Start, Step},
     tensors::{Network, OnTensors, energy},
 };
@@ -153,7 +154,7 @@ impl Dat {
         let energies = energy::marginal(model.logits_of(Tensor::cat(vec![data, negative], 0)));
         let energies: Vec<f32> = energies.into_data().iter().collect();
         let (real, other) = energies.split_at(energies.len() / 2);
-        ascents.auc_sum += auc(real, other) * real.len() as f32;
+        ascents.auc_sum += metrics::auc(real, other) as f32 * real.len() as f32;
         ascents.images += real.len();
         if ascents.images >= self.auc_images {
             let reached = ascents.auc_sum / ascents.images as f32 >= self.auc;
@@ -162,32 +163,5 @@ impl Dat {
                 ..Ascents::default()
             };
         }
-    }
-}
-
-/// The area under the ROC curve of a low energy as the sign of a real image: the share of pairs in the
-/// right order, ties counting half.
-fn auc(real: &[f32], other: &[f32]) -> f32 {
-    let order = |&r: &f32| -> f32 {
-        let pair = |&o: &f32| match r.partial_cmp(&o) {
-            Some(std::cmp::Ordering::Less) => 1.0,
-            Some(std::cmp::Ordering::Equal) => 0.5,
-            _ => 0.0,
-        };
-        other.iter().map(pair).sum()
-    };
-    real.iter().map(order).sum::<f32>() / (real.len() * other.len()) as f32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn auc_is_the_share_of_pairs_in_order() {
-        assert_eq!(auc(&[0.0, 1.0], &[2.0, 3.0]), 1.0);
-        assert_eq!(auc(&[2.0, 3.0], &[0.0, 1.0]), 0.0);
-        assert_eq!(auc(&[0.0, 2.0], &[1.0, 2.0]), (1.0 + 1.0 + 0.0 + 0.5) / 4.0);
-        assert_eq!(auc(&[f32::NAN], &[1.0]), 0.0);
     }
 }

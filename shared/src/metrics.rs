@@ -1,7 +1,7 @@
 //! Figures of images and energies, on the host.
 
 /// Peak signal-to-noise ratio of an image in [0, 1]: −10 log₁₀ of the mean squared error, in dB.
-pub(crate) fn psnr(image: &[f32], reference: &[f32]) -> f64 {
+pub fn psnr(image: &[f32], reference: &[f32]) -> f64 {
     let square = |(a, b): (&f32, &f32)| (*a as f64 - *b as f64).powi(2);
     let error = image.iter().zip(reference).map(square).sum::<f64>() / image.len() as f64;
     -10.0 * error.log10()
@@ -17,7 +17,7 @@ const WINDOW_STD: f64 = 1.5;
 ///
 /// # Panics
 /// If the images are smaller than the window.
-pub(crate) fn ssim(image: &[f32], reference: &[f32], [_, height, width]: [usize; 3]) -> f64 {
+pub fn ssim(image: &[f32], reference: &[f32], [_, height, width]: [usize; 3]) -> f64 {
     let weight = |i: usize| {
         let distance = i as f64 - (WINDOW / 2) as f64;
         (-distance * distance / (2.0 * WINDOW_STD * WINDOW_STD)).exp()
@@ -53,11 +53,15 @@ pub(crate) fn ssim(image: &[f32], reference: &[f32], [_, height, width]: [usize;
     sum / f64::from(places)
 }
 
-/// Share of all pairs (a, b) with a < b, ties counting half: the area under the ROC curve.
-pub(crate) fn share_below(a: &[f32], b: &[f32]) -> f64 {
+/// Share of all pairs (a, b) with a < b, ties counting half: the area under the ROC curve of a low number as
+/// the sign of an a. What is no number is below nothing.
+pub fn auc(a: &[f32], b: &[f32]) -> f64 {
     let mut b = b.to_vec();
     b.sort_by(f32::total_cmp);
     let above = |value: &f32| {
+        if value.is_nan() {
+            return 0.0;
+        }
         let not_below = b.len() - b.partition_point(|other| other < value);
         let above = b.len() - b.partition_point(|other| other <= value);
         (above + not_below) as f64 / 2.0
@@ -66,7 +70,7 @@ pub(crate) fn share_below(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Rank correlation (Spearman 1904) of two lists of numbers; equal ones have the mean of their ranks.
-pub(crate) fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
+pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
     let (a, b) = (ranks(a), ranks(b));
     let centre = (a.len() as f64 - 1.0) / 2.0;
     let sum = |a: &[f64], b: &[f64]| -> f64 {
@@ -88,7 +92,7 @@ fn ranks(values: &[f32]) -> Vec<f64> {
 }
 
 /// Mean Euclidean distance of all pairs of images, each `size` numbers.
-pub(crate) fn mean_pairwise_distance(images: &[f32], size: usize) -> f64 {
+pub fn mean_pairwise_distance(images: &[f32], size: usize) -> f64 {
     let images: Vec<&[f32]> = images.chunks_exact(size).collect();
     let mut sum = 0.0;
     let mut pairs = 0;
@@ -103,7 +107,7 @@ pub(crate) fn mean_pairwise_distance(images: &[f32], size: usize) -> f64 {
 }
 
 /// The mean of some numbers.
-pub(crate) fn mean(values: &[f32]) -> f64 {
+pub fn mean(values: &[f32]) -> f64 {
     values.iter().map(|&value| value as f64).sum::<f64>() / values.len() as f64
 }
 
@@ -127,10 +131,8 @@ mod tests {
     #[test]
     fn figures_of_hand_computed_cases() {
         assert!((psnr(&[0.5, 0.5], &[0.4, 0.6]) - 20.0).abs() < 1e-5);
-        assert_eq!(
-            share_below(&[1.0, 2.0], &[2.0, 3.0]),
-            (1.0 + 1.0 + 0.5 + 1.0) / 4.0
-        );
+        assert_eq!(auc(&[1.0, 2.0], &[2.0, 3.0]), (1.0 + 1.0 + 0.5 + 1.0) / 4.0);
+        assert_eq!(auc(&[f32::NAN], &[1.0]), 0.0);
         // Ranks 0 1 2 3 and 1 0 2.5 2.5: by hand, 1 − 6 Σ d² / (n³ − n) but for the tie.
         let found = rank_correlation(&[1.0, 2.0, 3.0, 4.0], &[5.0, 4.0, 9.0, 9.0]);
         assert!(

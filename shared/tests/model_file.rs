@@ -73,8 +73,8 @@ fn card() -> ModelCard {
         averaged: Vec::new(),
         hardware: vec!["a machine".into()],
         metrics: BTreeMap::from([("clean_accuracy".into(), 0.5)]),
-        generation: settings.clone(),
-        quick: Some(settings.clone()),
+        generation: settings,
+        quick: Some(settings),
         denoising: SamplerSettings {
             sampler: by_distance,
             ..settings
@@ -286,7 +286,7 @@ fn each_fault_of_a_file_is_named() {
 fn a_file_of_the_first_schema_is_read_as_before() {
     let mut old = card();
     old.distances = None;
-    old.denoising = old.generation.clone();
+    old.denoising = old.generation;
     let (weights, start, probe) = parts();
     let file = ModelFile::new(old, weights, start, probe).unwrap();
     let bytes = file.write(Precision::F32).unwrap();

@@ -86,7 +86,7 @@ pub(crate) fn data_and_validation(
 
 /// The card's settings with what was typed in their place.
 pub(crate) fn settings(card: &SamplerSettings, typed: &SamplerArgs) -> Result<SamplerSettings> {
-    let mut settings = card.clone();
+    let mut settings = *card;
     settings.steps = typed.steps.unwrap_or(settings.steps);
     let sgld = [typed.step_size, typed.noise_std, typed.friction];
     let by_distance = [typed.h, typed.beta];

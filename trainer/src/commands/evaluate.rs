@@ -131,21 +131,13 @@ fn generation(
         device,
     };
     let best = &file.card.generation;
-    let from = |start| {
-        (
-            start_name(start),
-            SamplerSettings {
-                start,
-                ..best.clone()
-            },
-        )
-    };
+    let from = |start| (start_name(start), SamplerSettings { start, ..*best });
     let mut runs = vec![from(Start::Uniform), from(Start::ClassGaussian)];
     // It is the class Gaussian but for its spread, so only where the card prefers it.
     if best.start == Start::ClassPca {
         runs.push(from(Start::ClassPca));
     }
-    runs.extend(file.card.quick.clone().map(|quick| ("quick", quick)));
+    runs.extend(file.card.quick.map(|quick| ("quick", quick)));
     for (place, (name, settings)) in runs.iter().enumerate() {
         let drawn = generator.draw(settings, key.fold_in(place as u64));
         drawn.figures(|figure, value| add(&format!("{figure}_{name}"), value));

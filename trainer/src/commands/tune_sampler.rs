@@ -72,12 +72,10 @@ pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
     let trials = arguments.trials as usize;
     let card = &file.card;
     let [best, quick] = match (&card.distances, &card.generation.sampler) {
-        (None, Sampler::Sgld(own)) => {
-            search::langevin::best(&hunt, own.clone(), trials, search_key)
-        }
+        (None, Sampler::Sgld(own)) => search::langevin::best(&hunt, *own, trials, search_key),
         _ => {
             let by_distance = |of: &SamplerSettings| matches!(of.sampler, Sampler::ByDistance(_));
-            let own = [Some(card.generation.clone()), card.quick.clone()];
+            let own = [Some(card.generation), card.quick];
             let own = own.map(|own| own.filter(by_distance));
             search::by_distance::best(&hunt, own, trials, search_key)
         }
@@ -162,7 +160,7 @@ fn by_langevin(
     let noisy = data::add_noise(clean.clone(), NOISE_STD, noise_key);
     let y = accuracy::predictions(network, noisy.clone());
     let [_, channels, height, width] = noisy.dims();
-    let mut best = (mean_of_pairs(&noisy, &clean, metrics::psnr), card.clone());
+    let mut best = (mean_of_pairs(&noisy, &clean, metrics::psnr), *card);
     for step_size in STEP_SIZES {
         let sampler = Sgld {
             step_size,
@@ -171,7 +169,7 @@ fn by_langevin(
             gradient: GradientScaling::Normalize,
             clamp: true,
         };
-        let walk = Step::Sgld(sampler.clone());
+        let walk = Step::Sgld(sampler);
         let mut chains = chains::chains(walk, card.energy, &y, &noisy, chain_key);
         for steps in 1..=LONGEST_CHAIN {
             let shape = [channels, height, width];
@@ -180,8 +178,8 @@ fn by_langevin(
             if psnr > best.0 {
                 let settings = SamplerSettings {
                     steps,
-                    sampler: Sampler::Sgld(sampler.clone()),
-                    ..card.clone()
+                    sampler: Sampler::Sgld(sampler),
+                    ..*card
                 };
                 best = (psnr, settings);
             }

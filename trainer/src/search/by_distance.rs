@@ -68,8 +68,8 @@ fn candidates(
         .filter(|of_grid| own.as_ref() != Some(of_grid))
         .collect();
     let order = key.fold_in(0).permutation(grid.len());
-    let others = order.into_iter().map(|place| grid[place].clone());
-    own.clone().into_iter().chain(others).take(trials).collect()
+    let others = order.into_iter().map(|place| grid[place]);
+    own.into_iter().chain(others).take(trials).collect()
 }
 
 /// The best of some settings, round after round.

@@ -41,7 +41,7 @@ pub(crate) fn best(hunt: &Hunt, own: Sgld, trials: usize, key: Key) -> [SamplerS
         let left = trials.len().div_ceil(KEPT);
         let kept = trials.iter().enumerate();
         let kept = kept.filter(|&(place, _)| place < left || place == quickest);
-        samplers = kept.map(|(_, trial)| trial.sampler.clone()).collect();
+        samplers = kept.map(|(_, trial)| trial.sampler).collect();
     }
     // One class start for both: a link to the page says that a chain starts at a class, not how.
     let starts = [Start::Uniform, trials[0].best().start];
@@ -50,7 +50,7 @@ pub(crate) fn best(hunt: &Hunt, own: Sgld, trials: usize, key: Key) -> [SamplerS
         energy: EnergyKind::Joint,
         steps: outcome.steps,
         start: outcome.start,
-        sampler: Sampler::Sgld(sampler.clone()),
+        sampler: Sampler::Sgld(*sampler),
     };
     [
         settings(&trials[0].sampler, trials[0].best()),
@@ -74,7 +74,7 @@ fn candidates(own: Sgld, trials: usize, key: Key) -> Vec<Sgld> {
         .filter(|sampler| *sampler != own)
         .collect();
     let order = key.permutation(grid.len());
-    let others = order.into_iter().map(|place| grid[place].clone());
+    let others = order.into_iter().map(|place| grid[place]);
     [own].into_iter().chain(others).take(trials).collect()
 }
 
@@ -109,7 +109,7 @@ impl Trial {
                 energy: EnergyKind::Joint,
                 steps: steps[steps.len() - 1],
                 start,
-                sampler: Sampler::Sgld(sampler.clone()),
+                sampler: Sampler::Sgld(*sampler),
             };
             let drawn = generator.draw_at(&settings, &steps, key.fold_in(start as u64));
             let outcome = |(drawn, &steps): (Drawn, &usize)| Outcome {
@@ -124,7 +124,7 @@ impl Trial {
                 .collect::<Vec<_>>()
         });
         Self {
-            sampler: sampler.clone(),
+            sampler: *sampler,
             outcomes: outcomes.collect(),
         }
     }

@@ -57,7 +57,7 @@ impl Negatives {
     ) -> (Tensor<4>, Tensor<1, Int>) {
         let frozen = inner.model.frozen();
         self.sample(inner, buffer, |start, energy, labels, key| {
-            let walk = Step::Sgld(sgld.clone());
+            let walk = Step::Sgld(*sgld);
             let mut chains = chains::chains(walk, energy, labels, &start, key);
             let (shape, device) = (inner.train.shape(), start.device());
             chains::advance(&frozen, &mut chains, shape, steps, &device, |_| {})

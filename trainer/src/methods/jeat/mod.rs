@@ -348,7 +348,7 @@ impl Jeat {
             true => EnergyKind::Joint,
             false => EnergyKind::Marginal,
         };
-        let walk = Step::Sgld(self.sampler.clone());
+        let walk = Step::Sgld(self.sampler);
         let mut ends = chains::chains(walk, energy, &labels, &start, chain_key);
         let shape = train.shape();
         let x_sample = chains::advance(model, &mut ends, shape, self.steps, &device, |_| {});

@@ -160,13 +160,13 @@ pub(crate) struct SamplerArgs {
     /// Share of the velocity that a step keeps.
     #[arg(long)]
     pub friction: Option<f32>,
-    /// Of steps by distance: the share of the way to the best guess that each goes.
+    /// Share of the way to the best guess that each step by distance goes.
     #[arg(long)]
     pub h: Option<f32>,
-    /// Of steps by distance: how much of the noise each takes away, as a share of --h; 1 adds none.
+    /// How much of the noise each step by distance takes away, as a share of --h; 1 adds none.
     #[arg(long)]
     pub beta: Option<f32>,
-    /// Of steps by distance: how many of them add no noise, at the end.
+    /// How many steps by distance add no noise, at the end.
     #[arg(long)]
     pub last_steps: Option<usize>,
 }

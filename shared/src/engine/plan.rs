@@ -26,9 +26,9 @@ pub type Buffer = usize;
 /// A convolution with its weights, 3×3 or 1×1 (see [`crate::tensors::convolution::conv2d`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
-    /// Of its input.
+    /// The size of its input.
     pub input: Extent,
-    /// Of its output.
+    /// The size of its output.
     pub output: Extent,
     /// 3 or 1.
     pub kernel: usize,
@@ -127,9 +127,9 @@ pub enum Operation {
 /// The list, and what it works on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Of the images.
+    /// The size of the images.
     pub image: Extent,
-    /// Of the images, in front of the first convolution.
+    /// What is done to the images in front of the first convolution.
     pub normalization: Normalization,
     /// The function a.
     pub activation: Activation,

@@ -43,7 +43,7 @@ impl Architecture {
         [channels, size, size]
     }
 
-    /// Of the input, part of the model.
+    /// The normalisation of the input, part of the model.
     pub fn normalization(&self) -> &Normalization {
         match self {
             Self::WideResnet(config)

@@ -43,7 +43,7 @@ pub struct WideResNetConfig {
     pub classes: usize,
     /// Between convolutions.
     pub activation: Activation,
-    /// Of the input, part of the model.
+    /// The normalisation of the input, part of the model.
     pub normalization: Normalization,
 }
 
@@ -62,7 +62,7 @@ pub struct PreActResNet18Config {
     pub size: usize,
     /// Number of logits.
     pub classes: usize,
-    /// Of the input, part of the model.
+    /// The normalisation of the input, part of the model.
     pub normalization: Normalization,
 }
 
@@ -78,7 +78,7 @@ pub struct ResNet18Config {
     pub size: usize,
     /// Number of logits.
     pub classes: usize,
-    /// Of the input, part of the model.
+    /// The normalisation of the input, part of the model.
     pub normalization: Normalization,
 }
 
@@ -118,7 +118,7 @@ pub enum ConfigError {
         name: &'static str,
         /// What it is.
         found: usize,
-        /// Of what it should be a multiple.
+        /// What it should be a multiple of.
         of: usize,
     },
     /// The normalisation does not fit the channels.
@@ -194,7 +194,7 @@ impl ResNet18Config {
     }
 }
 
-/// Of both networks of 18 layers.
+/// Checks the width of either network of 18 layers.
 fn check_width_of_18(width: usize) -> Result<(), ConfigError> {
     check_ranges(&[("width", width, 16, 128)])?;
     check_multiple("width", width, 16)

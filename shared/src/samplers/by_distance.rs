@@ -44,7 +44,7 @@ pub struct Annealing {
     pub sampler: ByDistance,
     /// Steps of the chain before those without noise; later ones have none.
     pub noisy_steps: u64,
-    /// Of the energy that is descended.
+    /// The table of the energy that is descended.
     pub table: DistanceTable,
     /// What is known of the images, if anything.
     pub observation: Option<Observation>,
@@ -182,7 +182,7 @@ mod tests {
         (x, clean)
     }
 
-    /// Of the noise's deviation, a step leaves 1 − βh, whatever is added; the last ones 1 − h.
+    /// A step leaves 1 − βh of the noise's deviation, whatever is added; the last ones 1 − h.
     #[test]
     fn noise_goes_as_fast_as_the_settings_say() {
         let (mut x, clean) = start(0.08);

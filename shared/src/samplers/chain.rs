@@ -15,7 +15,7 @@ pub const STEPS_PER_FRAME: usize = 32;
 pub struct HostChain {
     /// The step.
     pub walk: Step,
-    /// Of the steps' noise.
+    /// The key of the steps' noise.
     pub key: Key,
     /// The energy that is descended.
     pub energy: EnergyKind,
@@ -32,7 +32,7 @@ pub struct HostChain {
 /// The step of a chain.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Of a size that is given.
+    /// A step of a size that is given.
     Sgld(Sgld),
     /// As long as the data are away.
     ByDistance(Annealing),

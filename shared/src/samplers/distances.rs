@@ -15,9 +15,9 @@ const MOST_ENTRIES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distances {
-    /// Of E(x, y), y being the image's own class.
+    /// The table of E(x, y), y being the image's own class.
     pub joint: DistanceTable,
-    /// Of E(x).
+    /// The table of E(x).
     pub marginal: DistanceTable,
     /// How far to descend E(x) where the noise is known.
     pub known_noise: NoiseTable,

@@ -10,7 +10,7 @@ pub const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// disjoint. P = AᵀA is then the projection on what is known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
-    /// Of each number of an image, `[channels, height, width]`, the row that it is in; none where nothing
+    /// The row that each number of an image is in, `[channels, height, width]`; none where nothing
     /// is known of it.
     rows: Vec<Option<u32>>,
     /// Its weight there; 0 where it is in none.

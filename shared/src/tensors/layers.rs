@@ -270,7 +270,7 @@ impl Linear {
         }
     }
 
-    /// Of the mean over all pixels: `[batch, in, height, width]` -> `[batch, out]`. It computes in its
+    /// The layer of the mean over all pixels: `[batch, in, height, width]` -> `[batch, out]`. It computes in its
     /// weights' precision.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let weight = self.weight.val();

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
     export::finish(card, weights, start, precision, &arguments.output, device)
 }
 
-/// Of weights with the same names and shapes.
+/// The mean of weights with the same names and shapes.
 fn mean(weights: &[&Weights]) -> Weights {
     let of = |name: &str, array: &Array| Array {
         shape: array.shape.clone(),

@@ -296,9 +296,9 @@ pub(crate) enum DataError {
     Checksum {
         /// What was asked for.
         url: String,
-        /// Of the bytes received.
+        /// The checksum of the bytes received.
         found: String,
-        /// Of the official file.
+        /// The checksum of the official file.
         expected: String,
     },
     /// A number of a recipe is out of range.

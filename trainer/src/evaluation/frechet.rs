@@ -11,7 +11,7 @@ pub(crate) struct Gaussian {
 }
 
 impl Gaussian {
-    /// Of `features`, `[count, size]`.
+    /// The Gaussian of `features`, `[count, size]`.
     ///
     /// # Panics
     /// If there are fewer than two.

@@ -23,7 +23,7 @@ use crate::{
 
 /// Images of each class in the first rounds; the last one's number is the user's.
 const FIRST_ROUNDS: [usize; 2] = [3, 8];
-/// Of the candidates that go on to the next round.
+/// One of so many candidates goes on to the next round.
 const KEPT: usize = 3;
 /// Distances of pixels and of the judge's features within a class, of real images', that lose nothing.
 const ENOUGH_DIVERSITY: f64 = 0.6;

@@ -68,14 +68,14 @@ struct Header {
     recipe: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     begun_with: Option<Origin>,
-    /// Of all tensors' names and bytes, in the order of the names.
+    /// The checksum of all tensors' names and bytes, in the order of the names.
     sha256: String,
 }
 
 /// All that a run needs to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Checkpoint {
-    /// Of the file; [`VERSION`] where it is new.
+    /// The version of the file; [`VERSION`] where it is new.
     pub version: u32,
     pub progress: Progress,
     /// The resolved recipe, TOML.
@@ -86,7 +86,7 @@ pub(crate) struct Checkpoint {
     pub ema: Weights,
     /// The optimiser's state.
     pub optimizer: Vec<u8>,
-    /// Of the method, one for each device; a single one where the method keeps nothing.
+    /// The method's state, one for each device; a single one where the method keeps nothing.
     pub states: Vec<State>,
 }
 

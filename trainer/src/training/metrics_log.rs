@@ -12,7 +12,7 @@ use crate::{atomic_file::write_atomically, training::checkpoint::CheckpointError
 pub(crate) struct MetricsLog {
     path: PathBuf,
     file: File,
-    /// Of the file, whole lines only.
+    /// Bytes of the file's whole lines.
     length: u64,
     waiting: String,
 }

@@ -24,7 +24,7 @@ use crate::{
 /// GPU's back end gives every thread that it meets a stream with memory of its own.
 pub(crate) struct Replicas<'env> {
     devices: Vec<Device>,
-    /// Of all devices but the first.
+    /// The threads of all devices but the first.
     threads: Vec<Sender<Task<'env>>>,
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Run<'env> {
     begun_with: Option<Origin>,
     /// As each replica follows it.
     method: Method,
-    /// Of each replica.
+    /// The method's state on each replica.
     states: Vec<State>,
     /// Where the method starts chains.
     gaussian: Option<Arc<ClassGaussian>>,
@@ -53,7 +53,7 @@ pub(crate) struct Run<'env> {
 
 /// What the loss of a replica's share of the batch is, and how it changes with the weights.
 struct Found {
-    /// Of the share's part in the mean over the batch.
+    /// The gradients of the share's part in the mean over the batch.
     gradients: GradientsParams,
     figures: Figures,
 }

@@ -184,7 +184,7 @@ pub struct Model {
     pub denoising: SamplerSettings,
     /// What E(x, y) and E(x) tell of the distance to the data, where the file says it.
     pub distances: Option<Distances>,
-    /// Of the weights.
+    /// Licence of the weights.
     pub licence: String,
     /// Who made it.
     pub author: String,
@@ -200,9 +200,9 @@ pub struct Model {
 /// share of the largest number of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SelfTest {
-    /// Of the logits.
+    /// The difference of the logits.
     pub logits: f32,
-    /// Of the gradient with respect to the images.
+    /// The difference of the gradient with respect to the images.
     pub gradient: f32,
 }
 

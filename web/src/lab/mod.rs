@@ -30,7 +30,7 @@ pub struct InUse {
 }
 
 impl InUse {
-    /// Of its images.
+    /// The shape of its images.
     pub fn shape(&self) -> Shape {
         Shape {
             channels: self.model.channels,

@@ -393,7 +393,7 @@ mod worker {
     wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
-    /// Of that model, and numbers of its images.
+    /// Classes of that model, and numbers of its images.
     const CLASSES: usize = 3;
     const VALUES: usize = 64;
 

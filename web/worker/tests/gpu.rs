@@ -407,7 +407,7 @@ fn architectures() -> [Architecture; 7] {
     ]
 }
 
-/// Of every architecture, with every energy: as it is, and with SiLU, whose gradients show every number.
+/// Checks every architecture, with every energy: as it is, and with SiLU, whose gradients show every number.
 fn check_architectures(gpu: &Gpu, activations: &[Option<Activation>], tolerance: f32) {
     for architecture in architectures() {
         let mut plan = plan_of(&architecture);

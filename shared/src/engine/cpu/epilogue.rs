@@ -11,11 +11,11 @@ pub(super) const MOST: usize = 256;
 
 /// Where the sums of a convolution go.
 pub(crate) struct Epilogue<'a> {
-    /// Of every buffer below.
+    /// How images lie in every buffer below.
     pub(crate) layout: Layout,
     /// Added first, one number a channel.
     pub(crate) bias: Option<&'a [f32]>,
-    /// Of y, in front of the activation.
+    /// What is done to y in front of the activation.
     pub(crate) affine: Option<&'a Affine>,
     pub(crate) store: Store,
 }

@@ -5,7 +5,7 @@ use crate::{energy::Objective, engine::plan::Head};
 
 /// The last features, activated, and the derivatives of their activation.
 pub(super) struct Features<'a> {
-    /// Of both, and of the gradient.
+    /// How both lie in memory, and the gradient.
     pub(super) layout: Layout,
     pub(super) value: &'a [f32],
     pub(super) derivative: &'a [f32],

@@ -364,7 +364,7 @@ impl Tiles {
 struct Cut {
     rows: usize,
     columns: usize,
-    /// Of one image.
+    /// Tiles of one image.
     tiles: usize,
     /// Pixels of a tile.
     height: usize,

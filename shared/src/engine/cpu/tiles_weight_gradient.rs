@@ -119,7 +119,7 @@ struct Sectioned<'a> {
     per_section: usize,
     /// Images worked on at once.
     at_once: usize,
-    /// Of channels in and out.
+    /// How many blocks of channels in there are, and out.
     blocks: [usize; 2],
     /// Numbers of one part's sums,
     /// `[block in][block out][tap][channel in of the block][channel out of the block]`.

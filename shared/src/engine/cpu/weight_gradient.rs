@@ -129,10 +129,10 @@ pub(crate) fn weight_gradient(
 struct Sectioned<'a> {
     filter: &'a Filter<'a>,
     x: &'a [f32],
-    /// Of x.
+    /// How x lies in memory.
     source: Layout,
     gradient: &'a [f32],
-    /// Of the gradient's channels of one part.
+    /// How the gradient's channels of one part lie in memory.
     output: Layout,
     batch: usize,
     /// Parts that share a section's images, each with its own channels out.
@@ -281,9 +281,9 @@ struct Outer {
     x_steps: [usize; 2],
     dy: *const f32,
     dy_steps: [usize; 2],
-    /// Of p and q.
+    /// How many p there are, and q.
     counts: [usize; 2],
-    /// Of i and o.
+    /// How many i there are, and o.
     channels: [usize; 2],
     sums: *mut f32,
 }

@@ -11,7 +11,7 @@ use crate::{
     samplers::{Annealing, Frame, GradientScaling, HostChain, STEPS_PER_FRAME, Sgld, Step},
 };
 
-/// Of walk.wgsl, behind what the images are.
+/// The settings of walk.wgsl, behind what the images are.
 fn sgld_settings(sgld: &Sgld) -> Vec<u32> {
     let (limit, normalize) = match sgld.gradient {
         GradientScaling::Raw => (f32::MAX, false),
@@ -28,7 +28,7 @@ fn sgld_settings(sgld: &Sgld) -> Vec<u32> {
     ]
 }
 
-/// Of by_distance.wgsl, behind what the images are.
+/// The settings of by_distance.wgsl, behind what the images are.
 fn annealing_settings(annealing: &Annealing, energy: EnergyKind) -> Vec<u32> {
     let energy = match energy {
         EnergyKind::Joint => 0,

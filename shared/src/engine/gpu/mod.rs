@@ -62,7 +62,7 @@ pub enum GpuError {
         images: usize,
         /// Bytes or workgroups.
         needed: u64,
-        /// Of what there are not so many.
+        /// What there are not so many of.
         what: &'static str,
         /// What there is.
         limit: u64,

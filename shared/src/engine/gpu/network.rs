@@ -65,7 +65,7 @@ pub(super) struct Recorded {
     slope: wgpu::Buffer,
     /// The images, normalised.
     pub(super) input: wgpu::Buffer,
-    /// Of the energy, with respect to the images.
+    /// The gradient of the objective with respect to the images.
     pub(super) gradient: wgpu::Buffer,
     pub(super) logits: wgpu::Buffer,
     _memory: Buffers,

@@ -114,7 +114,7 @@ pub(super) fn data_gradient(
 /// What is done to the images on their way, by the convolutions in bf16.
 #[derive(Clone, Copy)]
 struct Activations<'a> {
-    /// Of the source.
+    /// The activation of the source.
     before: Option<Activation>,
     /// The result is multiplied by a′(x).
     behind: Option<(Activation, &'a [f32])>,

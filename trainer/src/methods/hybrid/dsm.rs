@@ -56,17 +56,17 @@ pub(crate) struct Dsm {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Weights {
-    /// Of the cross-entropy of adversarial examples.
+    /// The weight of the cross-entropy of adversarial examples.
     pub adversarial: f32,
-    /// Of the cross-entropy of clean images; 0 saves their pass.
+    /// The weight of the cross-entropy of clean images; 0 saves their pass.
     pub clean: f32,
-    /// Of the cross-entropy of noisy images.
+    /// The weight of the cross-entropy of noisy images.
     pub noisy: f32,
-    /// Of ‖∇E(x̃) − s u‖² / s².
+    /// The weight of ‖∇E(x̃) − s u‖² / s².
     pub score: f32,
-    /// Of (E(x̃) − s d)².
+    /// The weight of (E(x̃) − s d)².
     pub value: f32,
-    /// Of JEAT's E(x_adv) − E(x_sample); 0 saves the chains.
+    /// The weight of JEAT's E(x_adv) − E(x_sample); 0 saves the chains.
     pub marginal: f32,
 }
 

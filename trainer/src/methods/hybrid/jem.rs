@@ -31,11 +31,11 @@ pub(crate) struct Jem {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Weights {
-    /// Of E(x, y) − E(x), the gradient of −log p(y | x).
+    /// The weight of E(x, y) − E(x), the gradient of −log p(y | x).
     pub conditional: f32,
-    /// Of E(x) − E(x_sample), the gradient of −log p(x).
+    /// The weight of E(x) − E(x_sample), the gradient of −log p(x).
     pub marginal: f32,
-    /// Of E(x)² + E(x_sample)²; none in the paper, a cure for divergence.
+    /// The weight of E(x)² + E(x_sample)²; none in the paper, a cure for divergence.
     pub energy_penalty: f32,
 }
 

@@ -483,7 +483,7 @@ mod tests {
         literal().loss(model, &examples)
     }
 
-    /// Of the batch under key 3.
+    /// The loss of the batch under key 3.
     fn loss(jeat: &Jeat, model: &Network, train: &Images, buffer: &ReplayBuffer) -> Loss {
         let batch = batch();
         let inner = inner(model, train, &batch);

@@ -5,9 +5,8 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 
 use crate::{
+    activities::{denoise_view::DenoiseTab, dream_view::DreamTab},
     address::{ModelSource, Settings, Tab},
-    denoise::DenoiseTab,
-    dream::DreamTab,
     engine_panel::{self, EnginePanel},
     lab::Lab,
     later::Later,

@@ -199,10 +199,11 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activities::{Activity, dream::Dream};
     use crate::tests::model;
 
     fn chain(goal: u64) -> Chain {
-        let plan = crate::address::Dream::default().plan(&model());
+        let plan = Dream::default().plan(&model());
         let mut chain = Chain::new(1, plan, Arc::default(), Phase::Running);
         chain.goal = goal;
         chain

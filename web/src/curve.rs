@@ -3,7 +3,7 @@
 use basin_protocol::EnergyKind;
 use leptos::prelude::*;
 
-use crate::{address::ClassChoice, chain::Chain, energies};
+use crate::{activities::dream::ClassChoice, address::Tab, chain::Chain, energies};
 
 const WIDTH: f32 = 320.0;
 const HEIGHT: f32 = 96.0;
@@ -123,7 +123,7 @@ pub fn Probabilities(chain: RwSignal<Chain>, #[prop(into)] image: Signal<usize>)
         Some(names.into_iter().zip(probabilities).collect::<Vec<_>>())
     };
     let wanted = move || match lab.settings.with(|s| (s.tab, s.dream.class)) {
-        (crate::address::Tab::Dream, ClassChoice::One(class)) => Some(class),
+        (Tab::Dream, ClassChoice::One(class)) => Some(class),
         _ => None,
     };
     view! {

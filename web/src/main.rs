@@ -6,13 +6,12 @@
 // A program exports nothing, so `pub` here means: for the other files.
 #![allow(unreachable_pub)]
 
+mod activities;
 mod address;
 mod app;
 mod bundled;
 mod chain;
 mod curve;
-mod denoise;
-mod dream;
 mod energies;
 mod engine;
 mod engine_panel;

@@ -3,9 +3,9 @@
 use leptos::prelude::*;
 
 use crate::{
+    activities::dream_view::FileButton,
     address::ModelSource,
     bundled::Bundled,
-    dream::FileButton,
     lab::{InUse, Lab},
 };
 

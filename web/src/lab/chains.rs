@@ -7,7 +7,8 @@ use leptos::prelude::*;
 
 use super::{Lab, now};
 use crate::{
-    address::{StartChoice, Tab},
+    activities::{Activity, dream::StartChoice},
+    address::Tab,
     chain::{Chain, Frame, Phase},
 };
 
@@ -126,10 +127,7 @@ impl Lab {
             return;
         };
         let settings = self.settings.get_untracked();
-        let plan = match settings.tab {
-            Tab::Dream => settings.dream.plan(&in_use.model),
-            Tab::Denoise => settings.denoise.plan(&in_use.model),
-        };
+        let plan = settings.activity().plan(&in_use.model);
         let chain = self.chain();
         // Its last steps by distance are others than its steps before them.
         let by_distance = matches!(plan.sampler, Sampler::ByDistance(_));

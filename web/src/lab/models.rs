@@ -8,7 +8,8 @@ use web_sys::{AbortController, Blob, File};
 
 use super::{InUse, Lab, Progress, now};
 use crate::{
-    address::{ModelSource, Settings, StartChoice},
+    activities::dream::StartChoice,
+    address::{ModelSource, Settings},
     chain::Chain,
     engine::Kind,
     load_model::{self, FetchError},

@@ -9,7 +9,8 @@ use web_sys::{Blob, Response};
 
 use super::Lab;
 use crate::{
-    address::{Picture, StartChoice, Tab},
+    activities::{denoise::Picture, dream::StartChoice},
+    address::Tab,
     images::{self, Shape},
 };
 

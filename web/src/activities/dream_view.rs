@@ -1,4 +1,4 @@
-//! Picking a class and watching it form.
+//! Picking a class and watching it form: the view.
 
 use std::sync::Arc;
 
@@ -6,7 +6,11 @@ use basin_protocol::{ByDistance, EnergyKind, Sampler, Sgld};
 use leptos::prelude::*;
 
 use crate::{
-    address::{self, ClassChoice, Dream, LONGEST_CHAIN, SamplerChoice, SamplerKind, StartChoice},
+    activities::{
+        Activity, LONGEST_CHAIN,
+        dream::{self, ClassChoice, Dream, StartChoice},
+        sampler_choice::{SamplerChoice, SamplerKind},
+    },
     curve::{Curve, Probabilities},
     explanation::Explanation,
     images,
@@ -367,7 +371,7 @@ fn SamplerFields() -> impl IntoView {
             </Show>
             <label class="field">
                 <span>"energy"</span>
-                <select prop:value=text(|plan| address::energy_name(plan.energy).into()) on:change=set_energy>
+                <select prop:value=text(|plan| dream::energy_name(plan.energy).into()) on:change=set_energy>
                     <option value="joint">"E(x, y): this class"</option>
                     <option value="marginal">"E(x): any image"</option>
                     <Show when=move || !by_distance()>

@@ -1,4 +1,4 @@
-//! Noising a picture and having the model clean it.
+//! Noising a picture and having the model clean it: the view.
 
 use std::sync::Arc;
 
@@ -6,10 +6,13 @@ use basin_protocol::{Plan, Sampler};
 use leptos::prelude::*;
 
 use crate::{
-    address::{Denoise, LONGEST_CHAIN, Picture as Choice, SAMPLES},
+    activities::{
+        Activity, LONGEST_CHAIN,
+        denoise::{Denoise, Picture as Choice, SAMPLES},
+        dream_view::FileButton,
+    },
     chain::Chain,
     curve::{Curve, Probabilities},
-    dream::FileButton,
     explanation::Explanation,
     images,
     lab::Lab,

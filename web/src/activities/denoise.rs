@@ -1,0 +1,103 @@
+//! Noising a picture and having the model clean it: the settings.
+
+use basin_protocol::{ByDistance, EnergyKind, Model, Origin, Plan, Sampler, SamplerSettings};
+
+use super::{Activity, Pairs, number, sampler_choice::SamplerChoice, seed, steps, told};
+
+/// What is cleaned, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Denoise {
+    pub picture: Picture,
+    /// Standard deviation of the noise that is added first.
+    pub sigma: f32,
+    pub seed: u32,
+    pub steps: Option<usize>,
+    pub sampler: SamplerChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picture {
+    /// One of the bundled samples.
+    Sample(usize),
+    /// The visitor's.
+    Own,
+}
+
+/// Number of bundled sample images.
+pub const SAMPLES: usize = 10;
+
+impl Default for Denoise {
+    fn default() -> Self {
+        Self {
+            picture: Picture::Sample(9),
+            sigma: 0.3,
+            seed: 4711,
+            steps: None,
+            sampler: SamplerChoice::default(),
+        }
+    }
+}
+
+impl Denoise {
+    /// The best guess of the clean picture, of the same noise: one step down E(x), as long as the energy says
+    /// that the data are away. None of a model whose energy does not say it.
+    pub fn best_guess(&self, model: &Model) -> Option<Plan> {
+        model.distances.as_ref()?;
+        Some(Plan {
+            energy: EnergyKind::Marginal,
+            sampler: Sampler::ByDistance(ByDistance {
+                h: 1.0,
+                beta: 1.0,
+                last_steps: 0,
+                last_h: 1.0,
+            }),
+            steps: 1,
+            ..self.plan(model)
+        })
+    }
+}
+
+impl Activity for Denoise {
+    // The image's class is not known, so the class of the plan matters only where the model recommends an energy
+    // that needs one.
+    fn plan(&self, model: &Model) -> Plan {
+        let SamplerSettings { energy, steps, .. } = model.denoising;
+        told(Plan {
+            seed: self.seed,
+            classes: vec![0],
+            energy,
+            sampler: self.sampler.decide(&model.denoising.sampler, model),
+            steps: self.steps.unwrap_or(steps),
+            origin: Origin::Image { noise: self.sigma },
+        })
+    }
+
+    fn write(&self, model: Option<&Model>, pairs: &mut Pairs) {
+        let picture = match self.picture {
+            Picture::Sample(index) => index.to_string(),
+            Picture::Own => "own".into(),
+        };
+        pairs.push(("picture", picture));
+        pairs.push(("sigma", self.sigma.to_string()));
+        pairs.push(("seed", self.seed.to_string()));
+        let plan = model.map(|model| self.plan(model));
+        let steps = plan.as_ref().map(|plan| plan.steps).or(self.steps);
+        pairs.extend(steps.map(|steps| ("steps", steps.to_string())));
+        let sampler = plan.as_ref().map(|plan| &plan.sampler);
+        self.sampler.write(sampler, model, pairs);
+    }
+
+    fn read(&mut self, name: &str, value: &str) -> Result<bool, &'static str> {
+        match name {
+            "picture" if value == "own" => self.picture = Picture::Own,
+            "picture" => {
+                self.picture = Picture::Sample(number(value, 0..=SAMPLES - 1, "0 to 9 or own")?);
+            }
+            "sigma" => self.sigma = number(value, 0.0..=1.0, "0 to 1")?,
+            "seed" => self.seed = seed(value)?,
+            "steps" => self.steps = steps(value)?,
+            _ => return self.sampler.read(name, value),
+        }
+        Ok(true)
+    }
+}

@@ -1,10 +1,11 @@
 //! Figures of images and energies, on the host.
 
-/// Peak signal-to-noise ratio of an image in [0, 1]: −10 log₁₀ of the mean squared error, in dB.
+/// Peak signal-to-noise ratio of an image in [0, 1]: −10 log₁₀ of the mean squared error, in dB; 100 of an image that
+/// is the same.
 pub fn psnr(image: &[f32], reference: &[f32]) -> f64 {
     let square = |(a, b): (&f32, &f32)| (*a as f64 - *b as f64).powi(2);
     let error = image.iter().zip(reference).map(square).sum::<f64>() / image.len() as f64;
-    -10.0 * error.log10()
+    -10.0 * error.max(1e-10).log10()
 }
 
 /// Side and standard deviation of the window of [`ssim`].
@@ -131,6 +132,7 @@ mod tests {
     #[test]
     fn figures_of_hand_computed_cases() {
         assert!((psnr(&[0.5, 0.5], &[0.4, 0.6]) - 20.0).abs() < 1e-5);
+        assert_eq!(psnr(&[0.5], &[0.5]), 100.0);
         assert_eq!(auc(&[1.0, 2.0], &[2.0, 3.0]), (1.0 + 1.0 + 0.5 + 1.0) / 4.0);
         assert_eq!(auc(&[f32::NAN], &[1.0]), 0.0);
         // Ranks 0 1 2 3 and 1 0 2.5 2.5: by hand, 1 − 6 Σ d² / (n³ − n) but for the tie.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub use basin_shared::{
     class_names,
     energy::{EnergyKind, softmax},
+    metrics,
     samplers::{
         ByDistance, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,
         SamplerSettings, Sgld, Start,

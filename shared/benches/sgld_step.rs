@@ -13,7 +13,7 @@ use basin_shared::{
     Key,
     energy::{EnergyKind, Joint},
     engine::{cpu::CompiledNetwork, plan::Plan},
-    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
     samplers::{Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Sgld, Step},
     tensors::{gradient::logits_and_gradient, parameters},
 };
@@ -85,7 +85,8 @@ fn measure(seconds: f64, named: &[String]) -> Value {
                 residual_scale: 0.5,
             };
             let device = Device::flex();
-            let model = config.init(initialization, Key::new(0), &device);
+            let model =
+                Architecture::WideResnet(config.clone()).init(initialization, Key::new(0), &device);
             let engine =
                 CompiledNetwork::new(Plan::wide_resnet(&config, &parameters::collect(&model)));
             let images = Key::new(1).uniform([batch, channels, size, size], &device);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use basin_shared::{
     Key,
     energy::EnergyKind,
-    models::{Activation, Initialization, Normalization, WideResNetConfig},
+    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
     tensors::{gradient::logits_and_gradient, parameters},
 };
 use burn::tensor::{Device, Tensor, TensorData};
@@ -63,7 +63,8 @@ fn logits_energies_and_gradients_are_pytorchs() {
             gain: 0.0,
             residual_scale: 0.0,
         };
-        let model = config.init(initialization, Key::new(0), &device);
+        let model =
+            Architecture::WideResnet(config.clone()).init(initialization, Key::new(0), &device);
         let model = parameters::load(model, &formula::weights(&config));
         let shape = [2, case.channels, case.size, case.size];
         let pixels = formula::wave(shape.iter().product(), 0.3);

@@ -7,9 +7,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{BatchNorm, Convolution, Linear, Mode, layers::groups};
+use super::{BatchNorm, Convolution, Linear, Mode, layers::groups, network::Layered};
 use crate::key::Key;
-use crate::models::{Activation, Initialization, WideResNetConfig};
+use crate::models::{Activation, Architecture, Initialization, WideResNetConfig};
 
 /// That of the training code of Wang et al. 2023.
 const MOMENTUM: f64 = 0.01;
@@ -110,31 +110,25 @@ impl DmWideResNet {
             config: config.clone(),
         }
     }
+}
 
-    /// Its numbers.
-    pub fn config(&self) -> &WideResNetConfig {
-        &self.config
+impl Layered for DmWideResNet {
+    fn architecture(&self) -> Architecture {
+        Architecture::DmWideResnet(self.config.clone())
     }
 
-    /// All convolutions, the first layer first.
-    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
         let groups = self.layer.iter_mut();
         let blocks = groups.flat_map(|group| &mut group.block);
         let blocks = blocks.flat_map(Block::convolutions);
         std::iter::once(&mut self.init_conv).chain(blocks).collect()
     }
 
-    /// The last layer.
-    pub(super) fn head(&self) -> &Linear {
+    fn head(&self) -> &Linear {
         &self.logits
     }
 
-    /// The logits f(x).
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, channels, height, width]` in [0, 1]
-    /// - returns `[batch, classes]`
-    pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         let activation = self.config.activation;
         let x = self.config.normalization.forward(x);
         let mut x = self.init_conv.forward(x); // [b, 16, s, s]

@@ -60,34 +60,51 @@ impl Architecture {
     }
 }
 
+/// What every network is asked.
+pub(super) trait Layered {
+    /// Which network, with all its numbers.
+    fn architecture(&self) -> Architecture;
+
+    /// All convolutions, the first layer first.
+    fn convolutions(&mut self) -> Vec<&mut Convolution>;
+
+    /// The last layer.
+    fn head(&self) -> &Linear;
+
+    /// See [`Network::forward`].
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2>;
+}
+
 impl Network {
+    fn layers(&self) -> &dyn Layered {
+        match self {
+            Self::WideResnet(network) => network,
+            Self::StandardWideResnet(network) => network,
+            Self::DmWideResnet(network) => network,
+            Self::PreActResnet18(network) => network,
+            Self::Resnet18(network) => network,
+        }
+    }
+
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
+        let layers: &mut dyn Layered = match self {
+            Self::WideResnet(network) => network,
+            Self::StandardWideResnet(network) => network,
+            Self::DmWideResnet(network) => network,
+            Self::PreActResnet18(network) => network,
+            Self::Resnet18(network) => network,
+        };
+        layers.convolutions()
+    }
+
     /// Which network, with all its numbers.
     pub fn architecture(&self) -> Architecture {
-        match self {
-            Self::WideResnet(network) => Architecture::WideResnet(network.config().clone()),
-            Self::StandardWideResnet(network) => {
-                Architecture::StandardWideResnet(network.config().clone())
-            }
-            Self::DmWideResnet(network) => Architecture::DmWideResnet(network.config().clone()),
-            Self::PreActResnet18(network) => Architecture::PreActResnet18(network.config().clone()),
-            Self::Resnet18(network) => Architecture::Resnet18(network.config().clone()),
-        }
+        self.layers().architecture()
     }
 
     /// Number of logits.
     pub fn classes(&self) -> usize {
         self.architecture().classes()
-    }
-
-    /// All convolutions, the first layer first.
-    fn convolutions(&mut self) -> Vec<&mut Convolution> {
-        match self {
-            Self::WideResnet(network) => network.convolutions(),
-            Self::StandardWideResnet(network) => network.convolutions(),
-            Self::DmWideResnet(network) => network.convolutions(),
-            Self::PreActResnet18(network) => network.convolutions(),
-            Self::Resnet18(network) => network.convolutions(),
-        }
     }
 
     /// The network that computes in this precision, as do its frozen copies.
@@ -101,18 +118,7 @@ impl Network {
 
     /// Where the weights are.
     pub fn device(&self) -> Device {
-        self.head().weight.val().device()
-    }
-
-    /// The last layer.
-    fn head(&self) -> &Linear {
-        match self {
-            Self::WideResnet(network) => network.head(),
-            Self::StandardWideResnet(network) => network.head(),
-            Self::DmWideResnet(network) => network.head(),
-            Self::PreActResnet18(network) => network.head(),
-            Self::Resnet18(network) => network.head(),
-        }
+        self.layers().head().weight.val().device()
     }
 
     /// The logits f(x), with the batch's statistics where the mode says so.
@@ -121,13 +127,7 @@ impl Network {
     /// - `x`: `[batch, channels, height, width]` in [0, 1]
     /// - returns `[batch, classes]`
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
-        match self {
-            Self::WideResnet(network) => network.logits(x),
-            Self::StandardWideResnet(network) => network.forward(x, mode),
-            Self::DmWideResnet(network) => network.forward(x, mode),
-            Self::PreActResnet18(network) => network.forward(x, mode),
-            Self::Resnet18(network) => network.forward(x, mode),
-        }
+        self.layers().forward(x, mode)
     }
 
     /// The logits f(x) in evaluation mode, whatever is tracked. Shapes as in [`Network::forward`].
@@ -141,7 +141,7 @@ impl Network {
         #[cfg_attr(not(feature = "flex"), expect(unused_mut))]
         let mut network = self.valid();
         #[cfg(feature = "flex")]
-        if crate::tensors::convolution::runs_on_flex(&network.head().weight.val()) {
+        if crate::tensors::convolution::runs_on_flex(&network.layers().head().weight.val()) {
             let precision = network.convolutions()[0].precision();
             let plan = || self.architecture().plan(&parameters::collect(&network));
             match (precision, Amx::get()) {

@@ -8,9 +8,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{BatchNorm, Convolution, Linear, Mode, layers::groups};
+use super::{BatchNorm, Convolution, Linear, Mode, layers::groups, network::Layered};
 use crate::key::Key;
-use crate::models::{Activation, Initialization, ResNet18Config};
+use crate::models::{Activation, Architecture, Initialization, ResNet18Config};
 
 /// PyTorch's default.
 const MOMENTUM: f64 = 0.1;
@@ -110,14 +110,14 @@ impl ResNet18 {
             config: config.clone(),
         }
     }
+}
 
-    /// Its numbers.
-    pub fn config(&self) -> &ResNet18Config {
-        &self.config
+impl Layered for ResNet18 {
+    fn architecture(&self) -> Architecture {
+        Architecture::Resnet18(self.config.clone())
     }
 
-    /// All convolutions, the first layer first.
-    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
         let blocks = [
             &mut self.layer1,
             &mut self.layer2,
@@ -128,17 +128,11 @@ impl ResNet18 {
         std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 
-    /// The last layer.
-    pub(super) fn head(&self) -> &Linear {
+    fn head(&self) -> &Linear {
         &self.linear
     }
 
-    /// The logits f(x).
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, channels, height, width]` in [0, 1]
-    /// - returns `[batch, classes]`
-    pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         let x = self.conv1.forward(self.config.normalization.forward(x));
         let mut x = Activation::Relu.forward(self.bn1.forward(x, mode)); // [b, w, s, s]
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {

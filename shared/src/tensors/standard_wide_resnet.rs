@@ -8,9 +8,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{BatchNorm, Convolution, Linear, Mode, layers::groups};
+use super::{BatchNorm, Convolution, Linear, Mode, layers::groups, network::Layered};
 use crate::key::Key;
-use crate::models::{Activation, Initialization, WideResNetConfig};
+use crate::models::{Activation, Architecture, Initialization, WideResNetConfig};
 
 /// PyTorch's default.
 const MOMENTUM: f64 = 0.1;
@@ -112,14 +112,14 @@ impl StandardWideResNet {
             config: config.clone(),
         }
     }
+}
 
-    /// Its numbers.
-    pub fn config(&self) -> &WideResNetConfig {
-        &self.config
+impl Layered for StandardWideResNet {
+    fn architecture(&self) -> Architecture {
+        Architecture::StandardWideResnet(self.config.clone())
     }
 
-    /// All convolutions, the first layer first.
-    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
         let blocks = [&mut self.block1, &mut self.block2, &mut self.block3];
         let blocks = blocks
             .into_iter()
@@ -128,17 +128,11 @@ impl StandardWideResNet {
         std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 
-    /// The last layer.
-    pub(super) fn head(&self) -> &Linear {
+    fn head(&self) -> &Linear {
         &self.fc
     }
 
-    /// The logits f(x).
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, channels, height, width]` in [0, 1]
-    /// - returns `[batch, classes]`
-    pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         let activation = self.config.activation;
         let mut x = self.conv1.forward(self.config.normalization.forward(x)); // [b, 16, s, s]
         for group in [&self.block1, &self.block2, &self.block3] {

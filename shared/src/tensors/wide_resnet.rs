@@ -7,10 +7,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{Convolution, Linear};
+use super::{Convolution, Linear, Mode, network::Layered};
 use crate::key::Key;
-use crate::models::Activation;
-use crate::models::{Initialization, WideResNetConfig};
+use crate::models::{Activation, Architecture, Initialization, WideResNetConfig};
 
 impl WideResNetConfig {
     /// Builds the network with random weights.
@@ -108,28 +107,22 @@ pub struct WideResNet {
     config: WideResNetConfig,
 }
 
-impl WideResNet {
-    /// Its numbers.
-    pub fn config(&self) -> &WideResNetConfig {
-        &self.config
+impl Layered for WideResNet {
+    fn architecture(&self) -> Architecture {
+        Architecture::WideResnet(self.config.clone())
     }
 
-    /// All convolutions, the first layer first.
-    pub(super) fn convolutions(&mut self) -> Vec<&mut Convolution> {
+    fn convolutions(&mut self) -> Vec<&mut Convolution> {
         let blocks = [&mut self.layer1, &mut self.layer2, &mut self.layer3];
         let blocks = blocks.into_iter().flatten().flat_map(Block::convolutions);
         std::iter::once(&mut self.conv1).chain(blocks).collect()
     }
 
-    /// The last layer.
-    pub(super) fn head(&self) -> &Linear {
+    fn head(&self) -> &Linear {
         &self.class_output
     }
-}
 
-impl WideResNet {
-    /// The logits f(x): `[batch, channels, size, size]` in [0, 1] -> `[batch, classes]`.
-    pub fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+    fn forward(&self, x: Tensor<4>, _: Mode) -> Tensor<2> {
         let mut x = self.conv1.forward(self.config.normalization.forward(x)); // [b, 16, s, s]
         for block in self.layer1.iter().chain(&self.layer2).chain(&self.layer3) {
             x = block.forward(x, self.config.activation); // [b, 64w, s/4, s/4] at the end
@@ -201,7 +194,7 @@ mod tests {
             };
             let model = config.init(INITIALIZATION, Key::new(0), &device);
             let x = Key::new(1).uniform([2, 3, size, size], &device);
-            assert_eq!(model.logits(x).dims(), [2, 10]);
+            assert_eq!(model.forward(x, Mode::Evaluate).dims(), [2, 10]);
         }
     }
 

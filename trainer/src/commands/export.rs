@@ -103,7 +103,7 @@ pub(super) fn write(
         architecture: recipe.architecture(),
         class_names: images.class_names,
         data_set: recipe.data_set.name().into(),
-        method: recipe.method.name().into(),
+        method: recipe.method.name(),
         recipe: text,
         begun_with,
         averaged: Vec::new(),

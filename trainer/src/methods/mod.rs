@@ -33,43 +33,26 @@ pub(crate) use hybrid::dat::Ascents;
 
 /// A method and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name")]
+#[serde(tag = "name", rename_all = "kebab-case")]
 pub(crate) enum Method {
-    #[serde(rename = "standard")]
     Standard(standard::Standard),
-    #[serde(rename = "noise")]
     Noise(noise::Noise),
-    #[serde(rename = "at")]
     At(adversarial::at::At),
-    #[serde(rename = "free")]
     Free(adversarial::free::Free),
-    #[serde(rename = "fast")]
     Fast(adversarial::fast::Fast),
-    #[serde(rename = "trades")]
     Trades(adversarial::trades::Trades),
-    #[serde(rename = "mart")]
     Mart(adversarial::mart::Mart),
-    #[serde(rename = "mail-trades")]
     MailTrades(adversarial::mail_trades::MailTrades),
-    #[serde(rename = "weat-nat")]
     WeatNat(adversarial::weat::Weat),
-    #[serde(rename = "weat-adv")]
     WeatAdv(adversarial::weat::Weat),
-    #[serde(rename = "igebm")]
     Igebm(hybrid::igebm::Igebm),
-    #[serde(rename = "jem")]
     Jem(hybrid::jem::Jem),
     #[serde(rename = "jem++")]
     JemPlusPlus(hybrid::jem_plus_plus::JemPlusPlus),
-    #[serde(rename = "sada-jem")]
     SadaJem(hybrid::sada_jem::SadaJem),
-    #[serde(rename = "prejeat")]
     Prejeat(jeat::prejeat::Prejeat),
-    #[serde(rename = "jeat")]
     Jeat(jeat::Jeat),
-    #[serde(rename = "dat")]
     Dat(hybrid::dat::Dat),
-    #[serde(rename = "dsm")]
     Dsm(hybrid::dsm::Dsm),
 }
 
@@ -179,27 +162,12 @@ pub(crate) const PGD_DROP: &str = "pgd_drop";
 
 impl Method {
     /// The name as recipes write it.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Standard(_) => "standard",
-            Self::Noise(_) => "noise",
-            Self::At(_) => "at",
-            Self::Free(_) => "free",
-            Self::Fast(_) => "fast",
-            Self::Trades(_) => "trades",
-            Self::Mart(_) => "mart",
-            Self::MailTrades(_) => "mail-trades",
-            Self::WeatNat(_) => "weat-nat",
-            Self::WeatAdv(_) => "weat-adv",
-            Self::Igebm(_) => "igebm",
-            Self::Jem(_) => "jem",
-            Self::JemPlusPlus(_) => "jem++",
-            Self::SadaJem(_) => "sada-jem",
-            Self::Prejeat(_) => "prejeat",
-            Self::Jeat(_) => "jeat",
-            Self::Dat(_) => "dat",
-            Self::Dsm(_) => "dsm",
-        }
+    pub(crate) fn name(&self) -> String {
+        let written = serde_json::to_value(self).expect("settings are plain data");
+        let name = written["name"]
+            .as_str()
+            .expect("a method is tagged with its name");
+        name.to_owned()
     }
 
     /// The ball that the method defends, if it defends one.

@@ -1,32 +1,21 @@
 //! Basin's page: a classifier, dreaming.
 //!
-//! [`lab`] is what the parts share; [`address`], [`chain`], [`energies`] and [`images`] are plain
-//! state and sums, tested without a browser; the rest are views, one a thing that visitors do.
+//! [`lab`] is what the parts share: the model, the worker and the chains. [`activities`] are what a visitor can do,
+//! [`page`] what is on screen around them, [`address`] what a link holds.
 
 // A program exports nothing, so `pub` here means: for the other files.
 #![allow(unreachable_pub)]
 
 mod activities;
 mod address;
-mod app;
 mod bundled;
-mod chain;
-mod curve;
-mod energies;
-mod engine;
-mod engine_panel;
-mod explanation;
-mod gpu;
 mod images;
 mod lab;
-mod later;
-mod load_model;
-mod model_card;
-mod stage;
+mod page;
 
 fn main() {
     // Apart from the task that makes the program ready.
-    let mount = || leptos::mount::mount_to_body(app::App);
+    let mount = || leptos::mount::mount_to_body(page::app::App);
     leptos::prelude::set_timeout(mount, std::time::Duration::ZERO);
 }
 

@@ -11,12 +11,13 @@ use crate::{
         denoise::{Denoise, Picture as Choice, SAMPLES},
         dream_view::FileButton,
     },
-    chain::Chain,
-    curve::{Curve, Probabilities},
-    explanation::Explanation,
     images,
-    lab::Lab,
-    stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+    lab::{Lab, chain::Chain},
+    page::{
+        curve::{Curve, Probabilities},
+        explanation::Explanation,
+        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+    },
 };
 
 /// Which of the cleaned pictures is looked at.

@@ -11,12 +11,14 @@ use crate::{
         dream::{self, ClassChoice, Dream, StartChoice},
         sampler_choice::{SamplerChoice, SamplerKind},
     },
-    curve::{Curve, Probabilities},
-    explanation::Explanation,
     images,
     lab::Lab,
-    later::Later,
-    stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+    page::{
+        curve::{Curve, Probabilities},
+        explanation::Explanation,
+        later::Later,
+        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+    },
 };
 
 /// The tab.

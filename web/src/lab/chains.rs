@@ -9,7 +9,7 @@ use super::{Lab, now};
 use crate::{
     activities::{Activity, dream::StartChoice},
     address::Tab,
-    chain::{Chain, Frame, Phase},
+    lab::chain::{Chain, Frame, Phase},
 };
 
 impl Lab {

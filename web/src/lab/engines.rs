@@ -6,9 +6,11 @@ use leptos::prelude::*;
 use super::{Lab, Progress, now};
 use crate::{
     address::{EngineChoice, ModelSource},
-    chain::Chain,
-    engine::{Engine, Kind},
-    gpu,
+    lab::{
+        chain::Chain,
+        gpu,
+        worker_handle::{Kind, WorkerHandle},
+    },
 };
 
 /// An engine that says nothing for this long is taken for dead.
@@ -73,7 +75,7 @@ impl Lab {
                 }
             });
         };
-        let started = Engine::start(kind, on_reply);
+        let started = WorkerHandle::start(kind, on_reply);
         self.bench.update_value(|bench| {
             bench.generation = generation;
             bench.ready = false;

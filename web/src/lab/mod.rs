@@ -1,10 +1,14 @@
 //! What the page's parts share: the settings, the model, the engine and the chains. What happens to
 //! them, and in which order, is in one file each.
 
+pub mod chain;
 mod chains;
 mod engines;
+pub mod gpu;
+pub mod load_model;
 mod models;
 mod pictures;
+pub mod worker_handle;
 
 use std::sync::Arc;
 
@@ -15,10 +19,12 @@ use web_sys::AbortController;
 use crate::{
     address::{ModelSource, Settings},
     bundled::Bundled,
-    chain::Chain,
-    engine::{Engine, Kind},
-    gpu::Adapter,
     images::Shape,
+    lab::{
+        chain::Chain,
+        gpu::Adapter,
+        worker_handle::{Kind, WorkerHandle},
+    },
 };
 
 /// A model that an engine holds.
@@ -107,7 +113,7 @@ pub struct Lab {
 /// What no view looks at.
 #[derive(Default)]
 struct Bench {
-    engine: Option<Engine>,
+    engine: Option<WorkerHandle>,
     /// Counts engines, so that the last words of one before are not taken for this one's.
     generation: u32,
     ready: bool,

@@ -10,9 +10,11 @@ use super::{InUse, Lab, Progress, now};
 use crate::{
     activities::dream::StartChoice,
     address::{ModelSource, Settings},
-    chain::Chain,
-    engine::Kind,
-    load_model::{self, FetchError},
+    lab::{
+        chain::Chain,
+        load_model::{self, FetchError},
+        worker_handle::Kind,
+    },
 };
 
 impl Lab {

@@ -31,13 +31,13 @@ impl Kind {
 }
 
 /// A running worker; ends when dropped.
-pub struct Engine {
+pub struct WorkerHandle {
     worker: Worker,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(ErrorEvent)>,
 }
 
-impl Engine {
+impl WorkerHandle {
     /// Starts a worker. It is told of no sooner than this returns.
     pub fn start(
         kind: Kind,
@@ -101,7 +101,7 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.worker.set_onmessage(None);
         self.worker.set_onerror(None);

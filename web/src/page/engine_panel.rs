@@ -10,7 +10,9 @@ use crate::{
 /// The chip's words.
 pub fn chip(engine: &EngineState) -> String {
     match (&engine.adapter, engine.kind) {
-        (Some(Ok(adapter)), crate::engine::Kind::Gpu) => format!("engine: GPU, {}", adapter.name),
+        (Some(Ok(adapter)), crate::lab::worker_handle::Kind::Gpu) => {
+            format!("engine: GPU, {}", adapter.name)
+        }
         _ => format!("engine: {}", engine.kind.label()),
     }
 }

@@ -3,7 +3,7 @@
 use basin_protocol::EnergyKind;
 use leptos::prelude::*;
 
-use crate::{activities::dream::ClassChoice, address::Tab, chain::Chain, energies};
+use crate::{activities::dream::ClassChoice, address::Tab, lab::chain::Chain, page::energies};
 
 const WIDTH: f32 = 320.0;
 const HEIGHT: f32 = 96.0;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use leptos::{html, prelude::*};
 
 use crate::{
-    chain::{Chain, Phase},
     images::{self, Shape},
-    lab::{Lab, Progress},
+    lab::{
+        Lab, Progress,
+        chain::{Chain, Phase},
+    },
 };
 
 /// An image to show, where there is one.

@@ -3,7 +3,11 @@
 use basin_protocol::{EnergyKind, GradientScaling, Model, Sampler};
 use leptos::prelude::*;
 
-use crate::{address::Tab, chain::Chain, energies, lab::Lab};
+use crate::{
+    address::Tab,
+    lab::{Lab, chain::Chain},
+    page::energies,
+};
 
 /// The paragraph at the foot of the page.
 #[component]

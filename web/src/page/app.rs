@@ -7,10 +7,12 @@ use wasm_bindgen::JsValue;
 use crate::{
     activities::{denoise_view::DenoiseTab, dream_view::DreamTab},
     address::{ModelSource, Settings, Tab},
-    engine_panel::{self, EnginePanel},
     lab::Lab,
-    later::Later,
-    model_card::{self, ModelCard},
+    page::{
+        engine_panel::{self, EnginePanel},
+        later::Later,
+        model_card::{self, ModelCard},
+    },
 };
 
 /// The page.
@@ -43,7 +45,7 @@ pub fn App() -> impl IntoView {
         lab.settings.update(|settings| settings.tab = tab);
         let fresh = lab
             .chain()
-            .with_untracked(|chain| chain.phase == crate::chain::Phase::Empty);
+            .with_untracked(|chain| chain.phase == crate::lab::chain::Phase::Empty);
         if fresh {
             lab.restart();
         }

@@ -1,0 +1,10 @@
+//! What is on screen around and within the activities.
+
+pub mod app;
+pub mod curve;
+pub mod energies;
+pub mod engine_panel;
+pub mod explanation;
+pub mod later;
+pub mod model_card;
+pub mod stage;

@@ -13,3 +13,12 @@ pub struct Array {
 
 /// Parameters by name.
 pub type Weights = BTreeMap<String, Array>;
+
+/// How numbers are stored, in a file or on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// f16
+    Half,
+    /// f32
+    Single,
+}

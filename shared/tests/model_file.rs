@@ -8,7 +8,7 @@ use basin_shared::{
     energy::EnergyKind,
     file::{
         card::SCHEMA,
-        container::{PROBE_IMAGES, Precision, Probe, probe_images},
+        container::{PROBE_IMAGES, Probe, Storage, probe_images},
     },
     models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
     samplers::{
@@ -141,15 +141,15 @@ fn error(bytes: &[u8]) -> String {
 #[test]
 fn what_is_written_is_read() {
     let device = Device::flex();
-    for precision in [Precision::F32, Precision::F16] {
+    for precision in [Storage::Single, Storage::Half] {
         let read = ModelFile::read(&file().write(precision).unwrap()).unwrap();
         assert_eq!(read.card.weights_sha256.len(), 64);
-        assert_eq!(read.holds_single_precision(), precision == Precision::F32);
+        assert_eq!(read.holds_single_precision(), precision == Storage::Single);
         let x = probe_images(&read.card.architecture).to_data();
         let x = Tensor::<4>::from_data(x, &device);
         let [found, expected] =
             [&read, &file()].map(|file| file.model(&device).logits(x.clone()).into_data());
-        let tolerance = if precision == Precision::F32 {
+        let tolerance = if precision == Storage::Single {
             0.0
         } else {
             1e-2
@@ -170,7 +170,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn each_fault_of_a_file_is_named() {
-    let bytes = file().write(Precision::F32).unwrap();
+    let bytes = file().write(Storage::Single).unwrap();
     let replaced = |from: &'static str, to: &'static str| {
         with_header(&bytes, |header| {
             assert!(header.contains(from), "{from}");
@@ -289,7 +289,7 @@ fn a_file_of_the_first_schema_is_read_as_before() {
     old.denoising = old.generation;
     let (weights, start, probe) = parts();
     let file = ModelFile::new(old, weights, start, probe).unwrap();
-    let bytes = file.write(Precision::F32).unwrap();
+    let bytes = file.write(Storage::Single).unwrap();
     let first = with_header(&bytes, |header| {
         let named = "\\\"sampler\\\":{\\\"sgld\\\":{";
         assert_eq!(header.matches(named).count(), 3);
@@ -323,7 +323,7 @@ fn faulty_parts_are_named() {
     large.get_mut("conv1.bias").unwrap().values[0] = 1e6;
     let error = build(large)
         .unwrap()
-        .write(Precision::F16)
+        .write(Storage::Half)
         .unwrap_err()
         .to_string();
     assert!(
@@ -335,7 +335,7 @@ fn faulty_parts_are_named() {
 /// No cut and no single changed byte of the header makes reading panic.
 #[test]
 fn damaged_files_never_panic() {
-    let bytes = file().write(Precision::F16).unwrap();
+    let bytes = file().write(Storage::Half).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     for length in (0..header + 64).step_by(7) {
         assert!(ModelFile::read(&bytes[..length]).is_err());

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use basin_shared::{
     ModelFile,
-    file::container::Precision,
+    file::container::Storage,
     samplers::{Sampler, SamplerSettings},
 };
 use indicatif::MultiProgress;
@@ -45,7 +45,7 @@ pub(crate) fn check_classes(path: &Path, other: &ModelFile, file: &ModelFile) ->
 /// Writes a model file back, in the precision in which its weights are.
 pub(crate) fn write(path: &Path, file: &ModelFile) -> Result<()> {
     let half = !file.holds_single_precision();
-    let bytes = file.write(if half { Precision::F16 } else { Precision::F32 })?;
+    let bytes = file.write(if half { Storage::Half } else { Storage::Single })?;
     Ok(write_atomically(path, &bytes)?)
 }
 

@@ -10,6 +10,7 @@ use half::f16;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
+pub use crate::arrays::Storage;
 use crate::{
     arrays::{Array, Weights},
     engine::plan::Plan,
@@ -44,15 +45,6 @@ pub struct Probe {
     pub logits: Array,
     /// ∇_x E(x, y) for y = 0, 1, …, `[PROBE_IMAGES, channels, height, width]`.
     pub gradient: Array,
-}
-
-/// Precision in which weights are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Half.
-    F16,
-    /// Single.
-    F32,
 }
 
 /// Why a file is not a model that can be run.
@@ -235,10 +227,10 @@ impl ModelFile {
     ///
     /// # Errors
     /// A weight that half precision cannot hold.
-    pub fn write(&self, precision: Precision) -> Result<Vec<u8>, ModelFileError> {
+    pub fn write(&self, storage: Storage) -> Result<Vec<u8>, ModelFileError> {
         let mut encoded = Vec::new();
         for (name, array) in self.tensors() {
-            let half = precision == Precision::F16 && !keeps_single_precision(&name);
+            let half = storage == Storage::Half && !keeps_single_precision(&name);
             let bytes: Vec<u8> = if half {
                 let rounded: Vec<f16> = array.values.iter().map(|&v| f16::from_f32(v)).collect();
                 check_finite(
@@ -295,7 +287,7 @@ impl ModelFile {
     }
 
     /// Whether some weight needs more than half precision, as in a file written with
-    /// [`Precision::F32`].
+    /// [`Storage::Single`].
     pub fn holds_single_precision(&self) -> bool {
         let fits = |&value: &f32| f16::from_f32(value).to_f32() == value;
         let may_be_half = |(name, _): &(&String, _)| !keeps_single_precision(name);

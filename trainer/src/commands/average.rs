@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use basin_shared::{
     ModelFile,
     arrays::{Array, Weights},
-    file::{card::Origin, container::Precision},
+    file::{card::Origin, container::Storage},
 };
 use burn::tensor::Device;
 
@@ -58,9 +58,9 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
         }
     }
     let precision = if first.holds_single_precision() {
-        Precision::F32
+        Storage::Single
     } else {
-        Precision::F16
+        Storage::Half
     };
     let weights = mean(&files.iter().map(ModelFile::weights).collect::<Vec<_>>());
     let start = first.class_gaussian().clone();

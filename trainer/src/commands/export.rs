@@ -10,7 +10,7 @@ use basin_shared::{
     energy::Joint,
     file::{
         card::{Origin, SCHEMA},
-        container::{PROBE_IMAGES, Precision, Probe, keeps_single_precision, probe_images},
+        container::{PROBE_IMAGES, Probe, Storage, keeps_single_precision, probe_images},
     },
     models::Architecture,
     samplers::{ClassGaussian, Sampler, SamplerSettings},
@@ -93,9 +93,9 @@ pub(super) fn write(
     let (_, validation) = images.train.clone().hold_out(recipe.validation.min(count));
     let start = class_gaussian(&images.train, classes, arguments.rank as usize, device)?;
     let precision = if arguments.f32 {
-        Precision::F32
+        Storage::Single
     } else {
-        Precision::F16
+        Storage::Half
     };
     let mut card = ModelCard {
         schema: SCHEMA,
@@ -129,10 +129,10 @@ pub(super) fn write(
 }
 
 /// Weights as a file of this precision holds them.
-pub(super) fn as_stored(weights: Weights, precision: Precision) -> Weights {
-    match precision {
-        Precision::F16 => rounded(weights),
-        Precision::F32 => weights,
+pub(super) fn as_stored(weights: Weights, storage: Storage) -> Weights {
+    match storage {
+        Storage::Half => rounded(weights),
+        Storage::Single => weights,
     }
 }
 
@@ -141,12 +141,12 @@ pub(super) fn finish(
     card: ModelCard,
     stored: Weights,
     start: ClassGaussian,
-    precision: Precision,
+    storage: Storage,
     output: &Path,
     device: &Device,
 ) -> Result<()> {
     let probe = probe(&card.architecture, &stored, device);
-    let bytes = ModelFile::new(card, stored, start, probe)?.write(precision)?;
+    let bytes = ModelFile::new(card, stored, start, probe)?.write(storage)?;
     ModelFile::read(&bytes).context("the file just made")?;
     write_atomically(output, &bytes)?;
     println!("{}: {} bytes", output.display(), bytes.len());

@@ -12,7 +12,7 @@ use basin_shared::{
     engine::cpu::CompiledNetwork,
     file::{
         card::SCHEMA,
-        container::{Precision, Probe, probe_images},
+        container::{Probe, Storage, probe_images},
     },
     models::{Activation, Architecture, Normalization, WideResNetConfig},
     samplers::{
@@ -136,7 +136,7 @@ fn main() {
     };
     let file = ModelFile::new(card.clone(), weights, start, empty).expect("the parts fit");
     let bytes = file
-        .write(Precision::F16)
+        .write(Storage::Half)
         .expect("half precision holds the weights");
     let rounded = ModelFile::read(&bytes).expect("the file is sound");
     let x = probe_images(&architecture);
@@ -156,7 +156,7 @@ fn main() {
         ModelFile::new(card, rounded.weights().clone(), start, probe).expect("the parts fit");
     std::fs::write(
         &path,
-        file.write(Precision::F16)
+        file.write(Storage::Half)
             .expect("half precision holds the weights"),
     )
     .unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 #[cfg(feature = "gpu")]
-use basin_shared::engine::gpu::{self, Gpu, GpuError, Precision};
+use basin_shared::engine::gpu::{self, Gpu, GpuError, Storage};
 #[cfg(feature = "cpu")]
 use basin_shared::{Classifier, engine::cpu};
 use basin_shared::{
@@ -98,7 +98,7 @@ impl Engine {
             #[cfg(feature = "cpu")]
             Self::Cpu => false,
             #[cfg(feature = "gpu")]
-            Self::Gpu(gpu) if gpu.precision() == Precision::Single => false,
+            Self::Gpu(gpu) if gpu.storage() == Storage::Single => false,
             #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => match gpu.in_single_precision().await {
                 Ok(single) => {

@@ -321,8 +321,8 @@ fn networks_compute_what_the_definition_says() {
 #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
 #[test]
 async fn kernels_and_networks_on_the_gpu_compute_what_the_definition_says() {
-    use basin_shared::engine::gpu::{self, Gpu, Precision};
-    let gpu = Gpu::new(Precision::Single, |_, _| ()).await;
+    use basin_shared::engine::gpu::{self, Gpu, Storage};
+    let gpu = Gpu::new(Storage::Single, |_, _| ()).await;
     let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
     let shapes = shapes().map(|(plan, batch, what)| (plan, batch, EnergyKind::Joint, what));
     for (plan, batch, energy, what) in shapes.chain(networks()) {
@@ -509,8 +509,8 @@ mod worker {
     #[cfg(feature = "gpu")]
     #[wasm_bindgen_test]
     async fn a_chain_on_the_gpu_is_the_processors() {
-        use basin_shared::engine::gpu::{Gpu, Precision};
-        let gpu = Gpu::new(Precision::Half, |_, _| ()).await;
+        use basin_shared::engine::gpu::{Gpu, Storage};
+        let gpu = Gpu::new(Storage::Half, |_, _| ()).await;
         let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
         let mut on_gpu = loaded_on(Engine::Gpu(gpu)).await;
         let mut on_cpu = loaded().await;

@@ -16,7 +16,7 @@ use basin_shared::{
     energy::{EnergyKind, Expected, Joint, Objective},
     engine::{
         cpu,
-        gpu::{Gpu, GpuError, GpuNetwork, Precision},
+        gpu::{Gpu, GpuError, GpuNetwork, Storage},
         plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     },
     models::{
@@ -37,12 +37,12 @@ const TOLERANCE: f32 = 1e-4;
 const HALF_TOLERANCE: f32 = 1e-2;
 
 /// One test at a time has the device: the software one takes all of the processor anyway.
-fn gpu(precision: Precision) -> (Gpu, MutexGuard<'static, ()>) {
+fn gpu(storage: Storage) -> (Gpu, MutexGuard<'static, ()>) {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let gpu = block_on(Gpu::new(precision, |_, _| ()));
+    let gpu = block_on(Gpu::new(storage, |_, _| ()));
     (gpu.expect("a GPU, or mesa-vulkan-drivers"), alone)
 }
 
@@ -301,11 +301,11 @@ fn check_definition(gpu: &Gpu, plan: &Plan, batch: usize, what: &str) {
 /// An objective that no kernel knows: its slope is computed on the host.
 #[test]
 fn any_objective_has_its_gradient() {
-    for (precision, tolerance) in [
-        (Precision::Single, TOLERANCE),
-        (Precision::Half, HALF_TOLERANCE),
+    for (storage, tolerance) in [
+        (Storage::Single, TOLERANCE),
+        (Storage::Half, HALF_TOLERANCE),
     ] {
-        let (gpu, _alone) = gpu(precision);
+        let (gpu, _alone) = gpu(storage);
         let plan = one_convolution([3, 5], 7, [3, 1, 1]);
         let (batch, classes) = (4, plan.classes());
         let x = Key::new(7).uniforms(batch * 3 * 49);
@@ -315,14 +315,14 @@ fn any_objective_has_its_gradient() {
             row.iter_mut().for_each(|p| *p /= sum);
         }
         let objective = Expected { probabilities };
-        let what = format!("{precision:?}");
+        let what = format!("{storage:?}");
         check_objective(&gpu, &plan, &x, &objective, tolerance, &what);
     }
 }
 
 #[test]
 fn every_kernel_computes_what_is_defined_at_every_shape() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     for (channels, size, batch) in SHAPES {
         for filter in filters(size) {
             let plan = one_convolution(channels, size, filter);
@@ -334,7 +334,7 @@ fn every_kernel_computes_what_is_defined_at_every_shape() {
 
 #[test]
 fn whatever_follows_a_convolution_is_what_is_defined() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let affine = |channels| Affine {
         scale: normals(11, channels, 1.0),
         shift: normals(12, channels, 0.5),
@@ -383,7 +383,7 @@ fn check_networks(gpu: &Gpu, activations: &[Activation], tolerance: f32) {
 
 #[test]
 fn networks_agree_with_the_processor() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     check_networks(&gpu, &[Activation::Silu, Activation::LeakyRelu], TOLERANCE);
 }
 
@@ -424,13 +424,13 @@ fn check_architectures(gpu: &Gpu, activations: &[Option<Activation>], tolerance:
 
 #[test]
 fn every_architecture_agrees_with_the_processor() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     check_architectures(&gpu, &[None, Some(Activation::Silu)], TOLERANCE);
 }
 
 #[test]
 fn networks_drawn_at_random_agree_with_the_processor() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     for n in 0..25 {
         let draws = Key::new(40).fold_in(n).integers(8, 1 << 16);
         let draw = |i: usize, least: usize, most: usize| least + draws[i] % (most - least + 1);
@@ -468,8 +468,8 @@ fn networks_drawn_at_random_agree_with_the_processor() {
 
 #[test]
 fn networks_in_half_precision_agree_to_three_digits_and_go_back_to_single() {
-    let (gpu, _alone) = gpu(Precision::Half);
-    if gpu.precision() == Precision::Single {
+    let (gpu, _alone) = gpu(Storage::Half);
+    if gpu.storage() == Storage::Single {
         return eprintln!("NOT TESTED: this adapter has no shader-f16");
     }
     // With LeakyReLU or ReLU so many numbers lie near enough to the jump that gradients differ by a tenth: a
@@ -486,8 +486,8 @@ fn networks_in_half_precision_agree_to_three_digits_and_go_back_to_single() {
 #[test]
 fn a_worker_loads_a_model_in_the_precision_that_reproduces_its_probe() {
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
-    let (gpu, _alone) = gpu(Precision::Half);
-    let is_half = gpu.precision() == Precision::Half;
+    let (gpu, _alone) = gpu(Storage::Half);
+    let is_half = gpu.storage() == Storage::Half;
     let load = |engine| {
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
@@ -535,7 +535,7 @@ const CHAIN_TOLERANCE: f32 = 1e-4;
 
 #[test]
 fn a_chain_of_a_hundred_steps_is_the_processors() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     // 81 numbers of an image are no multiple of the four that a block of noise has.
     let jem = wide_resnet([10, 1, 1, 9], Activation::Silu);
     let standard = Architecture::StandardWideResnet(wide([10, 1, 3, 9], Activation::Silu));
@@ -577,7 +577,7 @@ fn a_chain_of_a_hundred_steps_is_the_processors() {
 /// Chains by distance of a made-up table, without and with something known, and of both energies.
 #[test]
 fn a_chain_by_distance_is_the_processors() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let grey = wide_resnet([10, 1, 1, 9], Activation::Silu);
     let colour = wide_resnet([10, 1, 3, 8], Activation::Silu);
     let hole: Vec<bool> = (0..64).map(|pixel| pixel % 5 < 2).collect();
@@ -645,7 +645,7 @@ fn a_chain_by_distance_is_the_processors() {
 
 #[test]
 fn a_chain_is_the_same_again_in_other_company_and_resumed() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let plan = wide_resnet([10, 1, 3, 8], Activation::Silu);
     let engine = engine(&gpu, &plan);
     let start = dynamics(&plan, GradientScaling::Raw, 0.0, true);
@@ -675,7 +675,7 @@ fn a_chain_is_the_same_again_in_other_company_and_resumed() {
 
 #[test]
 fn noise_is_that_of_the_key() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let plan = wide_resnet([10, 1, 3, 32], Activation::Silu);
     let mut dynamics = dynamics(&plan, GradientScaling::Raw, 0.0, false);
     let Step::Sgld(sgld) = &mut dynamics.walk else {
@@ -710,7 +710,7 @@ fn uniform_draws_have_the_bits_of_the_key() {
                 draws[4u * id.x + i] = unit(block[i]);
             }
         }";
-    let (_gpu, _alone) = gpu(Precision::Single);
+    let (_gpu, _alone) = gpu(Storage::Single);
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapter = block_on(instance.request_adapter(&Default::default())).unwrap();
     let (device, queue) = block_on(adapter.request_device(&Default::default())).unwrap();
@@ -776,7 +776,7 @@ fn resident() -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_does_not_grow_over_ten_thousand_steps() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let plan = wide_resnet([10, 1, 1, 4], Activation::Silu);
     let start = dynamics(&plan, GradientScaling::Raw, 0.0, true);
     let mut chain = block_on(engine(&gpu, &plan).chain(start)).unwrap();
@@ -796,7 +796,7 @@ fn memory_does_not_grow_over_ten_thousand_steps() {
 
 #[test]
 fn a_large_network_fits_and_a_batch_too_large_is_refused() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let plan = wide_resnet([16, 4, 3, 32], Activation::Silu);
     let engine = engine(&gpu, &plan);
     let batch = |images: usize| HostChain {
@@ -820,7 +820,7 @@ fn a_large_network_fits_and_a_batch_too_large_is_refused() {
 
 #[test]
 fn a_network_too_heavy_for_the_gpu_is_refused() {
-    let (gpu, _alone) = gpu(Precision::Single);
+    let (gpu, _alone) = gpu(Storage::Single);
     let plan = one_convolution([1280, 1280], 4, [3, 1, 1]);
     match block_on(GpuNetwork::new(gpu.clone(), plan)) {
         Err(error @ GpuError::TooHeavy { .. }) => assert_eq!(

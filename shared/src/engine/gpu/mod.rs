@@ -17,6 +17,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+pub use crate::arrays::Storage;
 pub use chain::GpuChain;
 use futures_channel::oneshot::Receiver;
 use half::f16;
@@ -27,18 +28,10 @@ pub use network::GpuNetwork;
 pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
-    precision: Precision,
+    /// How activations and weights are stored; sums are always of single precision.
+    storage: Storage,
     kernels: Kernels,
     allocated: Arc<[AtomicU64; 2]>,
-}
-
-/// How activations and weights are stored; sums are always of single precision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// f16, where the GPU has it.
-    Half,
-    /// f32.
-    Single,
 }
 
 /// Why there is no engine on a GPU.
@@ -137,12 +130,12 @@ impl Kernels {
     /// once and then waited for; `compiled` is told how many are there, of how many.
     async fn compile(
         device: &wgpu::Device,
-        precision: Precision,
+        storage: Storage,
         compiled: &impl Fn(usize, usize),
     ) -> Result<Self, GpuError> {
         let created = KERNELS.map(|(kernel, source)| {
             let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-            let source = format!("{}{source}", precision.prelude());
+            let source = format!("{}{source}", storage.prelude());
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -194,7 +187,7 @@ const PIECE: usize = 1 << 20;
 /// knows nothing smaller than 6e-8.
 const GRADIENT_SCALE: f32 = 1024.0;
 
-impl Precision {
+impl Storage {
     /// What every module begins with: the types that are stored, and the factor of stored gradients.
     fn prelude(self) -> String {
         match self {
@@ -245,10 +238,7 @@ impl Gpu {
     ///
     /// # Errors
     /// If there is none, or it refuses the kernels.
-    pub async fn new(
-        precision: Precision,
-        compiled: impl Fn(usize, usize),
-    ) -> Result<Self, GpuError> {
+    pub async fn new(storage: Storage, compiled: impl Fn(usize, usize)) -> Result<Self, GpuError> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
@@ -256,26 +246,26 @@ impl Gpu {
         };
         let adapter = instance.request_adapter(&options).await?;
         let half = wgpu::Features::SHADER_F16;
-        let (precision, required_features) = match precision {
-            Precision::Half if adapter.features().contains(half) => (Precision::Half, half),
-            _ => (Precision::Single, wgpu::Features::empty()),
+        let (storage, required_features) = match storage {
+            Storage::Half if adapter.features().contains(half) => (Storage::Half, half),
+            _ => (Storage::Single, wgpu::Features::empty()),
         };
         let descriptor = wgpu::DeviceDescriptor {
             required_features,
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await?;
-        let (precision, kernels) = match Kernels::compile(&device, precision, &compiled).await {
-            Err(_) if precision == Precision::Half => {
-                let single = Precision::Single;
+        let (storage, kernels) = match Kernels::compile(&device, storage, &compiled).await {
+            Err(_) if storage == Storage::Half => {
+                let single = Storage::Single;
                 (single, Kernels::compile(&device, single, &compiled).await?)
             }
-            kernels => (precision, kernels?),
+            kernels => (storage, kernels?),
         };
         Ok(Self {
             device,
             queue,
-            precision,
+            storage,
             kernels,
             allocated: Arc::default(),
         })
@@ -286,17 +276,17 @@ impl Gpu {
     /// # Errors
     /// If it refuses them.
     pub async fn in_single_precision(&self) -> Result<Self, GpuError> {
-        let kernels = Kernels::compile(&self.device, Precision::Single, &|_, _| ()).await?;
+        let kernels = Kernels::compile(&self.device, Storage::Single, &|_, _| ()).await?;
         Ok(Self {
-            precision: Precision::Single,
+            storage: Storage::Single,
             kernels,
             ..self.clone()
         })
     }
 
     /// How numbers are stored.
-    pub fn precision(&self) -> Precision {
-        self.precision
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// How many buffers were allocated on this GPU since it was opened, and their bytes.

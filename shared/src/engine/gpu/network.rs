@@ -103,7 +103,7 @@ impl GpuNetwork {
         let matrices = plan.convolutions.iter().flat_map(|convolution| {
             ends(convolution).map(|ends| pack::matrices(convolution, ends))
         });
-        let needed = (matrices.max().unwrap_or_default() * 4 * gpu.precision.vector()) as u64;
+        let needed = (matrices.max().unwrap_or_default() * 4 * gpu.storage.vector()) as u64;
         let limit = gpu.device.limits().max_storage_buffer_binding_size;
         if needed > limit {
             return Err(GpuError::TooHeavy { needed, limit });
@@ -112,7 +112,7 @@ impl GpuNetwork {
         let mut memory = Buffers::default();
         let packed = plan.operations.iter().map(|&operation| {
             let convolutions = &plan.convolutions;
-            let stored = |numbers: Vec<f32>| gpu.precision.store(&numbers);
+            let stored = |numbers: Vec<f32>| gpu.storage.store(&numbers);
             let bytes = match operation {
                 Operation::Normalize { .. } => return None,
                 Operation::Forward { convolution, .. } => {
@@ -194,7 +194,7 @@ impl GpuNetwork {
         let both = [&recorded.logits, &recorded.gradient];
         let bytes = self.launch(&recorded, begin..end, &both).await?;
         let (logits, gradient) = bytes.split_at(recorded.logits.size() as usize);
-        let gradient = self.gpu.precision.load_gradient(gradient);
+        let gradient = self.gpu.storage.load_gradient(gradient);
         Ok(Evaluation {
             logits: bytemuck::pod_collect_to_vec(logits),
             gradient: Layout::of(self.plan.image).unpad(&gradient),
@@ -250,7 +250,7 @@ impl GpuNetwork {
             .plan
             .buffers
             .iter()
-            .map(|&extent| batch * Layout::of(extent).len() * self.gpu.precision.vector());
+            .map(|&extent| batch * Layout::of(extent).len() * self.gpu.storage.vector());
         let [inputs, products] = self.scratch(batch);
         let largest = largest.chain([inputs, products]).max().unwrap_or_default() as u64;
         let limits = device.limits();
@@ -372,7 +372,7 @@ impl<'a> Recorder<'a> {
         let layouts: Vec<Layout> = plan.buffers.iter().map(|&e| Layout::of(e)).collect();
         let mut memory = Buffers::default();
         let mut images = |layout: &Layout| {
-            let bytes = batch * layout.len() * gpu.precision.vector();
+            let bytes = batch * layout.len() * gpu.storage.vector();
             memory.keep(gpu.empty(bytes, Use::STORAGE | Use::COPY_DST | Use::COPY_SRC))
         };
         let buffers: Vec<_> = layouts.iter().map(&mut images).collect();
@@ -382,7 +382,7 @@ impl<'a> Recorder<'a> {
                 let (mean, std) = (&plan.normalization.mean, &plan.normalization.std);
                 let normalized =
                     layouts[output].pad(x, |channel, x| (x - mean[channel]) / std[channel]);
-                let bytes = gpu.precision.store(&normalized);
+                let bytes = gpu.storage.store(&normalized);
                 gpu.queue.write_buffer(&buffers[output], 0, &bytes);
             }
         }

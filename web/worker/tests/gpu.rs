@@ -306,9 +306,9 @@ fn any_objective_has_its_gradient() {
         (Storage::Half, HALF_TOLERANCE),
     ] {
         let (gpu, _alone) = gpu(storage);
-        let plan = one_convolution([3, 5], 7, [3, 1, 1]);
+        let plan = wide_resnet([10, 1, 3, 12], Activation::Silu);
         let (batch, classes) = (4, plan.classes());
-        let x = Key::new(7).uniforms(batch * 3 * 49);
+        let x = Key::new(7).uniforms(batch * 3 * 144);
         let mut probabilities = Key::new(9).uniforms(batch * classes);
         for row in probabilities.chunks_exact_mut(classes) {
             let sum: f32 = row.iter().sum();

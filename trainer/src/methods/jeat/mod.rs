@@ -1,6 +1,8 @@
 //! JEAT, joint energy-based adversarial training (Zhu et al. 2021, Algorithm 1).
 
 pub(super) mod prejeat;
+mod restart;
+mod slope;
 
 use basin_shared::{
     Classifier, Key,
@@ -12,6 +14,10 @@ use basin_shared::{
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use restart::BufferSettings;
+pub(crate) use slope::Slope;
+use slope::squared_distance;
 
 use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits};
 use crate::{chains, data::Images, training::replay_buffer::ReplayBuffer};
@@ -59,26 +65,6 @@ pub(crate) struct Jeat {
     pub buffer: BufferSettings,
 }
 
-/// A departure from the paper. With the plain penalty all samples are pushed to one energy, however
-/// far from the data they are, and a chain that starts far away finds no slope to descend. With a
-/// slope s the penalty is E(x_data)² + (E(x_sample) − s·d(x_sample))², and the starts of restarted
-/// chains are held to the same line: (E(x_start) − E₀ − s·d(x_start))², E₀ the data's own level. So are
-/// blended clean images.
-///
-/// d is an estimate of the L2 distance from the data: d² = d_nearest² − d_real², from the nearest of
-/// some training images of the class; for a noised image at most the distance from the image itself, and for
-/// a blended one just that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Slope {
-    /// s, energy for a distance of 1.
-    pub per_distance: f32,
-    /// Training images of each class, the first ones, among which the nearest is looked for.
-    pub references: usize,
-    /// d_real, how far a real image is from the nearest of them.
-    pub real_distance: f32,
-}
-
 /// The images whose energy the marginal term lowers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,21 +73,6 @@ pub(crate) enum DataTerm {
     Adversarial,
     /// The clean images.
     Clean,
-}
-
-/// The replay buffer's numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BufferSettings {
-    /// Chains kept.
-    pub capacity: usize,
-    /// Chance that a chain restarts rather than goes on.
-    pub reinit_probability: f32,
-    /// Share of the restarts that start from uniform noise; the others start from a training image
-    /// plus Gaussian noise.
-    pub uniform: f32,
-    /// The standard deviation of that noise is drawn from U(0, this) for each image.
-    pub largest_noise_std: f32,
 }
 
 impl Jeat {
@@ -114,36 +85,9 @@ impl Jeat {
         let bytes = images.iter().flat_map(|&image| train.pixels(image));
         let mut pixels: Vec<f32> = bytes.map(|&byte| f32::from(byte) / 255.0).collect();
         let mut labels: Vec<u8> = images.iter().map(|&image| train.labels()[image]).collect();
-        self.restart(start_key, &mut pixels, &mut labels, classes);
+        self.buffer
+            .restart(start_key, &mut pixels, &mut labels, classes);
         ReplayBuffer::new(pixels, labels, train.shape())
-    }
-
-    /// Turns training images into starts of chains, each with its class.
-    fn restart(&self, key: Key, pixels: &mut [f32], labels: &mut [u8], classes: usize) {
-        let count = labels.len();
-        let size = pixels.len() / count.max(1);
-        let kind_key = key.stream("kind");
-        let noise_key = key.stream("noise");
-        let std_key = key.stream("std");
-        let uniform_key = key.stream("uniform");
-        let class_key = key.stream("class");
-        let kinds = kind_key.uniforms(count);
-        let stds = std_key.uniforms(count);
-        let noise = noise_key.normals(pixels.len());
-        let uniforms = uniform_key.uniforms(pixels.len());
-        let random_labels = class_key.integers(count, classes);
-        for (i, image) in pixels.chunks_mut(size.max(1)).enumerate() {
-            let place = i * size..(i + 1) * size;
-            if kinds[i] < self.buffer.uniform {
-                image.copy_from_slice(&uniforms[place]);
-                labels[i] = random_labels[i] as u8;
-            } else {
-                let std = stds[i] * self.buffer.largest_noise_std;
-                for (pixel, noise) in image.iter_mut().zip(&noise[place]) {
-                    *pixel = (*pixel + std * noise).clamp(0.0, 1.0);
-                }
-            }
-        }
     }
 
     /// One iteration of Algorithm 1: attack, sample, and the loss on both.
@@ -313,7 +257,8 @@ impl Jeat {
         let originals: Vec<f32> = originals.map(|&byte| f32::from(byte) / 255.0).collect();
         let mut fresh = originals.clone();
         let mut fresh_labels = batch.labels[..count].to_vec();
-        self.restart(start_key, &mut fresh, &mut fresh_labels, classes);
+        self.buffer
+            .restart(start_key, &mut fresh, &mut fresh_labels, classes);
         let chances = reinit_key.uniforms(count);
         let reinit: Vec<bool> = chances
             .iter()
@@ -369,16 +314,8 @@ impl Jeat {
 
     /// d(x) of [`Slope`]; 0 without one.
     fn distance(&self, train: &Images, x: &[f32], class: u8) -> f32 {
-        let Some(slope) = &self.slope else { return 0.0 };
-        let of_class = (0..train.len()).filter(|&i| train.labels()[i] == class);
-        let nearest = of_class
-            .take(slope.references)
-            .map(|i| {
-                let pixels = train.pixels(i).iter();
-                squared_distance(x, pixels.map(|&byte| f32::from(byte) * (1.0 / 255.0)))
-            })
-            .fold(f32::INFINITY, f32::min);
-        (nearest - slope.real_distance.powi(2)).max(0.0).sqrt()
+        let slope = self.slope.as_ref();
+        slope.map_or(0.0, |slope| slope.distance(train, x, class))
     }
 }
 
@@ -405,15 +342,6 @@ struct Chains {
     /// x̃_K
     end: Tensor<4>,
     end_distances: Vec<f32>,
-}
-
-fn squared_distance(a: &[f32], b: impl Iterator<Item = f32>) -> f32 {
-    // Sixteen sums, so that the loop becomes vector instructions.
-    let mut sums = [0.0; 16];
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        sums[i % 16] += (a - b) * (a - b);
-    }
-    sums.iter().sum()
 }
 
 #[cfg(test)]

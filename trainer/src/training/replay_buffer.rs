@@ -1,7 +1,7 @@
 //! Persistent chains: draw, reinitialise, put back (Du & Mordatch 2019; JEAT Algorithm 1).
 
 use basin_shared::{Key, arrays::Array};
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::{data, device::host};
 
@@ -12,6 +12,24 @@ pub(crate) struct ReplayBuffer {
     chains: Tensor<4>,
     /// The class that each chain descends towards.
     labels: Vec<u8>,
+}
+
+/// Where chains might begin, and of which classes.
+pub(crate) struct Beginnings {
+    /// `[count, channels, height, width]`
+    pub pixels: Vec<f32>,
+    pub labels: Vec<u8>,
+}
+
+/// Chains that have taken steps.
+pub(crate) struct Advanced {
+    pub start: Tensor<4>,
+    pub end: Tensor<4>,
+    pub labels: Vec<u8>,
+    /// Those of them that began anew.
+    pub begun: Vec<usize>,
+    /// Where they would have begun, all of them.
+    pub fresh: Vec<f32>,
 }
 
 /// Equal chains, wherever they are.
@@ -70,6 +88,44 @@ impl ReplayBuffer {
         );
         for (&place, &label) in places.iter().zip(labels) {
             self.labels[place] = label;
+        }
+    }
+
+    /// Some chains take their next steps: they go on from where they ended, or with a `chance` begin anew, as
+    /// `anew` says of a key and the classes that they had; `walk` takes starts, classes and a key. Their ends go
+    /// back.
+    pub(crate) fn advance(
+        &mut self,
+        key: Key,
+        count: usize,
+        chance: f32,
+        device: &Device,
+        anew: impl FnOnce(Key, &[u8]) -> Beginnings,
+        walk: impl FnOnce(Tensor<4>, &[u8], Key) -> Tensor<4>,
+    ) -> Advanced {
+        let places = self.draw(key.stream("draw"), count);
+        let mut labels = self.labels(&places);
+        let (mut start, _) = self.get(&places, device);
+        let fresh = anew(key.stream("start"), &labels);
+        let chances = key.stream("chance").uniforms(places.len());
+        let begins: Vec<bool> = chances.iter().map(|&u| u < chance).collect();
+        let begun: Vec<usize> = (0..places.len()).filter(|&i| begins[i]).collect();
+        for &i in &begun {
+            labels[i] = fresh.labels[i];
+        }
+        let images =
+            Tensor::<4>::from_data(TensorData::new(fresh.pixels.clone(), start.dims()), device);
+        let mask = Tensor::<1, Bool>::from_data(begins.as_slice(), device);
+        let mask = mask.reshape([places.len(), 1, 1, 1]).expand(start.dims());
+        start = start.mask_where(mask, images);
+        let end = walk(start.clone(), &labels, key.stream("walk")).inner();
+        self.put(&places, end.clone(), &labels);
+        Advanced {
+            start,
+            end,
+            labels,
+            begun,
+            fresh: fresh.pixels,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     chains,
     data::{self, Images},
     methods::Inner,
-    training::replay_buffer::ReplayBuffer,
+    training::replay_buffer::{Beginnings, ReplayBuffer},
 };
 
 /// Where chains start and go on.
@@ -72,27 +72,23 @@ impl Negatives {
         buffer: &mut ReplayBuffer,
         walk: impl FnOnce(Tensor<4>, EnergyKind, &[u8], Key) -> Tensor<4>,
     ) -> (Tensor<4>, Tensor<1, Int>) {
-        let key = inner.key.stream("negatives");
-        let (draw_key, chance_key) = (key.stream("draw"), key.stream("chance"));
-        let (start_key, walk_key) = (key.stream("start"), key.stream("walk"));
         let device = inner.batch.x.device();
-        let places = buffer.draw(draw_key, inner.batch.labels.len());
-        let labels = buffer.labels(&places);
-        let (x, _) = buffer.get(&places, &device);
-        let shape = inner.train.shape();
-        let gaussian = inner.gaussian;
-        let fresh = chains::start(self.start, gaussian, shape, &labels, start_key, &device);
-        let [count, ..] = x.dims();
-        let chances = chance_key.uniform([count, 1, 1, 1], &device);
-        let anew = chances.lower_equal_scalar(self.reinit_probability);
-        let start = x.clone().mask_where(anew.expand(x.dims()), fresh);
-        let energy = if self.conditional {
-            EnergyKind::Joint
-        } else {
-            EnergyKind::Marginal
+        let (shape, gaussian) = (inner.train.shape(), inner.gaussian);
+        let energy = match self.conditional {
+            true => EnergyKind::Joint,
+            false => EnergyKind::Marginal,
         };
-        let end = walk(start, energy, &labels, walk_key).inner();
-        buffer.put(&places, end.clone(), &labels);
-        (end, data::labels(&labels, &device))
+        let advanced = buffer.advance(
+            inner.key.stream("negatives"),
+            inner.batch.labels.len(),
+            self.reinit_probability,
+            &device,
+            |key, labels| Beginnings {
+                pixels: chains::starts(self.start, gaussian, shape, labels, key),
+                labels: labels.to_vec(),
+            },
+            |start, labels, key| walk(start, energy, labels, key),
+        );
+        (advanced.end, data::labels(&advanced.labels, &device))
     }
 }

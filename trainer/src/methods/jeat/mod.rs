@@ -11,7 +11,7 @@ use basin_shared::{
     samplers::{Sgld, Step},
     tensors::{Network, energy},
 };
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,11 @@ pub(crate) use slope::Slope;
 use slope::squared_distance;
 
 use super::{Batch, ENERGY_DATA, ENERGY_SAMPLE, Inner, Loss, State, Target, accuracy, logits};
-use crate::{chains, data::Images, training::replay_buffer::ReplayBuffer};
+use crate::{
+    chains,
+    data::Images,
+    training::replay_buffer::{Advanced, Beginnings, ReplayBuffer},
+};
 
 /// Settings. The paper's algorithm has weights 1, 0 and 1, no penalty, x_adv as data, unconditional chains
 /// and restarts from uniform noise alone; then E(x_adv) cancels and the loss is
@@ -241,36 +245,46 @@ impl Jeat {
         classes: usize,
         key: Key,
     ) -> Chains {
-        let draw_key = key.stream("draw");
-        let reinit_key = key.stream("reinit");
-        let start_key = key.stream("start");
-        let chain_key = key.stream("chain");
         let device = batch.x.device();
         let count = self.chains.min(batch.labels.len());
-        let places = buffer.draw(draw_key, count);
-        let mut labels = buffer.labels(&places);
-        let (mut start, _) = buffer.get(&places, &device);
-
         // Restarts take the batch's own images, noised or replaced by noise.
         let size: usize = train.shape().iter().product();
         let originals = batch.pixels[..count * size].iter();
         let originals: Vec<f32> = originals.map(|&byte| f32::from(byte) / 255.0).collect();
-        let mut fresh = originals.clone();
-        let mut fresh_labels = batch.labels[..count].to_vec();
-        self.buffer
-            .restart(start_key, &mut fresh, &mut fresh_labels, classes);
-        let chances = reinit_key.uniforms(count);
-        let reinit: Vec<bool> = chances
-            .iter()
-            .map(|&u| u < self.buffer.reinit_probability)
-            .collect();
-        let restarted: Vec<usize> = (0..count).filter(|&i| reinit[i]).collect();
-        for &i in &restarted {
-            labels[i] = fresh_labels[i];
-        }
+        let restart = |key, _: &[u8]| {
+            let mut pixels = originals.clone();
+            let mut labels = batch.labels[..count].to_vec();
+            self.buffer.restart(key, &mut pixels, &mut labels, classes);
+            Beginnings { pixels, labels }
+        };
+        let energy = match self.conditional_chains {
+            true => EnergyKind::Joint,
+            false => EnergyKind::Marginal,
+        };
+        let walk = |start: Tensor<4>, labels: &[u8], key| {
+            let walk = Step::Sgld(self.sampler);
+            let mut chains = chains::chains(walk, energy, labels, &start, key);
+            chains::advance(
+                model,
+                &mut chains,
+                train.shape(),
+                self.steps,
+                &device,
+                |_| {},
+            )
+        };
+        let chance = self.buffer.reinit_probability;
+        let Advanced {
+            start,
+            end: x_sample,
+            labels,
+            begun,
+            fresh,
+        } = buffer.advance(key, count, chance, &device, restart, walk);
+
         // Without a slope nobody asks how far from the data the starts are.
         let measured: Vec<usize> = match self.slope {
-            Some(_) => restarted,
+            Some(_) => begun,
             None => Vec::new(),
         };
         let start_distance = |&i: &usize| {
@@ -279,25 +293,11 @@ impl Jeat {
             self.distance(train, start, labels[i]).min(own)
         };
         let start_distances = measured.par_iter().map(start_distance).collect();
-        let fresh = Tensor::<4>::from_data(TensorData::new(fresh, start.dims()), &device);
-        let mask = Tensor::<1, burn::tensor::Bool>::from_data(reinit.as_slice(), &device);
-        let mask = mask.reshape([count, 1, 1, 1]).expand(start.dims());
-        start = start.mask_where(mask, fresh);
-        let measured: Vec<i64> = measured.iter().map(|&i| i as i64).collect();
-        let restarts = (!measured.is_empty()).then(|| {
-            let places = Tensor::<1, Int>::from_data(measured.as_slice(), &device);
-            start.clone().select(0, places)
+        let places: Vec<i64> = measured.iter().map(|&i| i as i64).collect();
+        let restarts = (!places.is_empty()).then(|| {
+            let places = Tensor::<1, Int>::from_data(places.as_slice(), &device);
+            start.select(0, places)
         });
-
-        let energy = match self.conditional_chains {
-            true => EnergyKind::Joint,
-            false => EnergyKind::Marginal,
-        };
-        let walk = Step::Sgld(self.sampler);
-        let mut ends = chains::chains(walk, energy, &labels, &start, chain_key);
-        let shape = train.shape();
-        let x_sample = chains::advance(model, &mut ends, shape, self.steps, &device, |_| {});
-        buffer.put(&places, x_sample.clone(), &labels);
         // Read back for a slope alone: its references are on the host.
         let ends: Vec<f32> = match self.slope {
             Some(_) => x_sample.to_data().iter().collect(),

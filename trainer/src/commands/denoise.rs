@@ -6,7 +6,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
 use crate::{
-    atomic_file::write_atomically, cli, data, evaluation::denoiser::Denoiser, figures::picture,
+    atomic_file::write_atomically,
+    cli, data,
+    evaluation::{denoiser::Denoiser, denoising::mean_of_pairs},
+    figures::picture,
     model,
 };
 
@@ -83,21 +86,4 @@ fn pictures(
     let [channels, height, width] = shape;
     let shape = [arguments.images.len(), channels, height, width];
     Ok(Tensor::from_data(TensorData::new(pixels, shape), device))
-}
-
-/// The figure of each image and its reference, and the mean of all.
-pub(super) fn mean_of_pairs(
-    images: &Tensor<4>,
-    references: &Tensor<4>,
-    figure: impl Fn(&[f32], &[f32]) -> f64,
-) -> f64 {
-    let [count, channels, height, width] = images.dims();
-    let host = |tensor: &Tensor<4>| tensor.to_data().iter::<f32>().collect::<Vec<_>>();
-    let (images, references) = (host(images), host(references));
-    let size = channels * height * width;
-    let pairs = images.chunks_exact(size).zip(references.chunks_exact(size));
-    let sum: f64 = pairs
-        .map(|(image, reference)| figure(image, reference))
-        .sum();
-    sum / count as f64
 }

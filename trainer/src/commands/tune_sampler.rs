@@ -14,7 +14,6 @@ use basin_shared::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{denoise::mean_of_pairs, evaluate::NOISE_STDS};
 use crate::{
     chains, cli,
     data::{self, Images},
@@ -22,6 +21,7 @@ use crate::{
         accuracy::{self, BATCH},
         blur::{best_width, blur},
         denoiser::Denoiser,
+        denoising::{NOISE_STDS, mean_of_pairs},
         distances,
         judge::Judge,
     },

@@ -3,7 +3,10 @@
 pub(crate) mod accuracy;
 pub(crate) mod blur;
 pub(crate) mod denoiser;
+pub(crate) mod denoising;
 pub(crate) mod distances;
+pub(crate) mod energies;
 pub(crate) mod frechet;
 pub(crate) mod generator;
 pub(crate) mod judge;
+pub(crate) mod robustness;

@@ -42,8 +42,7 @@ impl Key {
     }
 
     /// The key as a device draws from it (`gpu/random.wgsl`).
-    #[cfg(feature = "gpu")]
-    pub(crate) fn words(self) -> [u32; 2] {
+    pub fn words(self) -> [u32; 2] {
         self.0
     }
 

@@ -89,8 +89,7 @@ impl Annealing {
     }
 
     /// How many sums of an image's numbers are known.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn rank(&self) -> usize {
+    pub fn rank(&self) -> usize {
         let observation = self.observation.as_ref();
         observation.map_or(0, |observation| observation.observed().rank())
     }

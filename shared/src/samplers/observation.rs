@@ -262,8 +262,7 @@ impl Observation {
 
     /// As the device has it: of each row, where its numbers begin; the numbers row after row; of each
     /// number, its row, or `u32::MAX`; its weight; and the values.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn words(&self) -> Vec<u32> {
+    pub fn words(&self) -> Vec<u32> {
         let Observed {
             rows,
             weights,

@@ -6,22 +6,23 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 use basin_protocol::{Reply, Request};
 use js_sys::{Array, Float32Array, Uint8Array};
 use wasm_bindgen::prelude::*;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::MessageEvent;
 
 use crate::{
     engine::Engine,
+    scope::scope,
     session::{Beside, Session},
 };
 
 /// Answers the page's messages for as long as the worker lives.
-pub fn serve(engine: Engine) {
+pub fn serve<E: Engine + 'static>(engine: E) {
     let session = Rc::new(RefCell::new(Some(Session::new(engine, now))));
     let waiting: Rc<RefCell<VecDeque<(Request, Beside)>>> = Rc::default();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         waiting.borrow_mut().push_back(received(&event));
         let (session, waiting) = (session.clone(), waiting.clone());
         wasm_bindgen_futures::spawn_local(async move {
-            // Whoever has taken the bench also answers what arrives meanwhile.
+            // Whoever has taken the session also answers what arrives meanwhile.
             let Some(mut taken) = session.take() else {
                 return;
             };
@@ -87,11 +88,6 @@ pub fn send(reply: &Reply, numbers: &[f32]) {
     let message = Array::of2(&json.into(), &numbers);
     // Fails only where the page is gone.
     let _ = scope().post_message_with_transfer(&message, &Array::of1(&numbers.buffer()));
-}
-
-/// Where this program runs.
-pub(crate) fn scope() -> DedicatedWorkerGlobalScope {
-    js_sys::global().unchecked_into()
 }
 
 fn now() -> f64 {

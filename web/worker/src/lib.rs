@@ -7,4 +7,6 @@ pub mod engine;
 mod model;
 #[cfg(all(feature = "cpu", target_arch = "wasm32"))]
 pub mod pool;
+#[cfg(target_arch = "wasm32")]
+mod scope;
 pub mod session;

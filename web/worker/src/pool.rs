@@ -18,7 +18,7 @@ use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use crate::edge;
+use crate::scope::scope;
 
 /// Most workers at one step, this one included.
 const MOST_WORKERS: usize = 8;
@@ -122,7 +122,7 @@ impl Pool {
         }
         let memory: WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
         let each = js_sys::ArrayBuffer::from(memory.buffer()).byte_length() as usize;
-        let cores = edge::scope().navigator().hardware_concurrency() as usize;
+        let cores = scope().navigator().hardware_concurrency() as usize;
         let workers = cores.min(MOST_WORKERS).min(MOST_MEMORY / each).min(images);
         let mut partners = self.partners.borrow_mut();
         while partners.len() + 1 < workers {

@@ -10,7 +10,7 @@ use basin_shared::{
 };
 
 use crate::{
-    engine::{Engine, Network, RunningChain},
+    engine::{Chain, Engine, Network},
     model,
 };
 
@@ -31,16 +31,16 @@ pub struct Beside {
 }
 
 /// The model in use and the chain that runs.
-pub struct Session {
-    engine: Engine,
-    loaded: Option<Loaded>,
-    running: Option<Running>,
+pub struct Session<E: Engine> {
+    engine: E,
+    loaded: Option<Loaded<E::Network>>,
+    running: Option<Running<<E::Network as Network>::Chain>>,
     /// Milliseconds since some moment.
     clock: fn() -> f64,
 }
 
-struct Loaded {
-    network: Network,
+struct Loaded<N> {
+    network: N,
     class_gaussian: ClassGaussian,
     distances: Option<Distances>,
     /// Numbers of an image.
@@ -48,16 +48,16 @@ struct Loaded {
     classes: usize,
 }
 
-struct Running {
+struct Running<C> {
     id: u32,
-    chain: RunningChain,
+    chain: C,
     /// How many steps fit into a frame; one at first.
     steps: u64,
 }
 
-impl Session {
+impl<E: Engine> Session<E> {
     /// An empty session.
-    pub fn new(engine: Engine, clock: fn() -> f64) -> Self {
+    pub fn new(engine: E, clock: fn() -> f64) -> Self {
         Self {
             engine,
             loaded: None,
@@ -132,7 +132,11 @@ impl Session {
     }
 
     /// The network of a file, and how far it is from the numbers in the file.
-    async fn tested(&self, file: &ModelFile, bytes: &[u8]) -> Result<(Network, SelfTest), String> {
+    async fn tested(
+        &self,
+        file: &ModelFile,
+        bytes: &[u8],
+    ) -> Result<(E::Network, SelfTest), String> {
         let network = self.engine.network(file, bytes).await?;
         let test = self_test(file, &network).await?;
         Ok((network, test))
@@ -222,7 +226,7 @@ impl Session {
 }
 
 /// How far this engine's logits and gradient are from those that the trainer's engine computed.
-async fn self_test(file: &ModelFile, network: &Network) -> Result<SelfTest, String> {
+async fn self_test(file: &ModelFile, network: &impl Network) -> Result<SelfTest, String> {
     let x = probe_images(&file.card.architecture);
     let classes: Vec<usize> = (0..x.shape[0]).collect();
     let (batch, objective) = (classes.len(), Joint { classes });
@@ -256,12 +260,17 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
+    use crate::engine::cpu::Cpu;
     use basin_protocol::{ByDistance, EnergyKind, GradientScaling, Sampler, Sgld};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
 
-    fn ask(session: &mut Session, request: Request, numbers: &[f32]) -> Option<(Reply, Vec<f32>)> {
+    fn ask(
+        session: &mut Session<Cpu>,
+        request: Request,
+        numbers: &[f32],
+    ) -> Option<(Reply, Vec<f32>)> {
         let beside = Beside {
             numbers: numbers.to_vec(),
             ..Beside::default()
@@ -269,8 +278,8 @@ mod tests {
         block_on(session.answer(request, beside))
     }
 
-    fn loaded() -> Session {
-        let mut session = Session::new(Engine::Cpu, || 0.0);
+    fn loaded() -> Session<Cpu> {
+        let mut session = Session::new(Cpu, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
             ..Beside::default()
@@ -319,7 +328,7 @@ mod tests {
     }
 
     /// The frame of each of the first `count` requests to advance.
-    fn frames(session: &mut Session, chain: u32, count: usize) -> Vec<(u64, Vec<f32>)> {
+    fn frames(session: &mut Session<Cpu>, chain: u32, count: usize) -> Vec<(u64, Vec<f32>)> {
         let frame = |_| match ask(session, Request::Advance { chain, most: 1 }, &[]) {
             Some((Reply::Frame { step, .. }, numbers)) => (step, numbers),
             other => panic!("{other:?}"),
@@ -331,7 +340,7 @@ mod tests {
     fn a_seed_gives_the_same_chain_again_and_it_resumes_where_it_stood() {
         for plan in [plan, plan_by_distance] {
             let mut session = loaded();
-            let begin = |session: &mut Session, chain, origin, numbers: &[f32]| {
+            let begin = |session: &mut Session<Cpu>, chain, origin, numbers: &[f32]| {
                 let plan = plan(origin);
                 assert_eq!(ask(session, Request::Begin { chain, plan }, numbers), None);
             };
@@ -355,7 +364,7 @@ mod tests {
     fn fast_steps_are_taken_together_and_the_chain_is_the_same() {
         // By this clock no step takes any time.
         let mut session = loaded();
-        let begin = |session: &mut Session, chain| {
+        let begin = |session: &mut Session<Cpu>, chain| {
             let plan = plan(Origin::Noise);
             assert_eq!(ask(session, Request::Begin { chain, plan }, &[]), None);
         };

@@ -385,7 +385,7 @@ mod worker {
         ByDistance, EnergyKind, GradientScaling, Origin, Plan, Reply, Request, Sampler, Sgld,
     };
     use basin_worker::{
-        engine::Engine,
+        engine::{Engine, cpu::Cpu},
         session::{Beside, Session},
     };
     use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -397,11 +397,11 @@ mod worker {
     const CLASSES: usize = 3;
     const VALUES: usize = 64;
 
-    async fn loaded() -> Session {
-        loaded_on(Engine::Cpu).await
+    async fn loaded() -> Session<Cpu> {
+        loaded_on(Cpu).await
     }
 
-    async fn loaded_on(engine: Engine) -> Session {
+    async fn loaded_on<E: Engine>(engine: E) -> Session<E> {
         let mut session = Session::new(engine, || 0.0);
         let beside = Beside {
             bytes: UNTRAINED.to_vec(),
@@ -417,7 +417,11 @@ mod worker {
     }
 
     /// Images, then logits, of each of the first `count` frames.
-    async fn frames(session: &mut Session, plan: Plan, count: usize) -> Vec<Vec<f32>> {
+    async fn frames<E: Engine>(
+        session: &mut Session<E>,
+        plan: Plan,
+        count: usize,
+    ) -> Vec<Vec<f32>> {
         let begun = session
             .answer(Request::Begin { chain: 1, plan }, Beside::default())
             .await;
@@ -512,7 +516,7 @@ mod worker {
         use basin_shared::engine::gpu::{Gpu, Storage};
         let gpu = Gpu::new(Storage::Half, |_, _| ()).await;
         let gpu = gpu.unwrap_or_else(|error| panic!("{error}"));
-        let mut on_gpu = loaded_on(Engine::Gpu(gpu)).await;
+        let mut on_gpu = loaded_on(gpu).await;
         let mut on_cpu = loaded().await;
         let steps = 21;
         let found = frames(&mut on_gpu, plan(vec![0, 2], 3), steps).await;

@@ -16,7 +16,7 @@ use basin_shared::{
     energy::{EnergyKind, Expected, Joint, Objective},
     engine::{
         cpu,
-        gpu::{Gpu, GpuError, GpuNetwork, Storage},
+        gpu::{Gpu, GpuChain, GpuError, GpuNetwork, Storage},
         plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     },
     models::{
@@ -28,7 +28,10 @@ use basin_shared::{
         STEPS_PER_FRAME, Sgld, Step, observation::Observed,
     },
 };
-use basin_worker::session::{Beside, Session};
+use basin_worker::{
+    engine::Engine,
+    session::{Beside, Session},
+};
 use futures_executor::block_on;
 
 /// Largest difference from the engine on the processor, as a share of the largest number.
@@ -498,8 +501,8 @@ fn a_worker_loads_a_model_in_the_precision_that_reproduces_its_probe() {
             other => panic!("{other:?}"),
         }
     };
-    let mut worker = basin_worker::engine::Engine::Gpu(gpu.clone());
-    let self_test = load(basin_worker::engine::Engine::Gpu(gpu));
+    let mut worker = gpu.clone();
+    let self_test = load(gpu);
     assert!(self_test.passed(), "{self_test:?}");
     assert_eq!(block_on(worker.refine()), is_half);
     assert!(!block_on(worker.refine()));
@@ -555,7 +558,7 @@ fn a_chain_of_a_hundred_steps_is_the_processors() {
     ] {
         let network = cpu::CompiledNetwork::new(plan.clone());
         let mut expected = dynamics(&plan, gradient, friction, clamp);
-        let mut chain = block_on(engine(&gpu, &plan).chain(expected.clone())).unwrap();
+        let mut chain = block_on(GpuChain::new(&engine(&gpu, &plan), expected.clone())).unwrap();
         // Alone and in company, as a worker may ask for them.
         for steps in [1, 1, 2, 4, 8, 16, STEPS_PER_FRAME, STEPS_PER_FRAME, 5] {
             let expected = expected.advance(&network, steps);
@@ -627,7 +630,7 @@ fn a_chain_by_distance_is_the_processors() {
             energy,
             ..dynamics(plan, GradientScaling::Raw, 0.0, true)
         };
-        let mut chain = block_on(engine(&gpu, plan).chain(expected.clone())).unwrap();
+        let mut chain = block_on(GpuChain::new(&engine(&gpu, plan), expected.clone())).unwrap();
         let start = expected.x.clone();
         for steps in [1, 4, STEPS_PER_FRAME, 10] {
             let expected = expected.advance(&network, steps);
@@ -649,7 +652,7 @@ fn a_chain_is_the_same_again_in_other_company_and_resumed() {
     let plan = wide_resnet([10, 1, 3, 8], Activation::Silu);
     let engine = engine(&gpu, &plan);
     let start = dynamics(&plan, GradientScaling::Raw, 0.0, true);
-    let begun = |dynamics| block_on(engine.chain(dynamics)).unwrap();
+    let begun = |dynamics| block_on(GpuChain::new(&engine, dynamics)).unwrap();
     let mut whole = begun(start.clone());
     let [first, last] = [10, 7].map(|steps| block_on(whole.advance(steps)).unwrap());
     let mut again = begun(start.clone());
@@ -686,7 +689,7 @@ fn noise_is_that_of_the_key() {
     dynamics.x = vec![0.0; 16 * 3 * 32 * 32];
     dynamics.velocity = dynamics.x.clone();
     let key = dynamics.key.fold_in(dynamics.step);
-    let mut chain = block_on(engine(&gpu, &plan).chain(dynamics)).unwrap();
+    let mut chain = block_on(GpuChain::new(&engine(&gpu, &plan), dynamics)).unwrap();
     let found = block_on(chain.advance(2)).unwrap().x;
     let expected = key.normals(found.len());
     for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
@@ -779,7 +782,7 @@ fn memory_does_not_grow_over_ten_thousand_steps() {
     let (gpu, _alone) = gpu(Storage::Single);
     let plan = wide_resnet([10, 1, 1, 4], Activation::Silu);
     let start = dynamics(&plan, GradientScaling::Raw, 0.0, true);
-    let mut chain = block_on(engine(&gpu, &plan).chain(start)).unwrap();
+    let mut chain = block_on(GpuChain::new(&engine(&gpu, &plan), start)).unwrap();
     let mut take = |steps: usize| {
         for _ in 0..steps.div_ceil(STEPS_PER_FRAME) {
             block_on(chain.advance(STEPS_PER_FRAME)).unwrap();
@@ -805,11 +808,11 @@ fn a_large_network_fits_and_a_batch_too_large_is_refused() {
         velocity: vec![0.0; images * 3 * 32 * 32],
         ..dynamics(&plan, GradientScaling::Raw, 0.0, true)
     };
-    block_on(engine.chain(batch(16))).unwrap();
+    block_on(GpuChain::new(&engine, batch(16))).unwrap();
     let [_, bytes] = gpu.allocated();
     eprintln!("WRN-16-4, batch 16: {:.0} MB", bytes as f64 / 1e6);
     assert!(bytes < 300_000_000, "{bytes} bytes");
-    match block_on(engine.chain(batch(1024))) {
+    match block_on(GpuChain::new(&engine, batch(1024))) {
         Err(error @ GpuError::TooLarge { images: 1024, .. }) => {
             let message = error.to_string();
             assert!(message.ends_with("take fewer images"), "{message}");

@@ -2,8 +2,8 @@
 //! stride two, for 1×1, and between the images and the first layer.
 
 use super::{
-    convolve::Filter,
     epilogue::{self, Epilogue},
+    filter::Filter,
     image::Layout,
     panel::{self, MOST_ROWS, Packed, Panel, Tiled},
 };

@@ -12,6 +12,7 @@ pub(crate) mod activation;
 pub(crate) mod amx;
 pub(crate) mod convolve;
 pub(crate) mod epilogue;
+pub(crate) mod filter;
 mod gather;
 mod head;
 pub(crate) mod image;

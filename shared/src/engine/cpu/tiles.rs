@@ -8,8 +8,8 @@
 
 use super::{
     amx::{Amx, Configured, NUMBERS, Product, ROWS},
-    convolve::Filter,
     epilogue::{self, Epilogue},
+    filter::Filter,
     image::Layout,
     memory::{Aligned, Scratch},
 };

@@ -10,7 +10,7 @@
 use super::{
     activation,
     amx::{Amx, NUMBERS, Product, ROWS},
-    convolve::Filter,
+    filter::Filter,
     memory::Scratch,
     tiles::as_bf16_mut,
 };

@@ -14,7 +14,7 @@
 //! whichever thread computes which section.
 
 use super::{
-    convolve::Filter,
+    filter::Filter,
     image::{self, Layout, TILE},
     memory::{Aligned, Scratch},
     winograd::{self, POSITIONS},

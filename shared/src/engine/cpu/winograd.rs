@@ -15,8 +15,8 @@
 )]
 
 use super::{
-    convolve::Filter,
     epilogue::Epilogue,
+    filter::Filter,
     image::{Layout, TILE},
     panel::{self, Packed, Product, Tiled},
 };

@@ -81,10 +81,14 @@ pub struct GpuChain {
 }
 
 impl GpuChain {
-    pub(super) async fn new(
-        engine: &GpuNetwork,
-        mut dynamics: HostChain,
-    ) -> Result<Self, GpuError> {
+    /// A chain of a network, on the device.
+    ///
+    /// # Errors
+    /// If the batch is too large.
+    ///
+    /// # Panics
+    /// If the sizes do not agree or a class does not exist.
+    pub async fn new(engine: &GpuNetwork, mut dynamics: HostChain) -> Result<Self, GpuError> {
         use wgpu::BufferUsages as Use;
         let GpuNetwork { gpu, plan, .. } = engine;
         let (x, velocity) = (

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, rc::Rc};
 
-use super::{Buffers, Gpu, GpuError, chain::GpuChain, layout::Layout, pack};
+use super::{Buffers, Gpu, GpuError, layout::Layout, pack};
 use crate::{
     classifier::Evaluation,
     energy::{EnergyKind, Objective},
@@ -11,7 +11,6 @@ use crate::{
         plan::{Active, Buffer, Convolution, Operation, Plan},
     },
     models::Activation,
-    samplers::HostChain,
 };
 
 /// Threads of a workgroup.
@@ -225,17 +224,6 @@ impl GpuNetwork {
         let bytes = self.gpu.read(&back).await;
         back.destroy();
         bytes
-    }
-
-    /// A chain of this network, on the device.
-    ///
-    /// # Errors
-    /// If the batch is too large.
-    ///
-    /// # Panics
-    /// If the sizes do not agree or a class does not exist.
-    pub async fn chain(&self, dynamics: HostChain) -> Result<GpuChain, GpuError> {
-        GpuChain::new(self, dynamics).await
     }
 
     /// Allocates the buffers of a batch, fills in the images, and binds what each operation needs.

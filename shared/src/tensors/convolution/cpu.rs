@@ -10,8 +10,9 @@ use crate::{
         cpu::{
             activation::multiply_by_derivative,
             amx::Amx,
-            convolve::{Convolve, Filter},
+            convolve::Convolve,
             epilogue::{Epilogue, Store},
+            filter::Filter,
             image::{self, Layout},
             memory::Scratch,
             tiles::as_bf16_mut,

@@ -14,7 +14,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu::{self, InBf16};
 use crate::engine::{
-    cpu::{convolve::Filter, tiles_weight_gradient, weight_gradient::weight_gradient},
+    cpu::{filter::Filter, tiles_weight_gradient, weight_gradient::weight_gradient},
     simd::Isa,
 };
 

@@ -3,7 +3,7 @@
 #[cfg(target_arch = "wasm32")]
 fn main() {
     basin_worker::edge::report_panics();
-    basin_worker::edge::serve(basin_worker::engine::Engine::Cpu);
+    basin_worker::edge::serve(basin_worker::engine::cpu::Cpu);
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -4,14 +4,14 @@
 fn main() {
     use basin_protocol::Reply;
     use basin_shared::engine::gpu::{Gpu, Storage};
-    use basin_worker::{edge, engine::Engine};
+    use basin_worker::edge;
     edge::report_panics();
     wasm_bindgen_futures::spawn_local(async {
         let compiled = |compiled, total| edge::send(&Reply::Kernels { compiled, total }, &[]);
         match Gpu::new(Storage::Half, compiled).await {
             Ok(gpu) => {
                 gpu.on_lost(|reason| edge::crashed(&reason));
-                edge::serve(Engine::Gpu(gpu));
+                edge::serve(gpu);
             }
             Err(error) => edge::crashed(&error.to_string()),
         }

@@ -3,7 +3,8 @@
 use super::{
     Buffers, Gpu, GpuError,
     layout::Layout,
-    network::{GpuNetwork, Recorded, Slope},
+    network::GpuNetwork,
+    record::{Recorded, Slope},
 };
 use crate::{
     energy::EnergyKind,

@@ -4,13 +4,15 @@
 //! the browser fetches is a fraction. Numbers lie channels last, four to a vector, in a border of
 //! zeros ([`layout`]), so that no kernel asks whether a tap is out of bounds. 3×3 convolutions of
 //! stride one are Winograd's F(4×4, 3×3) in three launches, the others gather their taps. All
-//! launches of a batch are recorded once ([`network`]). A chain lives on the device ([`chain`]): its
+//! launches of a batch are recorded once ([`record`]). A chain lives on the device ([`chain`]): its
 //! steps are submitted many at a time, and images and logits come back when someone looks.
 
 mod chain;
+mod evaluate;
 mod layout;
 mod network;
 mod pack;
+mod record;
 
 use std::sync::{
     Arc,

@@ -125,3 +125,9 @@ fn tiled([inputs, outputs]: [usize; 2], weight: impl Fn(usize, usize, usize) -> 
     }
     packed
 }
+
+/// Source and output of a convolution; backward they change places.
+pub(super) fn ends(convolution: &Convolution) -> [[Layout; 2]; 2] {
+    let [input, output] = [convolution.input, convolution.output].map(Layout::of);
+    [[input, output], [output, input]]
+}

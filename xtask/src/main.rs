@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod command;
+mod measurement;
 mod page;
 mod serve;
 mod system;

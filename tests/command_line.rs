@@ -506,15 +506,9 @@ fn a_model_goes_from_training_to_pictures_and_figures() {
 
 /// A grey picture of so many rows and columns.
 fn picture(path: &Path, size: u32, grey: impl Fn(u32, u32) -> u8) {
-    let file = std::fs::File::create(path).unwrap();
-    let mut encoder = png::Encoder::new(file, size, size);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::Eight);
-    let pixels = (0..size * size).map(|i| grey(i / size, i % size));
-    let mut writer = encoder.write_header().unwrap();
-    writer
-        .write_image_data(&pixels.collect::<Vec<_>>())
-        .unwrap();
+    let picture =
+        image::GrayImage::from_fn(size, size, |column, row| image::Luma([grey(row, column)]));
+    picture.save(path).unwrap();
 }
 
 #[test]

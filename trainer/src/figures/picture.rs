@@ -5,8 +5,12 @@ use std::io::{self, BufWriter, Cursor};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
+use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
-use image::{DynamicImage, GenericImageView, ImageDecoder, ImageReader, Limits, Rgba};
+use image::{
+    DynamicImage, ExtendedColorType, GenericImageView, ImageDecoder, ImageEncoder, ImageReader,
+    Limits, Rgba,
+};
 
 /// Why a picture could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +22,7 @@ pub(crate) enum PictureError {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: png::EncodingError,
+        source: image::ImageError,
     },
     /// The file could not be opened.
     #[error("{path}: cannot read: {source}")]
@@ -82,17 +86,13 @@ impl Grid {
     ) -> Result<(), PictureError> {
         let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
         let (pixels, [width, height]) = self.arrange(&bytes, shape);
+        let colour = match shape[0] {
+            1 => ExtendedColorType::L8,
+            _ => ExtendedColorType::Rgb8,
+        };
         let write = || {
-            let file = BufWriter::new(File::create(path)?);
-            let mut encoder = png::Encoder::new(file, width as u32, height as u32);
-            encoder.set_depth(png::BitDepth::Eight);
-            encoder.set_color(match shape[0] {
-                1 => png::ColorType::Grayscale,
-                _ => png::ColorType::Rgb,
-            });
-            let mut writer = encoder.write_header()?;
-            writer.write_image_data(&pixels)?;
-            writer.finish()
+            let encoder = PngEncoder::new(BufWriter::new(File::create(path)?));
+            encoder.write_image(&pixels, width as u32, height as u32, colour)
         };
         write().map_err(|source| PictureError::Write {
             path: path.into(),
@@ -250,16 +250,13 @@ pub(crate) fn write_grid(path: &Path, x: Tensor<4>, columns: usize) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::BufReader;
 
     /// Width, height, channels and bytes of a PNG.
     fn read_png(path: &Path) -> (u32, u32, usize, Vec<u8>) {
-        let decoder = png::Decoder::new(BufReader::new(File::open(path).unwrap()));
-        let mut reader = decoder.read_info().unwrap();
-        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
-        let info = reader.next_frame(&mut bytes).unwrap();
-        bytes.truncate(info.buffer_size());
-        (info.width, info.height, info.color_type.samples(), bytes)
+        let picture = image::open(path).unwrap();
+        let channels = usize::from(picture.color().channel_count());
+        let (width, height) = picture.dimensions();
+        (width, height, channels, picture.into_bytes())
     }
 
     #[test]

@@ -82,18 +82,9 @@ fn labels(device: &Device) -> Tensor<1, Int> {
     Tensor::from_data([3, 8, 0, 5], device)
 }
 
-/// The largest difference, relative to the largest expected number, and the mean one.
-fn relative_errors(found: impl Iterator<Item = f32>, expected: &[f64]) -> (f64, f64) {
-    let found: Vec<f64> = found.map(f64::from).collect();
-    assert_eq!(found.len(), expected.len());
-    let scale = expected
-        .iter()
-        .fold(0.0f64, |largest, v| largest.max(v.abs()));
-    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    let largest = differences.clone().fold(0.0, f64::max);
-    let mean = differences.sum::<f64>() / expected.len() as f64;
-    (largest / scale, mean / scale)
-}
+#[path = "../../tests/reference/relative_errors.rs"]
+mod relative_errors;
+use relative_errors::relative_errors;
 
 fn cases() -> Vec<Case> {
     serde_json::from_str(include_str!("../../tests/reference/batch_norm.json")).unwrap()

@@ -59,17 +59,9 @@ impl Both {
     }
 }
 
-/// The largest difference, as a share of the largest number expected, and the mean one.
-fn differences(found: &[f32], expected: &[f32]) -> (f32, f32) {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected
-        .iter()
-        .fold(f32::MIN_POSITIVE, |a, b| a.max(b.abs()));
-    let all = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    let largest = all.clone().fold(0.0, f32::max);
-    let mean = all.sum::<f32>() / found.len() as f32;
-    (largest / scale, mean / scale)
-}
+#[path = "../../tests/reference/relative_errors.rs"]
+mod relative_errors;
+use relative_errors::relative_errors;
 
 fn architectures() -> impl Strategy<Value = Architecture> {
     let activation = prop_oneof![
@@ -164,9 +156,9 @@ proptest! {
         };
         let expected = both.oracle.evaluate(&x, batch, &*objective);
         let found = both.compiled.evaluate(&x, batch, &*objective);
-        let (largest, _) = differences(&found.logits, &expected.logits);
+        let (largest, _) = relative_errors(found.logits.iter().copied(), &expected.logits);
         prop_assert!(largest < 1e-4, "logits differ by {largest:e}");
-        let (largest, mean) = differences(&found.gradient, &expected.gradient);
+        let (largest, mean) = relative_errors(found.gradient.iter().copied(), &expected.gradient);
         // Where rounding carries a number across zero, the slope of LeakyReLU or ReLU jumps.
         let (most, most_mean) = if jumps { (0.3, 3e-3) } else { (1e-4, 1e-4) };
         prop_assert!(
@@ -217,8 +209,8 @@ fn a_chain_of_100_steps_is_the_oracles() {
     }
     let found = end(&both.compiled, chain.clone());
     let expected = end(&both.oracle, chain);
-    let (largest, _) = differences(&found, &expected);
+    let (largest, _) = relative_errors(found.iter().copied(), &expected);
     assert!(largest < 1e-3, "the chains end {largest:e} apart");
-    let (moved, _) = differences(&found, &start);
+    let (moved, _) = relative_errors(found.iter().copied(), &start);
     assert!(moved > 0.5, "the chains moved by no more than {moved}");
 }

@@ -27,18 +27,9 @@ struct Case {
 #[path = "../../tests/reference/formula.rs"]
 mod formula;
 
-/// The largest difference, relative to the largest expected number, and the mean one.
-fn relative_errors(found: impl Iterator<Item = f32>, expected: &[f64]) -> (f64, f64) {
-    let found: Vec<f64> = found.map(f64::from).collect();
-    assert_eq!(found.len(), expected.len());
-    let scale = expected
-        .iter()
-        .fold(0.0f64, |largest, v| largest.max(v.abs()));
-    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    let largest = differences.clone().fold(0.0, f64::max);
-    let mean = differences.sum::<f64>() / expected.len() as f64;
-    (largest / scale, mean / scale)
-}
+#[path = "../../tests/reference/relative_errors.rs"]
+mod relative_errors;
+use relative_errors::relative_errors;
 
 #[test]
 fn logits_energies_and_gradients_are_pytorchs() {
@@ -85,7 +76,7 @@ fn logits_energies_and_gradients_are_pytorchs() {
             let energy = energy.of(vec![3, 8]);
             let (f, gradient) = logits_and_gradient(|x| model.logits(x), x.clone(), &*energy);
             let values = energy.values(&f, 2);
-            let (error, _) = relative_errors(values.into_iter(), &case.energies[kind]);
+            let (error, _) = relative_errors(values, &case.energies[kind]);
             assert!(error < 1e-4, "{name}: {kind} energy differs by {error:e}");
             let (error, mean) = relative_errors(
                 gradient.into_data().iter::<f32>().step_by(7),

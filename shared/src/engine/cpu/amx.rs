@@ -15,14 +15,27 @@ pub(crate) const ROWS: usize = 16;
 pub(crate) const NUMBERS: usize = 32;
 
 /// That this processor has the extensions, and that the system lets this process use them.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Amx(());
 
+/// Elsewhere there is none, and what would need it is not compiled.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Amx {}
+
 impl Amx {
     /// The proof, where it is true.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub(crate) fn get() -> Option<Self> {
         static FOUND: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
         FOUND.get_or_init(permitted).then_some(Self(()))
+    }
+
+    /// The proof, where it is true.
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    pub(crate) fn get() -> Option<Self> {
+        None
     }
 
     /// Makes the tile registers of this thread ready for left factors and sums of so many rows, at
@@ -256,9 +269,4 @@ fn permitted() -> bool {
         );
     }
     answer == 0
-}
-
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn permitted() -> bool {
-    false
 }

@@ -52,7 +52,11 @@ impl Sgld {
             })
     }
 
-    /// One step: moves the `batch` images `x` and their velocities, both `[batch, channels, height, width]`.
+    /// One step: moves the `batch` images `x` and their velocities, with the noise of `key` at `step`: the same
+    /// key resumes the same chain.
+    ///
+    /// # Shapes
+    /// - `x`, `velocity`, `gradient`: `[batch, channels, height, width]`
     ///
     /// # Panics
     /// If the lengths differ.

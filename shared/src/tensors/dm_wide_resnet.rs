@@ -7,7 +7,11 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{BatchNorm, Convolution, Linear, Mode, layers::groups, network::Layered};
+use super::{
+    BatchNorm, Convolution, Linear, Mode,
+    layers::{PreActivationBlock, groups},
+    network::Layered,
+};
 use crate::key::Key;
 use crate::models::{Activation, Architecture, Initialization, WideResNetConfig};
 
@@ -61,13 +65,14 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>, activation: Activation, mode: Mode) -> Tensor<4> {
-        let active = activation.forward(self.batchnorm_0.forward(x.clone(), mode));
-        let shortcut = match &self.shortcut {
-            Some(convolution) => convolution.forward(active.clone()),
-            None => x,
+        let block = PreActivationBlock {
+            norms: [&self.batchnorm_0, &self.batchnorm_1],
+            convolutions: [&self.conv_0, &self.conv_1],
+            activation,
+            shortcut: self.shortcut.as_ref(),
+            shortcut_of_active: true,
         };
-        let x = self.batchnorm_1.forward(self.conv_0.forward(active), mode);
-        self.conv_1.forward(activation.forward(x)) + shortcut
+        block.forward(x, mode)
     }
 }
 

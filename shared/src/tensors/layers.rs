@@ -251,6 +251,34 @@ pub(super) fn groups<B, const N: usize>(
     })
 }
 
+/// A residual block that begins with its normalisation and activation (He et al. 2016):
+/// x ↦ conv(a(norm(conv(a(norm(x)))))) + shortcut.
+pub(super) struct PreActivationBlock<'a> {
+    pub(super) norms: [&'a BatchNorm; 2],
+    pub(super) convolutions: [&'a Convolution; 2],
+    pub(super) activation: Activation,
+    /// The identity where there is none.
+    pub(super) shortcut: Option<&'a Convolution>,
+    /// Whether the shortcut's convolution takes a(norm(x)) rather than x itself.
+    pub(super) shortcut_of_active: bool,
+}
+
+impl PreActivationBlock<'_> {
+    /// `[batch, channels, height, width]`
+    pub(super) fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
+        let [norm_1, norm_2] = self.norms;
+        let [conv_1, conv_2] = self.convolutions;
+        let active = self.activation.forward(norm_1.forward(x.clone(), mode));
+        let shortcut = match self.shortcut {
+            Some(convolution) if self.shortcut_of_active => convolution.forward(active.clone()),
+            Some(convolution) => convolution.forward(x),
+            None => x,
+        };
+        let x = norm_2.forward(conv_1.forward(active), mode);
+        conv_2.forward(self.activation.forward(x)) + shortcut
+    }
+}
+
 /// A fully connected layer, x Wᵀ + b.
 #[derive(Module, Debug)]
 pub struct Linear {

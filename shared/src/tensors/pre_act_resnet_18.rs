@@ -7,7 +7,11 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{BatchNorm, Convolution, Linear, Mode, layers::groups, network::Layered};
+use super::{
+    BatchNorm, Convolution, Linear, Mode,
+    layers::{PreActivationBlock, groups},
+    network::Layered,
+};
 use crate::key::Key;
 use crate::models::{Activation, Architecture, Initialization, PreActResNet18Config};
 
@@ -59,13 +63,14 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let shortcut = match self.shortcut.first() {
-            Some(convolution) => convolution.forward(x.clone()),
-            None => x.clone(),
+        let block = PreActivationBlock {
+            norms: [&self.bn1, &self.bn2],
+            convolutions: [&self.conv1, &self.conv2],
+            activation: Activation::Relu,
+            shortcut: self.shortcut.first(),
+            shortcut_of_active: false,
         };
-        let x = Activation::Relu.forward(self.bn1.forward(x, mode));
-        let x = self.bn2.forward(self.conv1.forward(x), mode);
-        self.conv2.forward(Activation::Relu.forward(x)) + shortcut
+        block.forward(x, mode)
     }
 }
 

@@ -8,7 +8,11 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{BatchNorm, Convolution, Linear, Mode, layers::groups, network::Layered};
+use super::{
+    BatchNorm, Convolution, Linear, Mode,
+    layers::{PreActivationBlock, groups},
+    network::Layered,
+};
 use crate::key::Key;
 use crate::models::{Activation, Architecture, Initialization, WideResNetConfig};
 
@@ -58,13 +62,14 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>, activation: Activation, mode: Mode) -> Tensor<4> {
-        let active = activation.forward(self.bn1.forward(x.clone(), mode));
-        let shortcut = match &self.convShortcut {
-            Some(convolution) => convolution.forward(active.clone()),
-            None => x,
+        let block = PreActivationBlock {
+            norms: [&self.bn1, &self.bn2],
+            convolutions: [&self.conv1, &self.conv2],
+            activation,
+            shortcut: self.convShortcut.as_ref(),
+            shortcut_of_active: true,
         };
-        let x = self.bn2.forward(self.conv1.forward(active), mode);
-        self.conv2.forward(activation.forward(x)) + shortcut
+        block.forward(x, mode)
     }
 }
 

@@ -1,6 +1,12 @@
 //! `basin`: trains, attacks, evaluates and exports image classifiers that are also energy-based
 //! models.
 
+// A reader that goes away, as `head` does, is no reason to stop: what is told to nobody is not told.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod tell;
+
 mod atomic_file;
 mod chains;
 mod cli;
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("basin: {}", whole(&error));
+            tell!("basin: {}", whole(&error));
             ExitCode::FAILURE
         }
     }
@@ -66,7 +72,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let (mut devices, mut names) = (Vec::new(), Vec::new());
     for choice in choices {
         let (device, name) = choice.resolve()?;
-        eprintln!("device: {name}");
+        tell!("device: {name}");
         devices.push(device);
         names.push(name);
     }

@@ -46,6 +46,8 @@ pub(crate) fn check_classes(path: &Path, other: &ModelFile, file: &ModelFile) ->
 pub(crate) fn write(path: &Path, file: &ModelFile) -> Result<()> {
     let half = !file.holds_single_precision();
     let bytes = file.write(if half { Storage::Half } else { Storage::Single })?;
+    // What could not be read again replaces nothing.
+    ModelFile::read(&bytes).context("the file just made")?;
     Ok(write_atomically(path, &bytes)?)
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
     // What was measured of the first is not true of the mean, but for what it cost.
     card.metrics.retain(|name, _| name.starts_with("training_"));
     if card.distances.is_some() {
-        eprintln!(
+        tell!(
             "the table of distances is the first file's; `basin tune-sampler` measures that of the mean"
         );
     }

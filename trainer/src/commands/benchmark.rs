@@ -42,7 +42,7 @@ pub(crate) fn run(
         }
     };
     let report = json!({"device": name, "measurements": measurements});
-    println!("{report:#}");
+    say!("{report:#}");
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn measure_apart(
         command.args(["--networks", &size.to_string()]);
         what = format!("{what} on Wide-ResNet {size}");
     }
-    eprintln!("{what}");
+    tell!("{what}");
     let output = command.output().with_context(|| what.clone())?;
     let told = String::from_utf8_lossy(&output.stderr);
     // Behind the line that names the device.

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: cli::Checkpoint) -> Result<()> {
 
 fn pack(run: &Path, output: &Path, part_size: usize, without_buffer: bool) -> Result<()> {
     ensure!(part_size > 0, "--part-size is 0, expected at least 1");
-    let mut checkpoint = Checkpoint::newest(run, |text| eprintln!("{text}"))?;
+    let mut checkpoint = Checkpoint::newest(run, |text| tell!("{text}"))?;
     let has_buffer = |state: &State| matches!(state, State::Replay(_));
     if without_buffer && checkpoint.states.iter().any(has_buffer) {
         checkpoint.states = vec![State::Stateless];
@@ -77,7 +77,7 @@ fn pack(run: &Path, output: &Path, part_size: usize, without_buffer: bool) -> Re
     };
     let json = serde_json::to_vec_pretty(&manifest)?;
     write_atomically(&output.join(MANIFEST), &json)?;
-    eprintln!(
+    tell!(
         "{}: {} parts of iteration {}; make a run of them with `basin checkpoint unpack`",
         output.display(),
         manifest.parts.len(),
@@ -128,7 +128,7 @@ fn unpack(parts: &Path, run: &Path) -> Result<()> {
     write_atomically(&path, &bytes)?;
     let checkpoint = Checkpoint::read(&path)?;
     write_atomically(&recipe, checkpoint.recipe.as_bytes())?;
-    eprintln!(
+    tell!(
         "{}: iteration {}; go on with `basin train {} --run {} --resume`",
         run.display(),
         checkpoint.progress.iteration,

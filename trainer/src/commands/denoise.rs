@@ -62,11 +62,11 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
         });
         write_atomically(path, json.to_string().as_bytes())?;
     }
-    print!("{}: {count} images", arguments.output.display());
-    if arguments.noise > 0.0 {
-        print!("{quality}");
-    }
-    println!();
+    let quality = match arguments.noise > 0.0 {
+        true => quality,
+        false => String::new(),
+    };
+    say!("{}: {count} images{quality}", arguments.output.display());
     Ok(())
 }
 

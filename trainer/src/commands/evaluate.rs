@@ -41,7 +41,11 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     let [attack_key, noise_key, denoise_key, chain_key, order_key] = keys;
     let mut figures = Figures::new();
     let mut add = |name: &str, value: f64| {
-        eprintln!("{name} {value:.4}");
+        // Of one image a class, for one, there is no distance between two.
+        if !value.is_finite() {
+            return tell!("{name} has no value here and is left out");
+        }
+        tell!("{name} {value:.4}");
         figures.insert(name.into(), value);
     };
 
@@ -159,18 +163,20 @@ fn check(file: &ModelFile, directory: &Path, device: &Device) -> Result<Figures>
 fn report(figures: &Figures, file: &ModelFile, json: Option<&Path>) -> Result<()> {
     let to_stdout = json == Some(Path::new("-"));
     if !to_stdout {
-        println!(
+        say!(
             "{} ({}, {})",
-            file.card.name, file.card.method, file.card.data_set
+            file.card.name,
+            file.card.method,
+            file.card.data_set
         );
         for (name, value) in figures {
-            println!("  {name:<36} {value:>10.4}");
+            say!("  {name:<36} {value:>10.4}");
         }
     }
     let Some(path) = json else { return Ok(()) };
     let text = json!({"model": file.card.name, "figures": figures}).to_string();
     if to_stdout {
-        println!("{text}");
+        say!("{text}");
         return Ok(());
     }
     write_atomically(path, text.as_bytes()).context("--json")

@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
-    let warn = |text| eprintln!("{text}");
+    let warn = |text| tell!("{text}");
     let checkpoint = if arguments.best {
         Checkpoint::best(&arguments.run, warn)?
     } else {
@@ -149,7 +149,7 @@ pub(super) fn finish(
     let bytes = ModelFile::new(card, stored, start, probe)?.write(storage)?;
     ModelFile::read(&bytes).context("the file just made")?;
     write_atomically(output, &bytes)?;
-    println!("{}: {} bytes", output.display(), bytes.len());
+    say!("{}: {} bytes", output.display(), bytes.len());
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         });
         write_atomically(path, json.to_string().as_bytes())?;
     }
-    println!("{}", arguments.output.display());
+    say!("{}", arguments.output.display());
     Ok(())
 }
 

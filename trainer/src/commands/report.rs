@@ -6,6 +6,6 @@ use crate::{cli, figures::report};
 
 pub(crate) fn run(arguments: cli::Report) -> Result<()> {
     let page = report::write(&arguments.run, arguments.output)?;
-    eprintln!("{}", page.display());
+    tell!("{}", page.display());
     Ok(())
 }

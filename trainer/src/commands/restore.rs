@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
         [(1 + arguments.seeds as usize) * count, channels, size, size],
     );
     picture::write_grid(&arguments.output, Tensor::from_data(grid, device), count)?;
-    println!("{}: {count} images", arguments.output.display());
+    say!("{}: {count} images", arguments.output.display());
     Ok(())
 }
 

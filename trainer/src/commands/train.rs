@@ -26,7 +26,7 @@ use crate::{
     recipe::Recipe,
     training::{
         checkpoint::{Checkpoint, Progress},
-        metrics_log::MetricsLog,
+        metrics_log::{MetricsLog, ROLLED_BACK},
         replicas::{self, Replicas},
         run::{Run, batches},
         validation::{draw_samples, validate},
@@ -105,7 +105,7 @@ impl Job {
             );
         }
         if let Some((origin, _)) = &origin {
-            eprintln!("beginning with the weights of {}", origin.file);
+            tell!("beginning with the weights of {}", origin.file);
         }
         let mut run = Run::begin(recipe, &self.train, origin, replicas)?;
         run.progress.go_on_with(&self.hardware);
@@ -122,7 +122,7 @@ impl Job {
         replicas: Replicas<'env>,
     ) -> Result<Run<'env>> {
         let (recipe, directory) = (&self.recipe, &self.directory);
-        let newest = Checkpoint::newest(directory, |text| eprintln!("{text}"))?;
+        let newest = Checkpoint::newest(directory, |text| tell!("{text}"))?;
         newest.check_resumable()?;
         let iteration = newest.progress.iteration;
         let begun = Recipe::kept(&newest.recipe)?;
@@ -149,10 +149,10 @@ impl Job {
             let kept = directory.join(format!("recipe-{iteration:08}.toml"));
             write_atomically(&kept, recipe.to_toml().as_bytes())?;
         }
-        eprintln!("resuming after iteration {iteration}");
+        tell!("resuming after iteration {iteration}");
         let (before, devices) = (newest.states.len(), replicas.count());
         if before != devices && newest.states[0] != State::Stateless {
-            eprintln!(
+            tell!(
                 "the state of the method was that of {before} devices and is dealt out to {devices}: \
                  the run is not the same to the bit"
             );
@@ -188,7 +188,7 @@ impl Job {
         let bar = progress_bar(recipe.iterations, run.progress.iteration);
         let print = |text: String| {
             if bar.is_hidden() {
-                eprintln!("{text}")
+                tell!("{text}")
             } else {
                 bar.println(text)
             }
@@ -203,6 +203,7 @@ impl Job {
         };
 
         let mut kept = run.progress.iteration;
+        let mut rolled_back_to = None;
         let mut clock = Instant::now();
         while run.progress.iteration < recipe.iterations {
             let iteration = run.progress.iteration;
@@ -219,7 +220,15 @@ impl Job {
                         roll_backs - 1
                     );
                 }
-                let good = Checkpoint::newest(directory, &print)?;
+                // The figures are those of the weights that this iteration began with, so that a checkpoint of
+                // them is none to go on from; nor is one from which the run has come here once.
+                let limit = match rolled_back_to {
+                    Some(before) if kept == before => before,
+                    _ => iteration,
+                };
+                let good = Checkpoint::roll_back(directory, limit, &print)?;
+                kept = good.progress.iteration;
+                rolled_back_to = Some(kept);
                 let rate_scale = rate_scale * recipe.divergence.rate_factor;
                 print(format!(
                     "iteration {iteration}: {fault}; back to iteration {} with {rate_scale} of the \
@@ -233,7 +242,7 @@ impl Job {
                     ..run.progress
                 };
                 run.progress.go_on_with(hardware);
-                note(&json!({"iteration": run.progress.iteration, "rolled_back": fault}));
+                note(&json!({"iteration": run.progress.iteration, ROLLED_BACK: fault}));
                 continue;
             }
             let mut line = json!({"iteration": iteration + 1, "seconds": run.progress.seconds});
@@ -247,7 +256,7 @@ impl Job {
             if bar.is_hidden() && (done.is_multiple_of(LINE_EVERY) || done == recipe.iterations) {
                 let pace = run.progress.seconds / done as f64;
                 let left = pace * (recipe.iterations - done) as f64 / 60.0;
-                eprintln!(
+                tell!(
                     "{done}/{} {text}, {pace:.2} s each, {left:.0} min left",
                     recipe.iterations
                 );
@@ -293,7 +302,7 @@ impl Job {
         let page = report::write(directory, None).with_context(|| {
             format!("the run is done; draw its page with `basin report {shown}`")
         })?;
-        eprintln!("done: {}; basin export {shown}", page.display());
+        tell!("done: {}; basin export {shown}", page.display());
         Ok(())
     }
 }

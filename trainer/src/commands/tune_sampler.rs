@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
         ("quick", card.quick.as_ref().expect("just found")),
         ("denoising", &card.denoising),
     ] {
-        println!(
+        say!(
             "{name}: {}",
             serde_json::to_string(settings).context("settings")?
         );
@@ -136,7 +136,7 @@ fn sharp_by_distance(hunt: &Hunt, card: &ModelCard, key: Key) -> SamplerSettings
         let x = denoiser.run(&settings, &noisy, chain_key, |_| {});
         let psnr = mean_of_pairs(&x, &clean, metrics::psnr);
         let frechet = hunt.judge.frechet(&hunt.judge.look(&host(&x)), &hunt.real);
-        eprintln!("cleaning by {settings:?}: {psnr:.2} dB, Fréchet {frechet:.3}; a blur has {enough:.2} dB");
+        tell!("cleaning by {settings:?}: {psnr:.2} dB, Fréchet {frechet:.3}; a blur has {enough:.2} dB");
         (psnr, frechet, settings)
     });
     let best = measured.min_by(|a, b| {
@@ -185,7 +185,7 @@ fn by_langevin(
             }
         }
     }
-    eprintln!(
+    tell!(
         "denoising: {:.2} dB on {} validation images",
         best.0,
         indices.len()

@@ -441,7 +441,7 @@ fn score_matching_by_differences_is_pytorchs_with_second_derivatives() {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let (a, b) = (&sample, &expected.every_53rd);
         let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
-        println!("{precision:?}: loss {off:e} off, norm {norm}, cosine {cosine}");
+        say!("{precision:?}: loss {off:e} off, norm {norm}, cosine {cosine}");
         assert!(off.abs() < 0.01, "{precision:?}: the loss is {off} off");
         assert!(
             (norm - 1.0).abs() < 0.01,

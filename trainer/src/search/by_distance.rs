@@ -80,10 +80,10 @@ fn among(hunt: &Hunt, mut candidates: Vec<SamplerSettings>, key: Key) -> Sampler
         let draw = |settings: SamplerSettings| (generator.draw(&settings, key), settings);
         let mut drawn: Vec<_> = candidates.into_iter().map(draw).collect();
         drawn.sort_by(|a, b| hunt.score(&b.0).total_cmp(&hunt.score(&a.0)));
-        eprintln!("round {}: {count} images of each class", round + 1);
+        tell!("round {}: {count} images of each class", round + 1);
         for (drawn, settings) in &drawn {
             let judged = drawn.judged.expect("there is a judge");
-            eprintln!(
+            tell!(
                 "  {}: {:.3}; judge {:.3}, Fréchet {:.3}, diversity {:.2}",
                 describe(settings),
                 hunt.score(drawn),

@@ -32,9 +32,9 @@ pub(crate) fn best(hunt: &Hunt, own: Sgld, trials: usize, key: Key) -> [SamplerS
             .map(|sampler| Trial::run(sampler, &generator, hunt, round_key.fold_in(round as u64)))
             .collect();
         trials.sort_by(|a, b| b.best().score.total_cmp(&a.best().score));
-        eprintln!("round {}: {count} images of each class", round + 1);
+        tell!("round {}: {count} images of each class", round + 1);
         for trial in &trials {
-            eprintln!("  {}", trial.describe());
+            tell!("  {}", trial.describe());
         }
         // The one that is best in a hurry stays whatever it does later.
         let quickest = position_of_best(&trials, |trial| trial.quick(&STARTS).score);

@@ -168,7 +168,10 @@ impl Checkpoint {
         let metric = metric.map_or_else(String::new, |metric| format!("-{metric:.4}"));
         let name = format!("checkpoint-{iteration:08}-epoch-{epoch}{metric}.safetensors");
         let path = directory.join(name);
-        write_atomically(&path, &self.to_bytes())?;
+        let bytes = self.to_bytes();
+        // What could not be read again replaces nothing.
+        Self::parse(&path, &bytes)?;
+        write_atomically(&path, &bytes)?;
         // One of before a roll-back, of the same iteration, is no longer of this run.
         let mut others = list(directory)?;
         others.retain(|other| *other != path);
@@ -199,17 +202,21 @@ impl Checkpoint {
 
     /// Reads a checkpoint.
     pub(crate) fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Self::parse(path, &bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
         let shown = || path.display().to_string();
         let damaged = |fault: &dyn ToString| CheckpointError::Damaged {
             path: shown(),
             fault: fault.to_string(),
         };
-        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
-            path: shown(),
-            source,
-        })?;
-        let container = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
+        let container = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
         let json = metadata
             .metadata()
             .as_ref()
@@ -287,6 +294,34 @@ impl Checkpoint {
         Self::first_whole(directory, list(directory)?.into_iter().rev(), warn)
     }
 
+    /// The newest whole checkpoint of an iteration before `limit` whose weights are finite, or where there is none
+    /// the oldest there is; and those of later iterations go, as the run that they are of is abandoned.
+    pub(crate) fn roll_back(
+        directory: &Path,
+        limit: usize,
+        warn: impl FnMut(String),
+    ) -> Result<Self, CheckpointError> {
+        let paths = list(directory)?;
+        let (early, late): (Vec<_>, Vec<_>) = paths
+            .into_iter()
+            .partition(|path| iteration_of(path).is_some_and(|iteration| iteration < limit));
+        let candidates = early.into_iter().rev().chain(late);
+        let good = Self::first_whole(directory, candidates, warn)?;
+        for path in list(directory)? {
+            if iteration_of(&path).is_some_and(|iteration| iteration > good.progress.iteration) {
+                // Another process may have removed it; it is in nobody's way.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(good)
+    }
+
+    /// Whether all weights, and the averaged ones, are numbers.
+    fn is_finite(&self) -> bool {
+        let mut arrays = self.model.values().chain(self.ema.values());
+        arrays.all(|array| array.values.iter().all(|value| value.is_finite()))
+    }
+
     /// The whole checkpoint with the highest metric, the newest of equals.
     pub(crate) fn best(
         directory: &Path,
@@ -305,7 +340,11 @@ impl Checkpoint {
     ) -> Result<Self, CheckpointError> {
         for path in paths {
             match Self::read(&path) {
-                Ok(checkpoint) => return Ok(checkpoint),
+                Ok(checkpoint) if checkpoint.is_finite() => return Ok(checkpoint),
+                Ok(_) => warn(format!(
+                    "{}: has weights that are no numbers; trying the one before",
+                    path.display()
+                )),
                 Err(error) => warn(format!("{error}; trying the one before")),
             }
         }
@@ -447,6 +486,33 @@ mod tests {
         let kept = list(directory.path()).unwrap();
         let kept: Vec<usize> = kept.iter().filter_map(|path| iteration_of(path)).collect();
         assert_eq!(kept, [1, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_run_goes_back_to_sound_weights_and_further_each_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let back = |limit| {
+            let good = Checkpoint::roll_back(path, limit, |_| {}).unwrap();
+            let left = list(path).unwrap();
+            let left = left.iter().filter_map(|path| iteration_of(path)).collect();
+            (good.progress.iteration, left)
+        };
+        for (iteration, metric) in [(0, 0.9), (2, 0.8), (4, 0.7)] {
+            checkpoint(iteration).write(path, 0, Some(metric)).unwrap();
+        }
+        let mut spoilt = checkpoint(6);
+        let array = spoilt.model.values_mut().next().unwrap();
+        array.values[0] = f32::NAN;
+        spoilt.write(path, 0, Some(0.5)).unwrap();
+        // Of the weights of iteration 6 nothing is known yet that would speak for them.
+        let (good, left): (_, Vec<usize>) = back(8);
+        assert_eq!((good, left), (4, vec![0, 2, 4]));
+        let (good, left): (_, Vec<usize>) = back(4);
+        assert_eq!((good, left), (2, vec![0, 2]));
+        // There is nothing before the first one.
+        let (good, left): (_, Vec<usize>) = back(0);
+        assert_eq!((good, left), (0, vec![0]));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::{
 
 use crate::{atomic_file::write_atomically, training::checkpoint::CheckpointError};
 
+/// The name of the note that a run was rolled back.
+pub(crate) const ROLLED_BACK: &str = "rolled_back";
+
 /// The file, and the lines that it had no room for yet: a full disk stops no training.
 pub(crate) struct MetricsLog {
     path: PathBuf,
@@ -20,19 +23,24 @@ pub(crate) struct MetricsLog {
 impl MetricsLog {
     /// Opens the file of a run that has done so many iterations, without the lines of later ones.
     pub(crate) fn open(path: &Path, iteration: usize) -> Result<Self, CheckpointError> {
-        let kept: Vec<String> = match File::open(path) {
-            Err(_) => Vec::new(),
-            Ok(file) => BufReader::new(file)
-                .lines()
-                .map_while(|line| line.ok())
-                .take_while(|line| {
-                    let line: Option<serde_json::Value> = serde_json::from_str(line).ok();
-                    line.and_then(|line| line["iteration"].as_u64())
-                        .is_some_and(|i| i <= iteration as u64)
-                })
-                .collect(),
-        };
-        let text: String = kept.into_iter().map(|line| line + "\n").collect();
+        // Where a run was rolled back, iterations come again: what was abandoned goes.
+        let mut kept: Vec<(u64, String)> = Vec::new();
+        if let Ok(file) = File::open(path) {
+            for line in BufReader::new(file).lines().map_while(Result::ok) {
+                let Some(at) = iteration_of(&line) else { break };
+                let note = line.contains(ROLLED_BACK);
+                let repeated = |(before, _): &(u64, String)| match note {
+                    true => *before > at,
+                    false => *before >= at,
+                };
+                while kept.last().is_some_and(repeated) {
+                    kept.pop();
+                }
+                kept.push((at, line));
+            }
+        }
+        kept.retain(|(at, _)| *at <= iteration as u64);
+        let text: String = kept.into_iter().map(|(_, line)| line + "\n").collect();
         write_atomically(path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path);
         Ok(Self {
@@ -72,6 +80,11 @@ impl MetricsLog {
     }
 }
 
+fn iteration_of(line: &str) -> Option<u64> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line["iteration"].as_u64()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -91,6 +104,35 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let expected = "{\"iteration\":1}\n{\"iteration\":2}\n{\"again\":true,\"iteration\":3}\n";
         assert_eq!(text, expected);
+    }
+
+    /// The second pass is the run; the first is not, and the note says where it ended.
+    #[test]
+    fn what_a_roll_back_abandoned_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metrics.jsonl");
+        let mut log = MetricsLog::open(&path, 0).unwrap();
+        for iteration in 1..=6 {
+            log.append(&json!({"iteration": iteration, "pass": 1}))
+                .unwrap();
+        }
+        log.append(&json!({"iteration": 4, ROLLED_BACK: "diverged"}))
+            .unwrap();
+        for iteration in 5..=9 {
+            log.append(&json!({"iteration": iteration, "pass": 2}))
+                .unwrap();
+        }
+        MetricsLog::open(&path, 8).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| (line["iteration"].as_u64().unwrap(), line["pass"].as_u64()))
+            .collect();
+        let first = (1..=4).map(|i| (i, Some(1)));
+        let second = (5..=8).map(|i| (i, Some(2)));
+        let expected: Vec<_> = first.chain([(4, None)]).chain(second).collect();
+        assert_eq!(found, expected);
     }
 
     /// `/dev/full` has room for nothing.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use basin_shared::ModelFile;
@@ -780,7 +780,7 @@ fn a_run_survives_being_killed_at_any_moment() {
         let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
             .args(arguments("killed", resume))
             .current_dir(directory.path())
-            .stderr(std::process::Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(pause));
@@ -1193,6 +1193,34 @@ fn a_run_is_packed_and_goes_on_elsewhere() {
         error.contains("part-001") && error.contains("SHA-256"),
         "{error}"
     );
+}
+
+/// As in `basin train … 2>&1 | head -1`: the reader is gone before the first line.
+#[test]
+fn nobody_reading_is_no_reason_to_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let data = data();
+    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
+    let more = ["--run", "run", "--set", "iterations=4"];
+    let unread = |arguments: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
+            .args(["--device", "cpu"])
+            .args(arguments)
+            .current_dir(directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        child.wait().unwrap()
+    };
+    assert!(unread(&train(&recipe, &data, &more)).success());
+    let kept = checkpoints(&directory.join("run"));
+    let newest = kept.last().unwrap().display().to_string();
+    assert!(newest.contains("checkpoint-00000004"), "{newest}");
+    // What fails says so by its status.
+    assert_eq!(unread(&["export", "absent"]).code(), Some(1));
 }
 
 #[test]

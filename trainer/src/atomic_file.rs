@@ -10,22 +10,41 @@ pub(crate) struct WriteError {
     source: std::io::Error,
 }
 
+/// Whether a file could be written there, before its content is computed for minutes. `-` is the standard output.
+pub(crate) fn try_out(path: &Path) -> Result<(), WriteError> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let there = match path.is_dir() {
+        true => Err(std::io::ErrorKind::IsADirectory.into()),
+        false => beside(path).map(drop),
+    };
+    there.map_err(|source| WriteError {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// A new file in the folder of another; it goes when it is dropped.
+fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(".part");
+    let permissions = as_usual();
+    if let Some(permissions) = permissions {
+        builder.permissions(permissions);
+    }
+    builder.tempfile_in(folder)
+}
+
 /// Writes a file beside its place, flushes it to the disk and renames it: a reader meets the old
 /// bytes or the new ones, never a part.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let write = || {
-        let beside = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        // What is left of it, where there is no room, goes with it.
-        let mut builder = tempfile::Builder::new();
-        builder.suffix(".part");
-        let permissions = as_usual();
-        if let Some(permissions) = permissions {
-            builder.permissions(permissions);
-        }
-        let mut file = builder.tempfile_in(beside)?;
+        let mut file = beside(path)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -64,6 +83,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let error = write_atomically(&folder.path().join("no/file"), b"").unwrap_err();
         assert!(error.to_string().contains("no/file"), "{error}");
+    }
+
+    #[test]
+    fn a_place_is_tried_out_without_leaving_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        try_out(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        std::fs::write(&path, "kept").unwrap();
+        try_out(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+        for nowhere in [folder.path().join("no/file"), folder.path().into()] {
+            let error = try_out(&nowhere).unwrap_err().to_string();
+            assert!(error.starts_with(&nowhere.display().to_string()), "{error}");
+        }
+        try_out(Path::new("-")).unwrap();
     }
 
     #[cfg(unix)]

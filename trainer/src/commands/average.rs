@@ -12,9 +12,10 @@ use basin_shared::{
 use burn::tensor::Device;
 
 use super::export;
-use crate::{cli, model};
+use crate::{atomic_file::try_out, cli, model};
 
 pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
+    try_out(&arguments.output)?;
     let mut files = vec![model::read(&arguments.models[0])?];
     for path in &arguments.models[1..] {
         let other = model::read(path)?;

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
 use crate::{
-    atomic_file::write_atomically,
+    atomic_file::{try_out, write_atomically},
     cli, data,
     evaluation::{denoiser::Denoiser, denoising::mean_of_pairs},
     figures::picture,
@@ -14,6 +14,12 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
+    for path in [Some(&arguments.output), arguments.energies.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        try_out(path)?;
+    }
     let file = model::read(&arguments.model)?;
     let settings = model::settings(&file.card.denoising, &arguments.sampler)?;
     let known = arguments.known_noise;

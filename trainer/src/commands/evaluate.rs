@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use crate::{
-    atomic_file::write_atomically,
+    atomic_file::{try_out, write_atomically},
     cli,
     data::Splits,
     evaluation::{
@@ -34,6 +34,10 @@ const REAL: usize = 10_000;
 type Figures = BTreeMap<String, f64>;
 
 pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
+    let written = arguments.card.then_some(&arguments.model);
+    for path in [arguments.json.as_ref(), written].into_iter().flatten() {
+        try_out(path)?;
+    }
     let mut file = model::read(&arguments.model)?;
     let (images, validation) = model::data_and_validation(&file, &arguments.data)?;
     let network = file.model(device).frozen();
@@ -76,12 +80,13 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
         }
     }
 
-    report(&figures, &file, arguments.json.as_deref())?;
+    // One that cannot be written takes no other with it.
+    let reported = report(&figures, &file, arguments.json.as_deref());
     if arguments.card {
         file.card.metrics.extend(figures);
         model::write(&arguments.model, &file)?;
     }
-    Ok(())
+    reported
 }
 
 /// Images from every start by the card's settings for generation, and by those for people in a hurry.

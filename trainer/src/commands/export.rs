@@ -20,7 +20,7 @@ use burn::tensor::Device;
 use indicatif::MultiProgress;
 
 use crate::{
-    atomic_file::write_atomically,
+    atomic_file::{try_out, write_atomically},
     cli, data,
     evaluation::distances,
     recipe::Recipe,
@@ -28,6 +28,7 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
+    try_out(&arguments.file.output)?;
     let warn = |text| tell!("{text}");
     let checkpoint = if arguments.best {
         Checkpoint::best(&arguments.run, warn)?

@@ -5,9 +5,20 @@ use basin_shared::{Key, samplers::Start};
 use burn::tensor::Device;
 use serde_json::json;
 
-use crate::{atomic_file::write_atomically, chains, cli, figures::picture, model};
+use crate::{
+    atomic_file::{try_out, write_atomically},
+    chains, cli,
+    figures::picture,
+    model,
+};
 
 pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
+    for path in [Some(&arguments.output), arguments.energies.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        try_out(path)?;
+    }
     let file = model::read(&arguments.model)?;
     let best = &file.card.generation;
     let recommended = match (arguments.quick, &file.card.quick) {

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 
 use super::export::{self, Trained};
-use crate::{cli, pytorch, recipe::Recipe};
+use crate::{atomic_file::try_out, cli, pytorch, recipe::Recipe};
 
 pub(crate) fn run(arguments: cli::Import, device: &Device) -> Result<()> {
+    try_out(&arguments.file.output)?;
     let recipe = Recipe::read(&arguments.recipe, &arguments.overrides)?;
     let path = &arguments.weights;
     let weights = std::fs::read(path)

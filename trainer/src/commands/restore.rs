@@ -14,12 +14,13 @@ use basin_shared::{
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::generate::class_index;
-use crate::{chains, cli, figures::picture, model};
+use crate::{atomic_file::try_out, chains, cli, figures::picture, model};
 
 /// What a hole looks like in the picture of what is known.
 const HOLE: f32 = 0.5;
 
 pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
+    try_out(&arguments.output)?;
     let file = model::read(&arguments.model)?;
     let mut settings = model::settings(&file.card.denoising, &arguments.sampler)?;
     if !matches!(settings.sampler, Sampler::ByDistance(_)) {

@@ -15,6 +15,7 @@ use basin_shared::{
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
+    atomic_file::try_out,
     chains, cli,
     data::{self, Images},
     evaluation::{
@@ -49,6 +50,7 @@ const STEP_SIZES: [f32; 4] = [0.2, 0.4, 0.8, 1.6];
 const LONGEST_CHAIN: usize = 100;
 
 pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
+    try_out(&arguments.model)?;
     let mut file = model::read(&arguments.model)?;
     let judge = Judge::read(&arguments.judge, &file)?;
     let (_, validation) = model::data_and_validation(&file, &arguments.data)?;

@@ -10,6 +10,10 @@
 //!   model as `Network::frozen()` gives it, or as an engine compiles it.
 //! - Randomness is an argument, a [`key::Key`].
 
+// The kernels of training and those that the GPU shares are compiled with the engine, and used where there is Burn
+// or a GPU.
+#![cfg_attr(not(all(feature = "flex", feature = "gpu")), allow(dead_code))]
+
 pub mod arrays;
 pub mod attacks;
 pub mod class_names;

@@ -19,9 +19,7 @@ pub(crate) mod image;
 pub(crate) mod memory;
 mod panel;
 pub(crate) mod tiles;
-#[cfg(feature = "flex")]
 pub(crate) mod tiles_weight_gradient;
-#[cfg(feature = "flex")]
 pub(crate) mod weight_gradient;
 pub(crate) mod winograd;
 
@@ -96,7 +94,6 @@ impl CompiledNetwork {
     }
 
     /// The same with the factors of convolutions rounded to bf16.
-    #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "for training"))]
     pub(crate) fn in_bf16(plan: Plan, amx: Amx) -> Self {
         Self::pack(plan, Isa::best(), Some(amx))
     }

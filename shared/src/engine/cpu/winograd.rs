@@ -376,10 +376,6 @@ fn transform_kernels(g: &[Lanes; 9]) -> [Lanes; POSITIONS] {
 }
 
 /// G g Gᵀ of one kernel.
-#[cfg_attr(
-    not(feature = "gpu"),
-    allow(dead_code, reason = "for the GPU's weights")
-)]
 pub(crate) fn transform_kernel(weight: impl Fn(usize, usize) -> f32) -> [f32; POSITIONS] {
     let g = std::array::from_fn(|tap| {
         let mut lanes = [0.0; 16];

@@ -24,6 +24,9 @@ pub mod file;
 pub mod key;
 pub mod metrics;
 pub mod models;
+#[cfg(feature = "pictures")]
+pub mod pictures;
+pub mod ranges;
 pub mod samplers;
 #[cfg(feature = "tensors")]
 pub mod tensors;

@@ -19,22 +19,24 @@ const WINDOW_STD: f64 = 1.5;
 /// # Panics
 /// If the images are smaller than the window.
 pub fn ssim(image: &[f32], reference: &[f32], [_, height, width]: [usize; 3]) -> f64 {
+    // An odd number, at most the image's side.
+    let window = WINDOW.min((height.min(width) - 1) / 2 * 2 + 1);
     let weight = |i: usize| {
-        let distance = i as f64 - (WINDOW / 2) as f64;
+        let distance = i as f64 - (window / 2) as f64;
         (-distance * distance / (2.0 * WINDOW_STD * WINDOW_STD)).exp()
     };
-    let total: f64 = (0..WINDOW).map(weight).sum();
-    let weights: [f64; WINDOW] = std::array::from_fn(|i| weight(i) / total);
+    let total: f64 = (0..window).map(weight).sum();
+    let weights: Vec<f64> = (0..window).map(|i| weight(i) / total).collect();
     let (c1, c2) = (0.01f64.powi(2), 0.03f64.powi(2));
     let (mut sum, mut places) = (0.0, 0);
     let planes = image.chunks_exact(height * width);
     for (x, y) in planes.zip(reference.chunks_exact(height * width)) {
-        for row in 0..=height - WINDOW {
-            for column in 0..=width - WINDOW {
+        for row in 0..=height - window {
+            for column in 0..=width - window {
                 // Weighted sums of x, y, x², y² and xy.
                 let mut m = [0.0; 5];
-                for i in 0..WINDOW {
-                    for j in 0..WINDOW {
+                for i in 0..window {
+                    for j in 0..window {
                         let place = (row + i) * width + column + j;
                         let (x, y) = (f64::from(x[place]), f64::from(y[place]));
                         let weight = weights[i] * weights[j];
@@ -127,6 +129,12 @@ mod tests {
         let found = ssim(&x, &y, [2, 13, 12]);
         assert!((found - 0.4555552425702964).abs() < 1e-9, "{found}");
         assert!((ssim(&x, &x, [2, 13, 12]) - 1.0).abs() < 1e-12);
+        // Images smaller than the window have a smaller one.
+        for size in 1..12 {
+            let (x, y) = (&x[..size * size], &y[..size * size]);
+            assert!((ssim(x, x, [1, size, size]) - 1.0).abs() < 1e-12);
+            assert!(ssim(x, y, [1, size, size]) < 1.0, "{size}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use basin_shared::{
         card::SCHEMA,
         container::{PROBE_IMAGES, Probe, Storage, probe_images},
     },
-    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
+    models::{Architecture, Initialization, WideResNetConfig},
     samplers::{
         self, ByDistance, ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable,
         Sampler, SamplerSettings, Sgld,
@@ -23,18 +23,7 @@ const CLASSES: usize = 3;
 const RANK: usize = 2;
 
 fn config() -> WideResNetConfig {
-    WideResNetConfig {
-        depth: 10,
-        width: 1,
-        channels: 1,
-        size: 8,
-        classes: CLASSES,
-        activation: Activation::Silu,
-        normalization: Normalization {
-            mean: vec![0.5],
-            std: vec![0.5],
-        },
-    }
+    WideResNetConfig::new([10, 1], [1, 8], CLASSES)
 }
 
 fn card() -> ModelCard {
@@ -189,6 +178,12 @@ fn each_fault_of_a_file_is_named() {
         ),
         (huge_header, "no safetensors file"),
         (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1950000\n".to_vec(),
+            "this is a Git LFS pointer",
+        ),
+        (b"\n <!DOCTYPE html><html>".to_vec(), "this is a web page"),
+        (b"PK\x03\x04 archive/data.pkl".to_vec(), "torch.save"),
+        (
             large_header,
             "its header announces 90000008 bytes, it has 10",
         ),
@@ -234,7 +229,7 @@ fn each_fault_of_a_file_is_named() {
         ),
         (
             replaced("\\\"beta\\\":0.8", "\\\"beta\\\":1.8"),
-            "denoising settings: beta is 1.8, expected 0 to 1",
+            "denoising settings: by_distance.beta is 1.8, expected 0 to 1",
         ),
         (
             replaced("[-2.0,0.5,3.0]", "[-2.0,0.5,0.5]"),

@@ -2,10 +2,28 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use basin_shared::file::container::LARGEST_RANK;
-use clap::{Args, Parser, Subcommand};
+use basin_shared::{file::container::LARGEST_RANK, ranges};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::device::DeviceChoice;
+
+/// A number in the range of the setting of this name.
+fn number(name: &'static str) -> impl Fn(&str) -> Result<f32, String> + Clone {
+    move |text| {
+        let found: f32 = text.parse().map_err(|_| "expected a number")?;
+        let right = ranges::check(name, found).map(|()| found);
+        right.map_err(|fault| fault.to_string())
+    }
+}
+
+/// The same, a whole number.
+fn count(name: &'static str) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let found: usize = text.parse().map_err(|_| "expected a whole number")?;
+        let right = ranges::check(name, found as f64).map(|()| found);
+        right.map_err(|fault| fault.to_string())
+    }
+}
 
 /// Train, attack, evaluate and export classifiers that are also energy-based models.
 #[derive(Debug, Parser)]
@@ -45,11 +63,20 @@ pub(crate) enum Command {
     Report(Report),
     /// Measure what an iteration of recipes costs on this machine, on made-up images.
     Benchmark(Benchmark),
+    /// List the recipes that come with the program, or show one.
+    Recipes(Recipes),
+    /// Print what completes commands in a shell.
+    Completions(Completions),
+    /// Write pages of the manual.
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin train jeat-fashion-mnist\n  basin train dsm-fashion-mnist --run runs/dsm --set iterations=20000\n  basin train dsm-fashion-mnist --run runs/dsm --set iterations=20000 --resume\n  basin train my.toml --weights model.safetensors --devices cuda:0,cuda:1"
+)]
 pub(crate) struct Train {
-    /// The recipe.
+    /// The recipe: a file, or the name of one that `basin recipes` lists.
     pub recipe: PathBuf,
     /// Change a number of the recipe, such as --set optimizer.momentum=0.8; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -84,6 +111,9 @@ pub(crate) struct DataArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin evaluate model.safetensors\n  basin evaluate model.safetensors --attacked 1000 --generated 0 --json -\n  basin evaluate model.safetensors --judge judge.safetensors --card"
+)]
 pub(crate) struct Evaluate {
     /// The model file.
     pub model: PathBuf,
@@ -94,7 +124,7 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "MODEL")]
     pub transfer: Vec<PathBuf>,
     /// Radius of the attacks in L-infinity [default: 8/255 of colour images, 0.1 of grey ones].
-    #[arg(long)]
+    #[arg(long, value_parser = number("epsilon"), allow_negative_numbers = true)]
     pub epsilon: Option<f32>,
     /// Test images that are attacked by PGD-20; 0 leaves attacks out.
     #[arg(long, default_value_t = 10_000)]
@@ -123,6 +153,9 @@ pub(crate) struct Evaluate {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin tune-sampler model.safetensors --judge judge.safetensors --by-distance"
+)]
 pub(crate) struct TuneSampler {
     /// The model file.
     pub model: PathBuf,
@@ -130,10 +163,10 @@ pub(crate) struct TuneSampler {
     #[arg(long)]
     pub judge: PathBuf,
     /// Samplers tried, the card's own among them.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
     pub trials: u32,
     /// Images of each class that the last samplers left draw from each start.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(2..))]
     pub images: u32,
     /// Measure how far away the data are at each energy, and go by that, though the card has no such table yet.
     #[arg(long)]
@@ -149,40 +182,43 @@ pub(crate) struct TuneSampler {
 #[derive(Debug, Default, Args)]
 pub(crate) struct SamplerArgs {
     /// Steps of each chain.
-    #[arg(long)]
+    #[arg(long, value_parser = count("generation.steps"), allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// Step size, in [0, 1] pixel units.
-    #[arg(long)]
+    #[arg(long, value_parser = number("step_size"), allow_negative_numbers = true)]
     pub step_size: Option<f32>,
     /// Standard deviation of the noise of a step.
-    #[arg(long)]
+    #[arg(long, value_parser = number("noise_std"), allow_negative_numbers = true)]
     pub noise_std: Option<f32>,
     /// Share of the velocity that a step keeps.
-    #[arg(long)]
+    #[arg(long, value_parser = number("friction"), allow_negative_numbers = true)]
     pub friction: Option<f32>,
     /// Share of the way to the best guess that each step by distance goes.
-    #[arg(long)]
+    #[arg(long, value_parser = number("h"), allow_negative_numbers = true)]
     pub h: Option<f32>,
     /// How much of the noise each step by distance takes away, as a share of --h; 1 adds none.
-    #[arg(long)]
+    #[arg(long, value_parser = number("by_distance.beta"), allow_negative_numbers = true)]
     pub beta: Option<f32>,
     /// How many steps by distance add no noise, at the end.
-    #[arg(long)]
+    #[arg(long, value_parser = count("last_steps"), allow_negative_numbers = true)]
     pub last_steps: Option<usize>,
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin generate model.safetensors -o classes.png\n  basin generate model.safetensors --classes Sneaker,Bag --count 16 --seed 7"
+)]
 pub(crate) struct Generate {
     /// The model file.
     pub model: PathBuf,
-    /// The picture to write, PNG; one row a class.
+    /// The picture to write, PNG or JPEG; one row a class.
     #[arg(long, short, default_value = "generated.png")]
     pub output: PathBuf,
     /// Class names or numbers, separated by commas [default: all].
     #[arg(long, value_delimiter = ',')]
     pub classes: Vec<String>,
     /// Images of each class.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = count("count"), allow_negative_numbers = true)]
     pub count: usize,
     /// Seed of the starts and the noise.
     #[arg(long, default_value_t = 0)]
@@ -208,24 +244,27 @@ pub(crate) enum StartArg {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin denoise model.safetensors photo.jpg --noise 0.3\n  basin denoise model.safetensors noisy.png --noise 0 --known-noise 0.2"
+)]
 pub(crate) struct Denoise {
     /// The model file.
     pub model: PathBuf,
-    /// Pictures to clean, PNG, JPEG or WebP, fitted to the model's size [default: test images].
+    /// Pictures to clean, PNG, JPEG, WebP or GIF, fitted to the model's size [default: test images].
     pub images: Vec<PathBuf>,
-    /// The picture to write, PNG; rows of clean and noisy images, the best guess in one step, and what the
+    /// The picture to write, PNG or JPEG; rows of clean and noisy images, the best guess in one step, and what the
     /// chain ends at.
     #[arg(long, short, default_value = "denoised.png")]
     pub output: PathBuf,
     /// Standard deviation of the Gaussian noise added first; 0 takes the pictures as they are.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.3, value_parser = number("noise"), allow_negative_numbers = true)]
     pub noise: f32,
     /// The standard deviation of all noise that the pictures have, for the best guess [default: the energy
     /// tells].
-    #[arg(long, value_name = "STD")]
+    #[arg(long, value_name = "STD", value_parser = number("known_noise"), allow_negative_numbers = true)]
     pub known_noise: Option<f32>,
     /// Test images taken where none are given.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = count("count"), allow_negative_numbers = true)]
     pub count: usize,
     /// Seed of the noise.
     #[arg(long, default_value_t = 0)]
@@ -241,12 +280,15 @@ pub(crate) struct Denoise {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["mask", "enlarge", "colour"]))]
+#[command(
+    after_help = "Examples:\n  basin restore model.safetensors photo.jpg --mask hole.png\n  basin restore model.safetensors photo.jpg --enlarge 4\n  basin restore model.safetensors photo.jpg --colour"
+)]
 pub(crate) struct Restore {
     /// The model file.
     pub model: PathBuf,
-    /// Pictures to restore, PNG, JPEG or WebP, fitted to the model's size [default: test images].
+    /// Pictures to restore, PNG, JPEG, WebP or GIF, fitted to the model's size [default: test images].
     pub images: Vec<PathBuf>,
-    /// The picture to write, PNG; a row of what is known, then of what is restored, seed after seed.
+    /// The picture to write, PNG or JPEG; a row of what is known, then of what is restored, seed after seed.
     #[arg(long, short, default_value = "restored.png")]
     pub output: PathBuf,
     /// A picture of the model's size that is white where there is a hole to fill in, or, with --colour, where
@@ -263,10 +305,14 @@ pub(crate) struct Restore {
     #[arg(long)]
     pub class: Option<String>,
     /// Test images taken where none are given.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = count("count"), allow_negative_numbers = true)]
     pub count: usize,
+    /// Standard deviation of the noise that each chain begins with, in [0, 1] pixel units: the more, the
+    /// less a chain keeps of what a smooth guess from the surroundings says.
+    #[arg(long, default_value_t = 0.3, value_parser = number("start_noise"), allow_negative_numbers = true)]
+    pub(crate) start_noise: f32,
     /// How often each picture is restored, by one seed after the other.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u64).range(1..))]
     pub seeds: u64,
     /// The first seed, of the start and the noise.
     #[arg(long, default_value_t = 0)]
@@ -278,6 +324,9 @@ pub(crate) struct Restore {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin export runs/dsm -o model.safetensors\n  basin export runs/dsm --best --f32"
+)]
 pub(crate) struct Export {
     /// Directory of the run.
     pub run: PathBuf,
@@ -289,6 +338,9 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin average a.safetensors b.safetensors -o mean.safetensors"
+)]
 pub(crate) struct Average {
     /// Model files of one network; the card and the start of chains are the first one's.
     #[arg(required = true, num_args = 2.., value_name = "MODEL")]
@@ -299,10 +351,14 @@ pub(crate) struct Average {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin import weights.safetensors --recipe trades-cifar10 -o model.safetensors"
+)]
 pub(crate) struct Import {
     /// A PyTorch state dictionary as a safetensors file: what safetensors.torch.save_file makes of it.
     pub weights: PathBuf,
-    /// The recipe that names the architecture, and what else belongs on the model card.
+    /// The recipe that names the architecture, and what else belongs on the model card: a file, or one of `basin
+    /// recipes`.
     #[arg(long)]
     pub recipe: PathBuf,
     /// Change a number of the recipe, such as --set architecture.width=2; may be repeated.
@@ -321,7 +377,7 @@ pub(crate) struct ModelFileArgs {
     #[arg(long)]
     pub f32: bool,
     /// Directions of the class Gaussians.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=LARGEST_RANK as i64))]
+    #[arg(long, default_value_t = 32, value_parser = value_parser!(u32).range(1..=LARGEST_RANK as i64))]
     pub rank: u32,
     #[command(flatten)]
     pub data: DataArgs,
@@ -355,6 +411,7 @@ pub(crate) enum Checkpoint {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  basin report runs/dsm -o report.html")]
 pub(crate) struct Report {
     /// Directory of the run.
     pub run: PathBuf,
@@ -364,8 +421,11 @@ pub(crate) struct Report {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin benchmark jeat-fashion-mnist at-cifar10 --networks 16-2,16-4"
+)]
 pub(crate) struct Benchmark {
-    /// The recipes.
+    /// The recipes: files, or names that `basin recipes` lists.
     #[arg(required = true, value_name = "RECIPE")]
     pub recipes: Vec<PathBuf>,
     /// Measure each recipe on JEM's Wide-ResNet of these depths and widths, such as 16-1,16-2,16-4, rather
@@ -376,8 +436,8 @@ pub(crate) struct Benchmark {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// How long to measure each; one iteration is measured in any case.
-    #[arg(long, default_value_t = 10.0)]
-    pub seconds: f64,
+    #[arg(long, default_value_t = 10.0, value_parser = number("seconds"), allow_negative_numbers = true)]
+    pub seconds: f32,
 }
 
 /// Depth and width of a Wide-ResNet as people name it, such as 16-2.
@@ -404,4 +464,31 @@ impl fmt::Display for NetworkSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.depth, self.width)
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  basin recipes\n  basin recipes jeat-fashion-mnist > my.toml")]
+pub(crate) struct Recipes {
+    /// The recipe to show.
+    pub name: Option<String>,
+    /// The list as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin completions bash > /etc/bash_completion.d/basin\n  basin completions zsh > ~/.zfunc/_basin"
+)]
+pub(crate) struct Completions {
+    /// Whose.
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  basin man -o ~/.local/share/man/man1")]
+pub(crate) struct Man {
+    /// Directory for the pages; made if it is not there.
+    #[arg(long, short, default_value = "man")]
+    pub output: PathBuf,
 }

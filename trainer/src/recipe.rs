@@ -1,13 +1,14 @@
 //! Recipes: all numbers of a run, in TOML. Unknown keys are refused, nothing is defaulted, and the
 //! resolved recipe is kept beside the checkpoints.
 
-use std::path::Path;
+use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use basin_shared::{
     models::{
         Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
         ResNet18Config, WideResNetConfig,
     },
+    ranges::{self, OutOfRange},
     samplers::SamplerSettings,
     tensors::Precision,
 };
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     data::{Augmentation, DataError, DataSet},
     methods::Method,
+    recipes,
     training::{sam::Sam, schedule::Schedule},
 };
 
@@ -101,6 +103,19 @@ pub(crate) struct ResNet18Recipe {
     pub normalization: Normalization,
 }
 
+impl ArchitectureRecipe {
+    /// What the network subtracts of an image and divides it by.
+    pub(crate) fn normalization_mut(&mut self) -> &mut Normalization {
+        match self {
+            Self::WideResnet(recipe)
+            | Self::StandardWideResnet(recipe)
+            | Self::DmWideResnet(recipe) => &mut recipe.normalization,
+            Self::PreActResnet18(recipe) => &mut recipe.normalization,
+            Self::Resnet18(recipe) => &mut recipe.normalization,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum OptimizerRecipe {
@@ -163,6 +178,10 @@ pub(crate) enum RecipeError {
         path: String,
         source: std::io::Error,
     },
+    #[error(
+        "{path}: there is no such file, and no recipe of this name; `basin recipes` lists those that there are"
+    )]
+    NotFound { path: String },
     #[error("{path}: {source}")]
     Parse {
         path: String,
@@ -176,11 +195,13 @@ pub(crate) enum RecipeError {
     Data(#[from] DataError),
     #[error("recipe: {0}")]
     Architecture(#[from] basin_shared::models::ConfigError),
+    #[error("recipe: {0}")]
+    Number(#[from] OutOfRange),
     #[error("recipe: {name} is {found}, expected {expected}")]
     Range {
         name: &'static str,
         found: String,
-        expected: &'static str,
+        expected: String,
     },
     #[error("recipe: {which} settings: {fault}")]
     Sampler { which: &'static str, fault: String },
@@ -190,9 +211,17 @@ impl Recipe {
     /// Reads a recipe, applies `key=value` overrides and checks the result.
     pub(crate) fn read(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read {
-            path: shown.clone(),
-            source,
+        if let (false, Some(text)) = (path.exists(), recipes::named(path)) {
+            return Self::parse(text, &shown, overrides);
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => RecipeError::NotFound {
+                path: shown.clone(),
+            },
+            _ => RecipeError::Read {
+                path: shown.clone(),
+                source,
+            },
         })?;
         Self::parse(&text, &shown, overrides)
     }
@@ -282,51 +311,96 @@ impl Recipe {
         }
     }
 
+    /// What another recipe says otherwise: the keys, with both values.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        fn collect(
+            path: &str,
+            one: Option<&toml::Value>,
+            other: Option<&toml::Value>,
+            found: &mut Vec<String>,
+        ) {
+            if one == other {
+                return;
+            }
+            if let (Some(toml::Value::Table(one)), Some(toml::Value::Table(other))) = (one, other) {
+                let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+                for key in keys {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    collect(
+                        &format!("{path}{dot}{key}"),
+                        one.get(key),
+                        other.get(key),
+                        found,
+                    );
+                }
+                return;
+            }
+            let said =
+                |value: Option<&toml::Value>| value.map_or("nothing".into(), ToString::to_string);
+            found.push(format!(
+                "{path} is {} there, {} here",
+                said(one),
+                said(other)
+            ));
+        }
+        let tree = |recipe: &Self| toml::Value::try_from(recipe).expect("a recipe is plain data");
+        let mut found = Vec::new();
+        collect("", Some(&tree(self)), Some(&tree(other)), &mut found);
+        found
+    }
+
+    /// Every number, by its path.
+    fn numbers(&self) -> Vec<(String, f64)> {
+        fn collect(path: &str, value: &toml::Value, numbers: &mut Vec<(String, f64)>) {
+            match value {
+                toml::Value::Integer(number) => numbers.push((path.into(), *number as f64)),
+                toml::Value::Float(number) => numbers.push((path.into(), *number)),
+                toml::Value::Array(values) => {
+                    values
+                        .iter()
+                        .for_each(|value| collect(path, value, numbers));
+                }
+                toml::Value::Table(table) => {
+                    let norm = table.get("norm").and_then(toml::Value::as_str);
+                    for (key, value) in table {
+                        let dot = if path.is_empty() { "" } else { "." };
+                        // A radius is of its norm.
+                        let norm = match (key.as_str(), norm) {
+                            ("epsilon", Some("l2")) => "l2.",
+                            _ => "",
+                        };
+                        collect(&format!("{path}{dot}{norm}{key}"), value, numbers);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut numbers = Vec::new();
+        let tree = toml::Value::try_from(self).expect("a recipe is plain data");
+        collect("", &tree, &mut numbers);
+        numbers
+    }
+
     /// Whether a checkpoint is written once so many iterations are done.
     pub(crate) fn checkpoint_due(&self, done: usize) -> bool {
         done.is_multiple_of(self.checkpoint_every) || done == self.iterations
     }
 
     fn check(&self) -> Result<(), RecipeError> {
+        for (path, found) in self.numbers() {
+            ranges::check(&path, found)?;
+        }
         self.data_set.check()?;
         self.augmentation.check(self.data_set.shape())?;
         self.architecture().check()?;
-        for (name, found) in [
-            ("iterations", self.iterations),
-            ("batch_size", self.batch_size),
-            ("checkpoint_every", self.checkpoint_every),
-            ("validate_every", self.validate_every),
-            ("validation", self.validation),
-        ] {
-            if found == 0 {
-                return Err(RecipeError::Range {
-                    name,
-                    found: "0".into(),
-                    expected: "at least 1",
-                });
-            }
-        }
-        for (name, found) in [
-            ("ema_decay", self.ema_decay),
-            ("label_smoothing", self.label_smoothing),
-            ("schedule.up", self.schedule.up() as f32),
-        ] {
-            if !(0.0..1.0).contains(&found) {
-                return Err(RecipeError::Range {
-                    name,
-                    found: found.to_string(),
-                    expected: "0 to below 1",
-                });
-            }
-        }
         if self.label_smoothing > 0.0 && !self.method.has_cross_entropy() {
             return Err(RecipeError::Range {
                 name: "label_smoothing",
                 found: self.label_smoothing.to_string(),
-                expected: "0 for a method without a cross-entropy",
+                expected: "0 for a method without a cross-entropy".into(),
             });
         }
-        if let Some((name, found, expected)) = self.method.fault() {
+        if let Some((name, found, expected)) = self.method.fault(self.batch_size) {
             return Err(RecipeError::Range {
                 name,
                 found: found.to_string(),
@@ -525,6 +599,90 @@ mod tests {
         }
     }
 
+    /// Whatever number any setting of any recipe is made, the recipe is refused by that setting's name or all its
+    /// numbers are in their ranges.
+    #[test]
+    fn any_number_anywhere_is_used_or_refused_by_name() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let odd = [
+            "nan",
+            "inf",
+            "-inf",
+            "-1.0",
+            "-0.03",
+            "0.0",
+            "1e-300",
+            "0.5",
+            "1.0",
+            "8.0",
+            "1e30",
+            "1e300",
+            "-1",
+            "0",
+            "1",
+            "7",
+            "100000000000",
+            "9223372036854775807",
+        ];
+        let (mut refused, mut used) = (0, 0);
+        for file in std::fs::read_dir(directory).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            for (path, _) in Recipe::parse(&text, "test", &[]).unwrap().numbers() {
+                assert!(ranges::range(&path).is_some(), "no range of `{path}`");
+                let key = path.replace(".l2.", ".");
+                let last = key.rsplit('.').next().unwrap();
+                for value in odd {
+                    match Recipe::parse(&text, "test", &[format!("{key}={value}")]) {
+                        Ok(recipe) => {
+                            let numbers = recipe.numbers().into_iter();
+                            numbers.for_each(|(path, found)| ranges::check(&path, found).unwrap());
+                            used += 1;
+                        }
+                        // By its own name, or as what another does not go with.
+                        Err(RecipeError::Number(error)) => {
+                            assert!(error.name.ends_with(last), "{key}={value}: {error}");
+                            refused += 1;
+                        }
+                        Err(_) => refused += 1,
+                    }
+                }
+            }
+        }
+        assert!(
+            refused > used && used > 1_000,
+            "{refused} refused, {used} used"
+        );
+    }
+
+    /// A buffer that holds fewer images than an iteration draws of it.
+    #[test]
+    fn a_buffer_holds_what_an_iteration_takes() {
+        const JEAT: &str = include_str!("../recipes/jeat-wrn-16-2-cifar10.toml");
+        const JEM: &str = include_str!("../recipes/jem-cifar10.toml");
+        for (text, setting, expected) in [
+            (
+                JEM,
+                "method.negatives.capacity=20",
+                "method.negatives.capacity is 20, expected at least batch_size, 64",
+            ),
+            (
+                JEAT,
+                "method.buffer.capacity=3",
+                "method.buffer.capacity is 3, expected at least method.chains, ",
+            ),
+            (
+                JEAT,
+                "method.chains=1000",
+                "method.chains is 1000, expected at most batch_size, ",
+            ),
+        ] {
+            let error = Recipe::parse(text, "test", &[setting.into()])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
     /// The recipes of the bundled model: its run's, and that on its card.
     #[test]
     fn published_recipes_stay_readable() {
@@ -572,7 +730,7 @@ mod tests {
             (
                 DSM,
                 "method.slope=0",
-                "method.slope is 0, expected a number above 0",
+                "method.slope is 0, expected above 0 to 1000",
             ),
         ] {
             let message = message(text, setting);

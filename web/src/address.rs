@@ -95,7 +95,7 @@ impl Settings {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             if let Err(expected) = settings.read(name, value) {
                 let value: String = unescape(value).chars().take(40).collect();
-                faults.push(match expected {
+                faults.push(match expected.as_str() {
                     "" => format!("“{name}” means nothing here"),
                     _ => format!("{name} is “{value}”, expected {expected}"),
                 });
@@ -105,13 +105,12 @@ impl Settings {
     }
 
     /// One pair; the error says what was expected.
-    fn read(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+    fn read(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "tab" if value == "dream" || value == "denoise" => {}
-            "tab" => return Err("dream or denoise"),
+            "tab" => return Err("dream or denoise".into()),
             "model" => {
-                let bundled = Bundled::ALL.into_iter().find(|b| b.name() == value);
-                self.model = match (bundled, value.strip_prefix("file:")) {
+                self.model = match (Bundled::named(value), value.strip_prefix("file:")) {
                     (Some(bundled), _) => ModelSource::Bundled(bundled),
                     (None, Some(name)) => ModelSource::File(unescape(name)),
                     (None, None) if value.is_empty() => ModelSource::default(),
@@ -123,11 +122,11 @@ impl Settings {
                     "auto" => EngineChoice::Auto,
                     "cpu" => EngineChoice::Cpu,
                     "gpu" => EngineChoice::Gpu,
-                    _ => return Err("auto, cpu or gpu"),
+                    _ => return Err("auto, cpu or gpu".into()),
                 }
             }
             _ if self.activity_mut().read(name, value)? => {}
-            _ => return Err(""),
+            _ => return Err(String::new()),
         }
         Ok(())
     }

@@ -59,6 +59,8 @@ pub enum ModelFileError {
          get it again"
     )]
     Length { found: usize, expected: u128 },
+    #[error("this is {0}")]
+    Other(OtherFile),
     #[error("this is no safetensors file ({0}); expected one made by `basin export`")]
     Container(SafeTensorError),
     #[error("the metadata has no `basin` entry, the model card; expected a file of `basin export`")]
@@ -103,6 +105,44 @@ pub enum ModelFileError {
     },
     #[error("the tensor data has SHA-256 {found}, the card says {expected}; get the file again")]
     Checksum { found: String, expected: String },
+}
+
+/// What often lies in a safetensors file's place, told by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what it is")]
+pub enum OtherFile {
+    #[error(
+        "a Git LFS pointer, a few lines in the place of the file; get the file itself, as by `git lfs pull` \
+         or by the site's download link"
+    )]
+    LfsPointer,
+    #[error("a web page; get the file itself, by the site's download link")]
+    WebPage,
+    #[error(
+        "what PyTorch's torch.save writes; make a safetensors file of it in Python with \
+         safetensors.torch.save_file(state_dict, path)"
+    )]
+    PyTorch,
+}
+
+impl OtherFile {
+    /// What these bytes are, if one of them.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let text = bytes.trim_ascii_start();
+        let begins = |word: &str| {
+            let start = text.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        // A zip archive, and a pickle, as it was before.
+        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+            return Some(Self::PyTorch);
+        }
+        if begins("version https://git-lfs") {
+            return Some(Self::LfsPointer);
+        }
+        let page = ["<!doctype", "<html", "<?xml", "<head", "<body"];
+        page.into_iter().any(begins).then_some(Self::WebPage)
+    }
 }
 
 /// The images of the probe, from a fixed key: `[PROBE_IMAGES, channels, size, size]`.
@@ -155,6 +195,9 @@ impl ModelFile {
                 found: bytes.len(),
                 most: LARGEST_FILE,
             });
+        }
+        if let Some(other) = OtherFile::of(bytes) {
+            return Err(ModelFileError::Other(other));
         }
         let container = SafeTensors::deserialize(bytes).map_err(|error| match error {
             SafeTensorError::MetadataIncompleteBuffer | SafeTensorError::InvalidHeaderLength => {

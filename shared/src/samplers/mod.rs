@@ -28,8 +28,3 @@ pub enum Sampler {
     /// Steps as long as the energy says that the data are away.
     ByDistance(ByDistance),
 }
-
-/// `name is found, expected range`, unless it is all right.
-fn out_of_range(name: &str, found: f32, right: bool, expected: &str) -> Option<String> {
-    (!right).then(|| format!("{name} is {found}, expected {expected}"))
-}

@@ -184,6 +184,48 @@ impl Observed {
     }
 }
 
+/// Fills the `hole` of one channel, `[size, size]`, as smoothly as its surroundings allow: each pixel in it
+/// becomes the mean of its neighbours (the discrete Laplace equation, by successive over-relaxation).
+///
+/// A model decides what is coarse while noise hides what is known; this guess says it before.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn fill_smoothly(channel: &mut [f32], hole: &[bool], size: usize) {
+    const RELAXATION: f32 = 1.8;
+    const TOLERANCE: f32 = 1e-3;
+    assert_eq!((channel.len(), hole.len()), (size * size, size * size));
+    let (known, pixels) = channel
+        .iter()
+        .zip(hole)
+        .filter(|(_, inside)| !**inside)
+        .fold((0.0, 0), |(sum, count), (x, _)| (sum + x, count + 1));
+    for (x, _) in channel.iter_mut().zip(hole).filter(|(_, inside)| **inside) {
+        *x = known / pixels.max(1) as f32;
+    }
+    for _ in 0..size * size {
+        let mut largest = 0.0f32;
+        for pixel in (0..size * size).filter(|&pixel| hole[pixel]) {
+            let (row, column) = (pixel / size, pixel % size);
+            let neighbours = [
+                (row > 0).then(|| pixel - size),
+                (row + 1 < size).then_some(pixel + size),
+                (column > 0).then(|| pixel - 1),
+                (column + 1 < size).then_some(pixel + 1),
+            ];
+            let neighbours = neighbours.into_iter().flatten();
+            let (sum, count) =
+                neighbours.fold((0.0, 0), |(sum, count), n| (sum + channel[n], count + 1));
+            let change = RELAXATION * (sum / count as f32 - channel[pixel]);
+            channel[pixel] += change;
+            largest = largest.max(change.abs());
+        }
+        if largest < TOLERANCE {
+            break;
+        }
+    }
+}
+
 fn check_mask(mask: &[bool], size: usize) -> Result<(), ObservationError> {
     let (found, expected) = (mask.len(), size * size);
     if found != expected {
@@ -305,6 +347,26 @@ mod tests {
     }
 
     /// A Aᵀ = I: what is projected stays what it is, and has the values observed.
+    /// In a plane the smoothest guess of a hole is the plane.
+    #[test]
+    fn a_hole_in_a_slope_is_filled_by_the_slope() {
+        let size = 16;
+        let slope =
+            |pixel: usize| 0.2 + 0.03 * (pixel / size) as f32 + 0.01 * (pixel % size) as f32;
+        let inside = |at: usize| (4..12).contains(&at);
+        let hole: Vec<bool> = (0..size * size)
+            .map(|pixel| inside(pixel / size) && inside(pixel % size))
+            .collect();
+        let mut channel: Vec<f32> = (0..size * size).map(slope).collect();
+        for (x, _) in channel.iter_mut().zip(&hole).filter(|(_, inside)| **inside) {
+            *x = 0.0;
+        }
+        fill_smoothly(&mut channel, &hole, size);
+        for (pixel, x) in channel.iter().enumerate() {
+            assert!((x - slope(pixel)).abs() < 0.005, "pixel {pixel}: {x}");
+        }
+    }
+
     #[test]
     fn rows_are_orthonormal() {
         for (observed, rank) in all().into_iter().zip([30, 12, 16, 36]) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Annealing, Distances, Sampler, Start, Step};
-use crate::energy::EnergyKind;
+use crate::{energy::EnergyKind, ranges::first_fault};
 
 /// A sampler, how long it runs, and from where.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,14 +22,15 @@ pub struct SamplerSettings {
 impl SamplerSettings {
     /// What is out of range, if anything, as `name is found, expected range`.
     pub fn fault(&self) -> Option<String> {
-        let steps = (self.steps == 0 || self.steps > 10_000)
-            .then(|| format!("steps is {}, expected 1 to 10000", self.steps));
+        let steps = first_fault([("generation.steps", self.steps as f64)]);
+        let steps = steps.map(|fault| fault.to_string());
         let of_sampler = || match &self.sampler {
             Sampler::Sgld(sgld) => sgld.fault(),
             Sampler::ByDistance(sampler) => sampler.fault(self.energy),
         };
         steps.or_else(of_sampler)
     }
+
     /// The step of a chain by these settings; none where it goes by distance and no table is given.
     pub fn walk(&self, distances: Option<&Distances>) -> Option<Step> {
         let sampler = match &self.sampler {

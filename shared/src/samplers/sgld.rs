@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::out_of_range;
-use crate::key::Key;
+use crate::{key::Key, ranges::first_fault};
 
 /// Stochastic gradient Langevin dynamics.
 ///
@@ -42,14 +41,18 @@ pub enum GradientScaling {
 impl Sgld {
     /// What is out of range, if anything, as `name is found, expected range`.
     pub fn fault(&self) -> Option<String> {
-        let size = self.step_size > 0.0 && self.step_size <= 1e4;
-        let noise = (0.0..=10.0).contains(&self.noise_std);
-        out_of_range("step_size", self.step_size, size, "0 to 1e4")
-            .or_else(|| out_of_range("noise_std", self.noise_std, noise, "0 to 10"))
-            .or_else(|| {
-                let friction = (0.0..1.0).contains(&self.friction);
-                out_of_range("friction", self.friction, friction, "0 to below 1")
-            })
+        let limit = match self.gradient {
+            GradientScaling::Clamp(limit) => Some(("gradient.clamp", limit)),
+            GradientScaling::Raw | GradientScaling::Normalize => None,
+        };
+        let settings = [
+            ("step_size", self.step_size),
+            ("noise_std", self.noise_std),
+            ("friction", self.friction),
+        ];
+        let settings = settings.into_iter().chain(limit);
+        let fault = first_fault(settings.map(|(name, found)| (name, f64::from(found))));
+        fault.map(|fault| fault.to_string())
     }
 
     /// One step: moves the `batch` images `x` and their velocities, with the noise of `key` at `step`: the same

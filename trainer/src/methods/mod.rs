@@ -259,12 +259,33 @@ impl Method {
         !matches!(self, Self::Igebm(_))
     }
 
-    /// The first setting that no run can have: its name, what it is, what it may be.
-    pub(crate) fn fault(&self) -> Option<(&'static str, f32, &'static str)> {
-        match self {
-            Self::Dsm(dsm) => dsm.fault(),
-            _ => None,
-        }
+    /// Whether chains go on in later iterations, from a replay buffer.
+    pub(crate) fn replays_chains(&self) -> bool {
+        matches!(self, Self::Jeat(_)) || self.negatives().is_some()
+    }
+
+    /// The first setting that does not go with a batch so large: its name, what it is, what it may be.
+    pub(crate) fn fault(&self, batch_size: usize) -> Option<(&'static str, usize, String)> {
+        let (capacity, found, chains, moved) = match self {
+            Self::Jeat(jeat) => {
+                let chains = "method.chains";
+                if jeat.chains > batch_size {
+                    let expected = format!("at most batch_size, {batch_size}");
+                    return Some((chains, jeat.chains, expected));
+                }
+                let capacity = "method.buffer.capacity";
+                (capacity, jeat.buffer.capacity, chains, jeat.chains)
+            }
+            other => {
+                let capacity = match other {
+                    Self::Dsm(_) => "method.chains.negatives.capacity",
+                    _ => "method.negatives.capacity",
+                };
+                let found = other.negatives()?.capacity;
+                (capacity, found, "batch_size", batch_size)
+            }
+        };
+        (found < moved).then(|| (capacity, found, format!("at least {chains}, {moved}")))
     }
 
     /// What an iteration costs an image of the batch in passes through the network, on average: forward, to the

@@ -34,16 +34,6 @@ pub(crate) enum Schedule {
 }
 
 impl Schedule {
-    /// Share of the run over which the rate rises.
-    pub(crate) fn up(&self) -> f64 {
-        match *self {
-            Self::Triangular { up, .. }
-            | Self::Cosine { up, .. }
-            | Self::MultiStep { up, .. }
-            | Self::OneCycle { up, .. } => up,
-        }
-    }
-
     /// The rate of an iteration, the first being 0.
     pub(crate) fn rate(&self, iteration: usize, iterations: usize) -> f64 {
         let progress = (iteration as f64 + 1.0) / iterations as f64; // (0, 1]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub use basin_shared::{
     class_names,
     energy::{EnergyKind, softmax},
-    metrics,
+    metrics, ranges,
     samplers::{
         ByDistance, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,
         SamplerSettings, Sgld, Start,
@@ -103,6 +103,12 @@ pub enum Reply {
     /// were started again; the CPU engine may.
     Unable {
         /// The engine's own words.
+        message: String,
+    },
+    /// There is no program to run: it is missing, cut short, or of another version than what starts it. Said by the
+    /// script that starts it.
+    NotStarted {
+        /// What the browser says of it.
         message: String,
     },
     /// The engine stopped and must be started again.

@@ -87,7 +87,7 @@ impl Activity for Denoise {
         self.sampler.write(sampler, model, pairs);
     }
 
-    fn read(&mut self, name: &str, value: &str) -> Result<bool, &'static str> {
+    fn read(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "picture" if value == "own" => self.picture = Picture::Own,
             "picture" => {

@@ -132,7 +132,7 @@ impl Activity for Dream {
         pairs.extend(start.map(|start| ("start", start_name(start).into())));
     }
 
-    fn read(&mut self, name: &str, value: &str) -> Result<bool, &'static str> {
+    fn read(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "class" if value == "all" => self.class = ClassChoice::All,
             "class" => {
@@ -146,7 +146,7 @@ impl Activity for Dream {
                     "joint" => EnergyKind::Joint,
                     "marginal" => EnergyKind::Marginal,
                     "conditional" => EnergyKind::Conditional,
-                    _ => return Err("joint, marginal or conditional"),
+                    _ => return Err("joint, marginal or conditional".into()),
                 });
             }
             "start" => {
@@ -154,7 +154,7 @@ impl Activity for Dream {
                     "noise" => StartChoice::Noise,
                     "class" => StartChoice::Class,
                     "image" => StartChoice::Image,
-                    _ => return Err("noise, class or image"),
+                    _ => return Err("noise, class or image".into()),
                 });
             }
             _ => return self.sampler.read(name, value),

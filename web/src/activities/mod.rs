@@ -7,7 +7,7 @@ pub mod dream;
 pub mod dream_view;
 pub mod sampler_choice;
 
-use basin_protocol::{EnergyKind, Model, Plan, Sampler};
+use basin_protocol::{EnergyKind, Model, Plan, Sampler, ranges};
 
 /// Longest chain.
 pub const LONGEST_CHAIN: usize = 2000;
@@ -24,7 +24,7 @@ pub trait Activity {
     fn write(&self, model: Option<&Model>, pairs: &mut Pairs);
 
     /// One pair of a link; whether it is one of this activity. The error says what was expected.
-    fn read(&mut self, name: &str, value: &str) -> Result<bool, &'static str>;
+    fn read(&mut self, name: &str, value: &str) -> Result<bool, String>;
 }
 
 /// E(x, y) − E(x) tells no distance: a chain that goes by it descends E(x, y).
@@ -40,19 +40,24 @@ fn told(plan: Plan) -> Plan {
 fn number<T: std::str::FromStr + PartialOrd>(
     value: &str,
     range: std::ops::RangeInclusive<T>,
-    expected: &'static str,
-) -> Result<T, &'static str> {
-    value
-        .parse()
-        .ok()
-        .filter(|number| range.contains(number))
-        .ok_or(expected)
+    expected: &str,
+) -> Result<T, String> {
+    let number = value.parse().ok();
+    let number = number.filter(|number| range.contains(number));
+    number.ok_or_else(|| expected.into())
 }
 
-fn steps(value: &str) -> Result<Option<usize>, &'static str> {
-    number(value, 1..=LONGEST_CHAIN, "1 to 2000").map(Some)
+/// The same, of a setting that recipes and cards have too, at its path there.
+fn setting(value: &str, path: &str) -> Result<f32, String> {
+    let found = value.parse().unwrap_or(f32::NAN);
+    let right = ranges::check(path, found).map(|()| found);
+    right.map_err(|fault| fault.range.to_string())
 }
 
-fn seed(value: &str) -> Result<u32, &'static str> {
+fn steps(value: &str) -> Result<Option<usize>, String> {
+    setting(value, "generation.steps").map(|steps| Some(steps as usize))
+}
+
+fn seed(value: &str) -> Result<u32, String> {
     number(value, 0..=u32::MAX, "0 to 4294967295")
 }

@@ -2,7 +2,7 @@
 
 use basin_protocol::{ByDistance, GradientScaling, Model, Sampler, Sgld};
 
-use super::{Pairs, number};
+use super::{Pairs, setting};
 
 /// The numbers of a sampler that the visitor has set.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -140,23 +140,20 @@ impl SamplerChoice {
     }
 
     /// One pair of a link; whether it is one of a sampler. The error says what was expected.
-    pub(super) fn read(&mut self, name: &str, value: &str) -> Result<bool, &'static str> {
-        let share = || number(value, 0.0..=1.0, "0 to 1").map(Some);
+    pub(super) fn read(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "sampler" => {
                 self.kind = Some(match value {
                     "langevin" => SamplerKind::Langevin,
                     "distance" => SamplerKind::ByDistance,
-                    _ => return Err("langevin or distance"),
+                    _ => return Err("langevin or distance".into()),
                 });
             }
-            "step" => {
-                self.step_size = Some(number(value, 0.0..=1e4, "a number from 0 to 10000")?);
-            }
-            "noise" => self.noise_std = share()?,
-            "friction" => self.friction = Some(number(value, 0.0..=0.99, "0 to 0.99")?),
-            "h" => self.h = Some(number(value, 0.01..=1.0, "0.01 to 1")?),
-            "beta" => self.beta = share()?,
+            "step" => self.step_size = Some(setting(value, "step_size")?),
+            "noise" => self.noise_std = Some(setting(value, "noise_std")?),
+            "friction" => self.friction = Some(setting(value, "friction")?),
+            "h" => self.h = Some(setting(value, "h")?),
+            "beta" => self.beta = Some(setting(value, "by_distance.beta")?),
             _ => return Ok(false),
         }
         Ok(true)

@@ -127,43 +127,6 @@ impl Dsm {
         (self.weights.marginal > 0.0).then_some(&self.chains.negatives)
     }
 
-    /// The first setting that is out of range: its name, what it is, what it may be.
-    pub(in crate::methods) fn fault(&self) -> Option<(&'static str, f32, &'static str)> {
-        let share = "0 to 1";
-        let above = "a number above 0";
-        let settings = [
-            (
-                "method.share",
-                self.share,
-                (0.0..=1.0).contains(&self.share),
-                share,
-            ),
-            (
-                "method.conditional",
-                self.conditional,
-                (0.0..=1.0).contains(&self.conditional),
-                share,
-            ),
-            (
-                "method.blended",
-                self.blended,
-                (0.0..=1.0).contains(&self.blended),
-                share,
-            ),
-            ("method.slope", self.slope, self.slope > 0.0, above),
-            (
-                "method.difference",
-                self.difference,
-                self.difference > 0.0,
-                above,
-            ),
-        ];
-        let mut faults = settings.into_iter().filter(|(_, _, ok, _)| !ok);
-        faults
-            .next()
-            .map(|(name, found, _, expected)| (name, found, expected))
-    }
-
     /// How many images of a batch have score terms.
     pub(in crate::methods) fn scored(&self, batch: usize) -> usize {
         ((batch as f32 * self.share).round() as usize).min(batch)

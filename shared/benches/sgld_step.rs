@@ -13,7 +13,7 @@ use basin_shared::{
     Key,
     energy::{EnergyKind, Joint},
     engine::{cpu::CompiledNetwork, plan::Plan},
-    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
+    models::{Architecture, Initialization, WideResNetConfig},
     samplers::{Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Sgld, Step},
     tensors::{gradient::logits_and_gradient, parameters},
 };
@@ -68,18 +68,7 @@ fn measure(seconds: f64, named: &[String]) -> Value {
         .iter()
         .filter(|row| named.is_empty() || named.iter().any(|name| name == row.0))
         .map(|&(name, depth, width, channels, size, batch)| {
-            let config = WideResNetConfig {
-                depth,
-                width,
-                channels,
-                size,
-                classes: 10,
-                activation: Activation::Silu,
-                normalization: Normalization {
-                    mean: vec![0.5; channels],
-                    std: vec![0.5; channels],
-                },
-            };
+            let config = WideResNetConfig::new([depth, width], [channels, size], 10);
             let initialization = Initialization {
                 gain: 1.4,
                 residual_scale: 0.5,

@@ -234,16 +234,8 @@ fn a_training_pass_is_pytorchs() {
 
 fn wide(size: usize) -> WideResNetConfig {
     WideResNetConfig {
-        depth: 10,
-        width: 1,
-        channels: 1,
-        size,
-        classes: 10,
-        activation: Activation::Silu,
-        normalization: Normalization {
-            mean: vec![0.5],
-            std: vec![0.25],
-        },
+        normalization: Normalization::uniform(1, 0.5, 0.25),
+        ..WideResNetConfig::new([10, 1], [1, size], 10)
     }
 }
 
@@ -417,17 +409,7 @@ fn parameter_shapes_and_counts_are_those_of_the_module() {
         assert_eq!(listed, built, "{}", architecture.title());
     }
     // As PyTorch counts the published networks.
-    let cifar10 = |depth, width| WideResNetConfig {
-        depth,
-        width,
-        channels: 3,
-        size: 32,
-        normalization: Normalization {
-            mean: vec![0.5; 3],
-            std: vec![0.25; 3],
-        },
-        ..wide(32)
-    };
+    let cifar10 = |depth, width| WideResNetConfig::new([depth, width], [3, 32], 10);
     for (architecture, tensors, parameters) in [
         (
             Architecture::StandardWideResnet(cifar10(28, 10)),

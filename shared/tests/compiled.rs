@@ -82,18 +82,11 @@ fn architectures() -> impl Strategy<Value = Architecture> {
     )
         .prop_map(
             |(kind, blocks, width, channels, size, classes, activation, (mean, std))| {
-                let normalization = Normalization {
-                    mean: vec![mean; channels],
-                    std: vec![std; channels],
-                };
+                let normalization = Normalization::uniform(channels, mean, std);
                 let wide = WideResNetConfig {
-                    depth: 6 * blocks + 4,
-                    width,
-                    channels,
-                    size,
-                    classes,
                     activation,
                     normalization: normalization.clone(),
+                    ..WideResNetConfig::new([6 * blocks + 4, width], [channels, size], classes)
                 };
                 match kind {
                     0 => Architecture::WideResnet(wide),
@@ -171,18 +164,7 @@ proptest! {
 /// Rounding differs, and a hundred steps carry it on; the two chains must still be one to the eye.
 #[test]
 fn a_chain_of_100_steps_is_the_oracles() {
-    let config = WideResNetConfig {
-        depth: 10,
-        width: 1,
-        channels: 3,
-        size: 16,
-        classes: 4,
-        activation: Activation::Silu,
-        normalization: Normalization {
-            mean: vec![0.5; 3],
-            std: vec![0.3; 3],
-        },
-    };
+    let config = WideResNetConfig::new([10, 1], [3, 16], 4);
     let both = Both::new(Architecture::WideResnet(config), Key::new(1));
     let sgld = Sgld {
         step_size: 0.5,

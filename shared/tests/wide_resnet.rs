@@ -38,16 +38,9 @@ fn logits_energies_and_gradients_are_pytorchs() {
     let device = Device::flex();
     for case in cases {
         let config = WideResNetConfig {
-            depth: case.depth,
-            width: case.width,
-            channels: case.channels,
-            size: case.size,
-            classes: 10,
             activation: case.activation,
-            normalization: Normalization {
-                mean: vec![0.5; case.channels],
-                std: vec![0.25; case.channels],
-            },
+            normalization: Normalization::uniform(case.channels, 0.5, 0.25),
+            ..WideResNetConfig::new([case.depth, case.width], [case.channels, case.size], 10)
         };
         let name = format!("{}-{} {:?}", case.depth, case.width, case.activation);
         let initialization = Initialization {

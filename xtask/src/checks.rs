@@ -109,7 +109,7 @@ fn lint() -> Result<()> {
         "--all-targets",
     ];
     let packages = ["-p", "basin-web", "-p", "basin-worker"];
-    for features in ["cpu,gpu", "relaxed-simd"] {
+    for features in ["gpu", "relaxed-simd"] {
         run(cargo(&wasm)
             .args(packages)
             .args(["--features", features])
@@ -148,7 +148,7 @@ fn wasm() -> Result<()> {
     let runner = tools::wasm_bindgen_test_runner()?;
     let driver = system::locate("chromedriver")?;
     // Both builds of the processor's engine, one of them beside that of the GPU.
-    for features in ["cpu,gpu", "relaxed-simd"] {
+    for features in ["gpu", "relaxed-simd"] {
         let test = ["test", "--release", "--locked", "--target", tools::WASM];
         let packages = ["-p", "basin-worker", "--test", "browser"];
         run(cargo(&test)

@@ -26,6 +26,16 @@ pub struct Normalization {
     pub std: Vec<f32>,
 }
 
+impl Normalization {
+    /// The same mean and deviation in each channel; 0.5 and 0.5 carry [0, 1] to [−1, 1].
+    pub fn uniform(channels: usize, mean: f32, std: f32) -> Self {
+        Self {
+            mean: vec![mean; channels],
+            std: vec![std; channels],
+        }
+    }
+}
+
 /// The numbers of a Wide-ResNet (Zagoruyko & Komodakis 2016), whichever of its layouts
 /// [`crate::models::Architecture`] names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +55,22 @@ pub struct WideResNetConfig {
     pub activation: Activation,
     /// The normalisation of the input, part of the model.
     pub normalization: Normalization,
+}
+
+impl WideResNetConfig {
+    /// A network for images of `channels` × `size` × `size`, with SiLU and numbers from −1 to 1 (mean and
+    /// deviation 0.5).
+    pub fn new([depth, width]: [usize; 2], [channels, size]: [usize; 2], classes: usize) -> Self {
+        Self {
+            depth,
+            width,
+            channels,
+            size,
+            classes,
+            activation: Activation::Silu,
+            normalization: Normalization::uniform(channels, 0.5, 0.5),
+        }
+    }
 }
 
 /// The numbers of a PreActResNet-18 (He et al. 2016, *Identity Mappings*): four groups of two blocks.

@@ -10,6 +10,8 @@ pub mod gradient;
 mod layers;
 mod network;
 mod on_tensors;
+#[cfg(all(test, feature = "flex"))]
+mod oracle;
 pub mod parameters;
 pub mod pre_act_resnet_18;
 pub mod resnet_18;

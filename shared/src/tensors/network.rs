@@ -164,27 +164,17 @@ mod tests {
     use crate::{
         Classifier,
         energy::EnergyKind,
-        models::{
-            Activation, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig,
-        },
+        models::{Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
     };
     use burn::tensor::{DType, Int};
 
     use crate::tensors::{energy, from_host, to_host};
 
     fn architectures() -> [Architecture; 5] {
-        let normalization = Normalization {
-            mean: vec![0.5; 3],
-            std: vec![0.25; 3],
-        };
+        let normalization = Normalization::uniform(3, 0.5, 0.25);
         let wide = WideResNetConfig {
-            depth: 10,
-            width: 1,
-            channels: 3,
-            size: 16,
-            classes: 4,
-            activation: Activation::Silu,
             normalization: normalization.clone(),
+            ..WideResNetConfig::new([10, 1], [3, 16], 4)
         };
         let pre_act = PreActResNet18Config {
             width: 16,

@@ -66,22 +66,25 @@ pub fn network(architecture: &Architecture, weights: &Weights, device: &Device) 
 /// Where a visitor is, in the names of PyTorch's state dictionaries. Which architecture an enum
 /// holds is no part of them.
 #[derive(Default)]
-struct Path(Vec<String>);
+pub struct Path(Vec<String>);
 
 impl Path {
-    fn enter(&mut self, name: &str, container: &str) {
+    /// Into a module of this name; `container` as Burn's visitors say it.
+    pub fn enter(&mut self, name: &str, container: &str) {
         if !is_enum(container) {
             self.0.push(name.into());
         }
     }
 
-    fn exit(&mut self, container: &str) {
+    /// Out of it.
+    pub fn exit(&mut self, container: &str) {
         if !is_enum(container) {
             self.0.pop();
         }
     }
 
-    fn name(&self) -> String {
+    /// The name of the parameter that is there.
+    pub fn name(&self) -> String {
         self.0.join(".")
     }
 }
@@ -121,8 +124,7 @@ pub fn collect(model: &impl Module) -> Weights {
 
 /// Replaces every parameter of `model` by the one of its name.
 ///
-/// Parameters are numbered in visiting order on the way, so that an optimiser's state, which
-/// belongs to numbers, fits the model again when a run is resumed.
+/// Parameters are numbered in visiting order on the way, so that gradients of one network fit another.
 ///
 /// # Panics
 /// If a name is missing or a shape differs: whoever reads a file checks that before.

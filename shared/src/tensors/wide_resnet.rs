@@ -134,24 +134,10 @@ impl Layered for WideResNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        models::{ConfigError, Normalization},
-        tensors::parameters,
-    };
+    use crate::{models::ConfigError, tensors::parameters};
 
     fn config(depth: usize, width: usize) -> WideResNetConfig {
-        WideResNetConfig {
-            depth,
-            width,
-            channels: 3,
-            size: 32,
-            classes: 10,
-            activation: Activation::LeakyRelu,
-            normalization: Normalization {
-                mean: vec![0.5; 3],
-                std: vec![0.5; 3],
-            },
-        }
+        WideResNetConfig::new([depth, width], [3, 32], 10)
     }
 
     const INITIALIZATION: Initialization = Initialization {

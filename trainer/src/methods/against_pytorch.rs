@@ -7,7 +7,7 @@ use basin_shared::{
     arrays::Weights,
     attacks::{Attack, Budget, Norm, Pgd},
     energy::{Conditional, EnergyKind, Expected, Objective, softmax},
-    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
+    models::{Architecture, Initialization, Normalization, WideResNetConfig},
     samplers::{GradientScaling, HostChain, Pyld, Sgld, Start, Step},
     tensors::{Frozen, Mode, Network, Precision, parameters, to_host},
 };
@@ -137,16 +137,8 @@ fn smoothed() -> Target {
 
 fn model(device: &Device) -> Network {
     let config = WideResNetConfig {
-        depth: 10,
-        width: 1,
-        channels: 1,
-        size: 8,
-        classes: 4,
-        activation: Activation::Silu,
-        normalization: Normalization {
-            mean: vec![0.5],
-            std: vec![0.25],
-        },
+        normalization: Normalization::uniform(1, 0.5, 0.25),
+        ..WideResNetConfig::new([10, 1], [1, 8], 4)
     };
     let initialization = Initialization {
         gain: 0.0,

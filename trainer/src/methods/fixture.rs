@@ -2,7 +2,7 @@
 
 use basin_shared::{
     Key,
-    models::{Activation, Architecture, Initialization, Normalization, WideResNetConfig},
+    models::{Architecture, Initialization, WideResNetConfig},
     tensors::Network,
 };
 use burn::tensor::Device;
@@ -10,20 +10,9 @@ use burn::tensor::Device;
 use super::{Batch, Inner};
 use crate::data::Images;
 
-/// Wide-ResNet 10-1 of three classes, for images of 8 by 8.
-fn config() -> WideResNetConfig {
-    WideResNetConfig {
-        depth: 10,
-        width: 1,
-        channels: 1,
-        size: 8,
-        classes: 3,
-        activation: Activation::Silu,
-        normalization: Normalization {
-            mean: vec![0.5],
-            std: vec![0.5],
-        },
-    }
+/// Wide-ResNet 10-1 of three classes, for images of so many rows and columns.
+fn config(size: usize) -> WideResNetConfig {
+    WideResNetConfig::new([10, 1], [1, size], 3)
 }
 
 fn init(architecture: &Architecture, device: &Device) -> Network {
@@ -36,18 +25,17 @@ fn init(architecture: &Architecture, device: &Device) -> Network {
 
 /// JEM's, which has no BatchNorm.
 pub(crate) fn network(device: &Device) -> Network {
-    init(&Architecture::WideResnet(config()), device)
+    init(&Architecture::WideResnet(config(8)), device)
 }
 
 /// The same for images of so many rows and columns.
 pub(crate) fn network_of_size(size: usize, device: &Device) -> Network {
-    let config = WideResNetConfig { size, ..config() };
-    init(&Architecture::WideResnet(config), device)
+    init(&Architecture::WideResnet(config(size)), device)
 }
 
 /// TRADES's.
 pub(crate) fn network_with_batch_norm(device: &Device) -> Network {
-    init(&Architecture::StandardWideResnet(config()), device)
+    init(&Architecture::StandardWideResnet(config(8)), device)
 }
 
 pub(crate) fn images() -> Images {

@@ -14,7 +14,7 @@ use basin_shared::{
         card::SCHEMA,
         container::{Probe, Storage, probe_images},
     },
-    models::{Activation, Architecture, Normalization, WideResNetConfig},
+    models::{Activation, Architecture, WideResNetConfig},
     samplers::{
         ClassGaussian, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,
         SamplerSettings, Sgld, Start,
@@ -32,16 +32,8 @@ fn main() {
         .collect();
     let [depth, width, channels, size] = numbers.try_into().unwrap_or([10, 1, 1, 8]);
     let config = WideResNetConfig {
-        depth,
-        width,
-        channels,
-        size,
-        classes: CLASSES,
         activation: Activation::LeakyRelu,
-        normalization: Normalization {
-            mean: vec![0.5; channels],
-            std: vec![0.5; channels],
-        },
+        ..WideResNetConfig::new([depth, width], [channels, size], CLASSES)
     };
     // Every layer keeps the scale of its input, so that logits are of the order of one.
     let shapes = config.parameter_shapes().into_iter().enumerate();

@@ -5,7 +5,7 @@
 pub mod edge;
 pub mod engine;
 mod model;
-#[cfg(all(feature = "cpu", target_arch = "wasm32"))]
+#[cfg(target_arch = "wasm32")]
 pub mod pool;
 #[cfg(target_arch = "wasm32")]
 mod scope;

@@ -257,7 +257,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
     })
 }
 
-#[cfg(all(test, feature = "cpu"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::cpu::Cpu;

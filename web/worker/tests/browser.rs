@@ -4,18 +4,20 @@
 
 #![allow(missing_docs)]
 
+mod networks;
 mod scalar;
+
+use networks::{CLASSES, normalization, plan_of, pre_act, resnet, wide};
 
 use basin_shared::{
     Classifier, Key,
-    arrays::{Array, Weights},
     classifier::Evaluation,
     energy::{EnergyKind, Joint},
     engine::{
         cpu::CompiledNetwork,
         plan::{Active, Convolution, Extent, Head, Operation, Plan},
     },
-    models::{Activation, Architecture, Normalization, PreActResNet18Config, WideResNetConfig},
+    models::{Activation, Architecture},
 };
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -39,15 +41,6 @@ fn draws_have_the_same_bits_on_every_platform() {
 /// Largest difference of an engine from the definition, as a share of the largest number. Single
 /// precision in any order of summation stays within 1e-5 here, Winograd's transforms lose a digit.
 const TOLERANCE: f64 = 1e-4;
-
-const CLASSES: usize = 5;
-
-fn normalization(channels: usize) -> Normalization {
-    Normalization {
-        mean: vec![0.4, 0.5, 0.6][..channels].to_vec(),
-        std: vec![0.2, 0.3, 0.5][..channels].to_vec(),
-    }
-}
 
 /// Weights with which a layer of so many inputs keeps the scale of its input.
 fn weights(key: u64, count: usize, inputs: usize) -> Vec<f32> {
@@ -247,26 +240,7 @@ fn kernels_compute_what_the_definition_says() {
 fn networks() -> impl Iterator<Item = (Plan, usize, EnergyKind, String)> {
     use Activation::{LeakyRelu, Relu, Silu};
     use EnergyKind::{Conditional, Joint, Marginal};
-    let wide = |[depth, width, channels, size]: [usize; 4], activation| WideResNetConfig {
-        depth,
-        width,
-        channels,
-        size,
-        classes: CLASSES,
-        activation,
-        normalization: normalization(channels),
-    };
     let jem = |numbers, activation| Architecture::WideResnet(wide(numbers, activation));
-    let pre_act = |channels, size, final_batch_norm| {
-        Architecture::PreActResnet18(PreActResNet18Config {
-            width: 16,
-            final_batch_norm,
-            channels,
-            size,
-            classes: CLASSES,
-            normalization: normalization(channels),
-        })
-    };
     let all = [
         (jem([10, 1, 1, 9], Silu), 16, Joint),
         (jem([10, 2, 3, 11], Silu), 3, Marginal),
@@ -287,27 +261,13 @@ fn networks() -> impl Iterator<Item = (Plan, usize, EnergyKind, String)> {
             5,
             Conditional,
         ),
-        (pre_act(3, 9, false), 2, Conditional),
-        (pre_act(1, 8, true), 3, Joint),
+        (pre_act([3, 9], false), 2, Conditional),
+        (pre_act([1, 8], true), 3, Joint),
+        (resnet([3, 8]), 2, Marginal),
     ];
     all.into_iter().map(|(architecture, batch, energy)| {
-        let shapes = architecture.parameter_shapes().into_iter().enumerate();
-        let weights: Weights = shapes
-            .map(|(i, (name, shape))| {
-                let count = shape.iter().product();
-                let values = if name.contains("bn") || name.contains("batchnorm") {
-                    // Far from the identity.
-                    let draws = Key::new(i as u64).uniforms(count).into_iter();
-                    draws.map(|draw| 0.2 + draw).collect()
-                } else {
-                    let inputs = shape.iter().skip(1).product::<usize>().max(4);
-                    weights(i as u64, count, inputs)
-                };
-                (name, Array { shape, values })
-            })
-            .collect();
         let what = format!("{architecture:?}, {energy:?}");
-        (architecture.plan(&weights), batch, energy, what)
+        (plan_of(&architecture), batch, energy, what)
     })
 }
 

@@ -2,27 +2,26 @@
 //! rather than beside the engine, because this package is built without Burn. Needs a Vulkan driver;
 //! Mesa's software one will do.
 
-#![cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+#![cfg(not(target_arch = "wasm32"))]
 #![allow(missing_docs)]
 
+mod networks;
 mod scalar;
 
 use std::sync::{Mutex, MutexGuard};
 
+use networks::{normalization, normals, plan_of, pre_act, resnet, wide};
+
 use basin_protocol::{Reply, Request};
 use basin_shared::{
     Classifier, Key,
-    arrays::{Array, Weights},
     energy::{EnergyKind, Expected, Joint, Objective},
     engine::{
         cpu,
         gpu::{Gpu, GpuChain, GpuError, GpuNetwork, Storage},
         plan::{Active, Affine, Convolution, Extent, Head, Operation, Plan},
     },
-    models::{
-        Activation, Architecture, Normalization, PreActResNet18Config, ResNet18Config,
-        WideResNetConfig,
-    },
+    models::{Activation, Architecture},
     samplers::{
         Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Observation,
         STEPS_PER_FRAME, Sgld, Step, observation::Observed,
@@ -51,71 +50,6 @@ fn gpu(storage: Storage) -> (Gpu, MutexGuard<'static, ()>) {
 
 fn engine(gpu: &Gpu, plan: &Plan) -> GpuNetwork {
     block_on(GpuNetwork::new(gpu.clone(), plan.clone())).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn normals(key: u64, count: usize, scale: f32) -> Vec<f32> {
-    let values = Key::new(key).normals(count).into_iter();
-    values.map(|value| value * scale).collect()
-}
-
-fn normalization(channels: usize) -> Normalization {
-    Normalization {
-        mean: vec![0.4, 0.5, 0.6][..channels].to_vec(),
-        std: vec![0.2, 0.3, 0.5][..channels].to_vec(),
-    }
-}
-
-fn wide([depth, width, channels, size]: [usize; 4], activation: Activation) -> WideResNetConfig {
-    WideResNetConfig {
-        depth,
-        width,
-        channels,
-        size,
-        classes: 5,
-        activation,
-        normalization: normalization(channels),
-    }
-}
-
-fn pre_act([channels, size]: [usize; 2], final_batch_norm: bool) -> Architecture {
-    Architecture::PreActResnet18(PreActResNet18Config {
-        width: 16,
-        final_batch_norm,
-        channels,
-        size,
-        classes: 5,
-        normalization: normalization(channels),
-    })
-}
-
-fn resnet([channels, size]: [usize; 2]) -> Architecture {
-    Architecture::Resnet18(ResNet18Config {
-        width: 16,
-        channels,
-        size,
-        classes: 5,
-        normalization: normalization(channels),
-    })
-}
-
-/// The plan of a network with random weights, and BatchNorm that is far from the identity.
-fn plan_of(architecture: &Architecture) -> Plan {
-    let shapes = architecture.parameter_shapes().into_iter().enumerate();
-    let weights: Weights = shapes
-        .map(|(i, (name, shape))| {
-            let count = shape.iter().product();
-            let norms = ["bn", "batchnorm", "shortcut.1"];
-            let values = if norms.iter().any(|norm| name.contains(norm)) {
-                let draws = Key::new(i as u64).uniforms(count).into_iter();
-                draws.map(|draw| 0.2 + draw).collect()
-            } else {
-                let fan_in: usize = shape.iter().skip(1).product();
-                normals(i as u64, count, 1.2 / (fan_in as f32).sqrt())
-            };
-            (name, Array { shape, values })
-        })
-        .collect();
-    architecture.plan(&weights)
 }
 
 fn wide_resnet(numbers: [usize; 4], activation: Activation) -> Plan {

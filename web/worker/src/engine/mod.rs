@@ -1,6 +1,5 @@
 //! What computes: Basin's engine on the processor, or its engine on a GPU. A program has one of them.
 
-#[cfg(feature = "cpu")]
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;

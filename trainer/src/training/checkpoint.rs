@@ -1,7 +1,6 @@
 //! Checkpoints: all that a run needs to go on, in one file that is there whole or not at all.
 //!
-//! A checkpoint is a safetensors file: `model.*` and `ema.*`, the optimiser's state as Burn writes
-//! it, `state.*` of the method (on several devices also `state-1.*` and so on), and a header that says
+//! A checkpoint is a safetensors file: `model.*` and `ema.*`, `optimizer.*`, `state.*` of the method (on several devices also `state-1.*` and so on), and a header that says
 //! where the run was and holds a checksum of all numbers. Random state needs no place, as
 //! every draw comes from the seed and the iteration; nor does the position in the epoch.
 
@@ -18,17 +17,18 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::optimizer::OptimizerState;
 use crate::{
     atomic_file::{WriteError, write_atomically},
     methods::State,
 };
 
 /// The version that is written.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 /// The oldest that is read: of one device, and begun with random weights.
 const OLDEST: u32 = 2;
-/// The oldest of a run that can go on: before it, a run drew other random numbers.
-const OLDEST_RESUMED: u32 = 4;
+/// The oldest of a run that can go on: before it, the optimiser's state was kept otherwise.
+const OLDEST_RESUMED: u32 = 5;
 const HEADER_KEY: &str = "basin-checkpoint";
 /// Checkpoints kept: the newest and one to fall back on …
 const NEWEST: usize = 2;
@@ -84,8 +84,8 @@ pub(crate) struct Checkpoint {
     pub begun_with: Option<Origin>,
     pub model: Weights,
     pub ema: Weights,
-    /// The optimiser's state.
-    pub optimizer: Vec<u8>,
+    /// The optimiser's state; empty where the version is older than those that can go on.
+    pub optimizer: OptimizerState,
     /// The method's state, one for each device; a single one where the method keeps nothing.
     pub states: Vec<State>,
 }
@@ -105,8 +105,8 @@ pub(crate) enum CheckpointError {
     #[error("{path}: checkpoint version {found}, this `basin` reads {OLDEST} to {VERSION}")]
     Version { path: String, found: u32 },
     #[error(
-        "the checkpoint is of version {found}, and from version {OLDEST_RESUMED} on a run draws other random \
-         numbers: this one cannot go on. Make a model of it with `basin export`, and begin a run with --weights \
+        "the checkpoint is of version {found}, and from version {OLDEST_RESUMED} on an optimiser's state is kept \
+         otherwise: this one cannot go on. Make a model of it with `basin export`, and begin a run with --weights \
          and that file"
     )]
     Old { found: u32 },
@@ -132,8 +132,13 @@ impl Checkpoint {
                 array(format!("{}.{name}", state_part(replica)), &numbers);
             }
         }
-        let state = self.optimizer.clone();
-        tensors.push(("optimizer".into(), Dtype::U8, vec![state.len()], state));
+        for (name, numbers) in &self.optimizer.arrays {
+            array(format!("optimizer.{name}"), numbers);
+        }
+        for (name, count) in &self.optimizer.counts {
+            let bytes = count.to_le_bytes().to_vec();
+            tensors.push((format!("optimizer.{name}"), Dtype::U64, vec![], bytes));
+        }
         let parts = tensors.iter();
         let parts = parts.map(|(name, _, _, bytes)| (name.as_str(), bytes.as_slice()));
         let header = Header {
@@ -241,10 +246,10 @@ impl Checkpoint {
             )));
         }
         let mut parts: BTreeMap<String, Weights> = BTreeMap::new();
-        let mut optimizer = None;
+        let mut counts = BTreeMap::new();
         for (name, view) in tensors {
+            // What Burn wrote of an optimiser, up to version 4.
             if name == "optimizer" {
-                optimizer = Some(view.data().to_vec());
                 continue;
             }
             let (numbers, _) = view.data().as_chunks::<4>();
@@ -255,6 +260,12 @@ impl Checkpoint {
             let (part, name) = name
                 .split_once('.')
                 .ok_or_else(|| damaged(&format!("odd tensor `{name}`")))?;
+            if view.dtype() == Dtype::U64 {
+                let count = view.data().try_into().map(u64::from_le_bytes);
+                let count = count.map_err(|_| damaged(&format!("odd tensor `{name}`")))?;
+                counts.insert(name.into(), count);
+                continue;
+            }
             let array = Array {
                 shape: view.shape().to_vec(),
                 values,
@@ -281,7 +292,10 @@ impl Checkpoint {
             begun_with: header.begun_with,
             model: take("model").ok_or_else(|| missing("model"))?,
             ema: take("ema").ok_or_else(|| missing("ema"))?,
-            optimizer: optimizer.ok_or_else(|| missing("optimizer"))?,
+            optimizer: OptimizerState {
+                arrays: take("optimizer").unwrap_or_default(),
+                counts,
+            },
             states,
         })
     }
@@ -320,6 +334,15 @@ impl Checkpoint {
     fn is_finite(&self) -> bool {
         let mut arrays = self.model.values().chain(self.ema.values());
         arrays.all(|array| array.values.iter().all(|value| value.is_finite()))
+    }
+
+    /// How many checkpoints of a directory have a metric in their names.
+    pub(crate) fn measured(directory: &Path) -> Result<usize, CheckpointError> {
+        let paths = list(directory)?;
+        let measured = paths
+            .iter()
+            .filter(|path| metric_of(path) > f64::NEG_INFINITY);
+        Ok(measured.count())
     }
 
     /// The whole checkpoint with the highest metric, the newest of equals.
@@ -423,11 +446,14 @@ mod tests {
     }
 
     fn checkpoint(iteration: usize) -> Checkpoint {
-        let array = Array {
-            shape: vec![2, 1],
-            values: vec![0.1, f32::MIN_POSITIVE],
+        let weights_of = |name: &str| -> Weights {
+            let array = Array {
+                shape: vec![2, 1],
+                values: vec![0.1, f32::MIN_POSITIVE],
+            };
+            [(name.to_owned(), array)].into()
         };
-        let weights: Weights = [("conv1.weight".to_owned(), array)].into();
+        let weights = weights_of("conv1.weight");
         Checkpoint {
             version: VERSION,
             progress: Progress {
@@ -444,7 +470,10 @@ mod tests {
             }),
             model: weights.clone(),
             ema: weights,
-            optimizer: vec![1, 2, 3],
+            optimizer: OptimizerState {
+                arrays: weights_of("conv1.weight.momentum.moment_1"),
+                counts: [("conv1.weight.momentum.time".to_owned(), 1 << 40)].into(),
+            },
             states: vec![
                 State::Replay(ReplayBuffer::new(vec![0.25; 8], vec![3, 9], [1, 2, 2])),
                 State::Replay(ReplayBuffer::new(vec![0.75; 4], vec![1], [1, 2, 2])),

@@ -1,52 +1,309 @@
-//! The optimisers, as recipes name them: Burn's.
+//! The optimisers, as recipes name them: Burn's rules, one parameter at a time.
+//!
+//! Burn's `ModuleOptimizer` would restore its state on the process's default device, which may be one that
+//! nobody asked for, or that is not there. Here the caller says where.
 
-use burn::optim::{
-    AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
-    momentum::MomentumConfig,
+use std::collections::BTreeMap;
+
+use basin_shared::{
+    arrays::{Array, Weights},
+    tensors::{Network, parameters::Path},
+};
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    optim::{
+        AdamConfig, AdamWConfig, GradientsParams, Optimizer as Rule, RecordState, SgdConfig,
+        StateSink, StateSource, decay::WeightDecayConfig, momentum::MomentumConfig,
+    },
+    tensor::{Device, Tensor},
 };
 
 use crate::recipe::OptimizerRecipe;
 
+/// Steps down gradients, with a state for each parameter.
+pub(crate) trait Optimizer: Send {
+    /// The model after a step down `gradients`; parameters without one stay.
+    fn step(&mut self, rate: f64, model: Network, gradients: GradientsParams) -> Network;
+
+    /// The state, read back to the host.
+    fn state(&self) -> OptimizerState;
+
+    /// Goes on from a state of these parameters, on their `device`.
+    ///
+    /// # Errors
+    /// If a parameter's state is there in part; its name.
+    fn restore(
+        &mut self,
+        state: OptimizerState,
+        parameters: &Weights,
+        device: &Device,
+    ) -> Result<(), Incomplete>;
+}
+
+/// The numbers of an optimiser: arrays and counts, `PARAMETER.FIELD` each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct OptimizerState {
+    /// Moments, flat.
+    pub arrays: Weights,
+    /// Steps so far.
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// A state that lacks something.
+#[derive(Debug, thiserror::Error)]
+#[error("the optimiser's state of `{parameter}` is not whole")]
+pub(crate) struct Incomplete {
+    parameter: String,
+}
+
 /// An optimiser with these settings.
-pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> ModuleOptimizer {
+pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> Box<dyn Optimizer> {
     match *recipe {
         OptimizerRecipe::Sgd {
             momentum,
             nesterov,
             weight_decay,
             ..
-        } => SgdConfig::new()
-            .with_momentum(Some(
-                MomentumConfig::new()
-                    .with_momentum(momentum)
-                    .with_dampening(0.0)
-                    .with_nesterov(nesterov),
-            ))
-            .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
-            .init(),
+        } => Steps::of(
+            SgdConfig::new()
+                .with_momentum(Some(
+                    MomentumConfig::new()
+                        .with_momentum(momentum)
+                        .with_dampening(0.0)
+                        .with_nesterov(nesterov),
+                ))
+                .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
+                .build(),
+        ),
         OptimizerRecipe::Adam {
             beta_1,
             beta_2,
             epsilon,
             weight_decay,
             ..
-        } => AdamConfig::new()
-            .with_beta_1(beta_1)
-            .with_beta_2(beta_2)
-            .with_epsilon(epsilon)
-            .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
-            .init(),
+        } => Steps::of(
+            AdamConfig::new()
+                .with_beta_1(beta_1)
+                .with_beta_2(beta_2)
+                .with_epsilon(epsilon)
+                .with_weight_decay(Some(WeightDecayConfig::new(weight_decay)))
+                .build(),
+        ),
         OptimizerRecipe::AdamW {
             beta_1,
             beta_2,
             epsilon,
             weight_decay,
             ..
-        } => AdamWConfig::new()
-            .with_beta_1(beta_1)
-            .with_beta_2(beta_2)
-            .with_epsilon(epsilon)
-            .with_weight_decay(weight_decay)
-            .init(),
+        } => Steps::of(
+            AdamWConfig::new()
+                .with_beta_1(beta_1)
+                .with_beta_2(beta_2)
+                .with_epsilon(epsilon)
+                .with_weight_decay(weight_decay)
+                .build(),
+        ),
+    }
+}
+
+/// A rule, which treats every number alike, and its state for each parameter, flat.
+struct Steps<R: Rule> {
+    rule: R,
+    states: BTreeMap<String, R::State<1>>,
+}
+
+impl<R: Rule> Steps<R> {
+    fn of(rule: R) -> Box<dyn Optimizer> {
+        Box::new(Self {
+            rule,
+            states: BTreeMap::new(),
+        })
+    }
+}
+
+impl<R: Rule> Optimizer for Steps<R> {
+    fn step(&mut self, rate: f64, model: Network, gradients: GradientsParams) -> Network {
+        model.map(&mut Descend {
+            steps: self,
+            rate,
+            gradients,
+            path: Path::default(),
+        })
+    }
+
+    fn state(&self) -> OptimizerState {
+        let mut sink = StateSink::default();
+        for (name, state) in &self.states {
+            state.state_flatten(name, &mut sink);
+        }
+        let tensors = sink.tensors.into_iter();
+        let scalars = sink.scalars.into_iter();
+        OptimizerState {
+            arrays: tensors
+                .map(|(name, data)| (name, Array::from(data)))
+                .collect(),
+            counts: scalars
+                .map(|(name, scalar)| {
+                    let count = scalar.try_into();
+                    (
+                        name,
+                        count.expect("these optimisers count their steps alone"),
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    fn restore(
+        &mut self,
+        state: OptimizerState,
+        parameters: &Weights,
+        device: &Device,
+    ) -> Result<(), Incomplete> {
+        let counts = state.counts.into_iter();
+        let mut source = StateSource::new(counts.map(|(name, n)| (name, n.into())).collect());
+        for (name, array) in state.arrays {
+            source.insert_tensor(name, array.to_data());
+        }
+        for parameter in parameters.keys() {
+            // One that has had no gradient has none, running statistics never.
+            if !source.has_under(parameter) {
+                continue;
+            }
+            let state = RecordState::state_unflatten(parameter, &mut source, device);
+            let state = state.ok_or_else(|| Incomplete {
+                parameter: parameter.clone(),
+            })?;
+            self.states.insert(parameter.clone(), state);
+        }
+        Ok(())
+    }
+}
+
+struct Descend<'a, R: Rule> {
+    steps: &'a mut Steps<R>,
+    rate: f64,
+    gradients: GradientsParams,
+    path: Path,
+}
+
+impl<R: Rule> ModuleMapper for Descend<'_, R> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
+            return param;
+        };
+        let name = self.path.name();
+        let state = self.steps.states.remove(&name);
+        let (id, tensor, mapper) = param.consume();
+        let (shape, tracked) = (tensor.dims(), tensor.is_require_grad());
+        let (tensor, state) = self.steps.rule.step(
+            self.rate,
+            tensor.inner().flatten::<1>(0, D - 1),
+            gradient.flatten(0, D - 1),
+            state,
+        );
+        self.steps.states.extend(state.map(|state| (name, state)));
+        let tensor = Tensor::from_inner(tensor.reshape(shape)).set_require_grad(tracked);
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::fixture::network;
+
+    fn ones(model: &Network) -> GradientsParams {
+        struct Ones(GradientsParams);
+        impl burn::module::ModuleVisitor for Ones {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.register(param.id, param.val().inner().ones_like());
+            }
+        }
+        let mut ones = Ones(GradientsParams::new());
+        model.visit(&mut ones);
+        ones.0
+    }
+
+    /// Every optimiser, restored after three steps, makes the fourth that it would have made, to the bit.
+    #[test]
+    fn a_restored_optimizer_goes_on() {
+        let (beta_1, beta_2, epsilon, clip_norm) = (0.9, 0.99, 1e-8, 1.0);
+        let weight_decay = 0.01;
+        for recipe in [
+            OptimizerRecipe::Sgd {
+                momentum: 0.9,
+                nesterov: true,
+                weight_decay,
+                clip_norm,
+            },
+            OptimizerRecipe::Adam {
+                beta_1,
+                beta_2,
+                epsilon,
+                weight_decay,
+                clip_norm,
+            },
+            OptimizerRecipe::AdamW {
+                beta_1,
+                beta_2,
+                epsilon,
+                weight_decay,
+                clip_norm,
+            },
+        ] {
+            let device = Device::flex();
+            let mut model = network(&device.clone().autodiff());
+            let mut alone = optimizer(&recipe);
+            for _ in 0..3 {
+                let gradients = ones(&model);
+                model = alone.step(0.1, model, gradients);
+            }
+            let weights = basin_shared::tensors::parameters::collect(&model.valid());
+            let state = alone.state();
+            let mut restored = optimizer(&recipe);
+            restored.restore(state.clone(), &weights, &device).unwrap();
+            assert_eq!(restored.state(), state);
+            let next = |optimizer: &mut Box<dyn Optimizer>| {
+                let model = optimizer.step(0.1, model.clone(), ones(&model));
+                basin_shared::tensors::parameters::collect(&model.valid())
+            };
+            let expected = next(&mut alone);
+            assert_ne!(expected, weights);
+            assert_eq!(next(&mut restored), expected);
+        }
+    }
+
+    #[test]
+    fn a_state_in_part_is_refused_by_its_parameter() {
+        let device = Device::flex();
+        let model = network(&device.clone().autodiff());
+        let recipe = OptimizerRecipe::Adam {
+            beta_1: 0.9,
+            beta_2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+        };
+        let mut adam = optimizer(&recipe);
+        let gradients = ones(&model);
+        let model = adam.step(0.1, model, gradients);
+        let mut state = adam.state();
+        let lost = state.arrays.keys().find(|name| name.ends_with("moment_2"));
+        let lost = lost.unwrap().clone();
+        state.arrays.remove(&lost);
+        let weights = basin_shared::tensors::parameters::collect(&model.valid());
+        let error = optimizer(&recipe).restore(state, &weights, &device);
+        let parameter = lost.strip_suffix(".momentum.moment_2").unwrap();
+        let expected = format!("the optimiser's state of `{parameter}` is not whole");
+        assert_eq!(error.unwrap_err().to_string(), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use basin_shared::{
     Key,
     arrays::Weights,
@@ -15,15 +15,15 @@ use basin_shared::{
 };
 use burn::{
     module::Module,
-    optim::{GradientsParams, ModuleOptimizer},
-    tensor::{Bytes, Device, Tensor},
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
 };
 
 use super::{
     checkpoint::{Checkpoint, Progress, VERSION},
     class_gaussian::class_gaussian,
     ema, gradient_norm,
-    optimizer::optimizer,
+    optimizer::{Optimizer, optimizer},
     replicas::{self, Replicas},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) struct Run<'env> {
     model: Network,
     /// Off it.
     pub(crate) ema: Network,
-    optimizer: ModuleOptimizer,
+    optimizer: Box<dyn Optimizer>,
     /// What the model and its average began with, if not with random weights.
     begun_with: Option<Origin>,
     /// As each replica follows it.
@@ -119,9 +119,8 @@ impl<'env> Run<'env> {
         let empty = recipe
             .architecture()
             .init(recipe.initialization, Key::new(0), device);
-        let optimizer = optimizer(&recipe.optimizer)
-            .from_bytes(Bytes::from_bytes_vec(checkpoint.optimizer))
-            .context("the checkpoint's optimiser")?;
+        let mut optimizer = optimizer(&recipe.optimizer);
+        optimizer.restore(checkpoint.optimizer, &checkpoint.model, device)?;
         let gaussian = gaussian(recipe, train, device)?;
         let method = of_replica(recipe, &replicas);
         let states = replicas::deal(checkpoint.states, replicas.count());
@@ -147,10 +146,6 @@ impl<'env> Run<'env> {
         epoch: usize,
         metric: Option<f64>,
     ) -> Result<PathBuf> {
-        let optimizer = self
-            .optimizer
-            .into_bytes()
-            .context("the optimiser's state")?;
         let checkpoint = Checkpoint {
             version: VERSION,
             progress: self.progress.clone(),
@@ -158,7 +153,7 @@ impl<'env> Run<'env> {
             begun_with: self.begun_with.clone(),
             model: parameters::collect(&self.model.valid()),
             ema: parameters::collect(&self.ema),
-            optimizer: optimizer.to_vec(),
+            optimizer: self.optimizer.state(),
             states: self.states.clone(),
         };
         Ok(checkpoint.write(directory, epoch, metric)?)

@@ -78,3 +78,23 @@ test("a picture can be dropped and pasted", async ({ page }) => {
     await expect.poll(() => page.url(), { message: type }).toContain("picture=own");
   }
 });
+
+test("pictures of every kind are read as the command line reads them", async ({ page }) => {
+  const folder = new URL("../data/pictures/", import.meta.url);
+  const expected = JSON.parse(await readFile(new URL("expected.json", folder)));
+  await open(page, `/#tab=denoise&engine=cpu&model=${UNTRAINED}&sampler=distance&sigma=0&steps=1`);
+  await finished(page);
+  // How far the nearest of the pictures shown is from this one, in steps of 255.
+  const nearest = async (grey) => {
+    const shown = (await pixels(page)).filter((picture) => picture.length === 4 * grey.length);
+    const off = (picture) => Math.max(...grey.map((value, i) => Math.abs(value - picture[4 * i])));
+    return Math.min(...shown.map(off));
+  };
+  const choose = (name) => page.getByLabel("choose a picture").setInputFiles(new URL(name, folder).pathname);
+  for (const [name, { 1: grey }] of Object.entries(expected)) {
+    await choose(name);
+    await expect.poll(() => nearest(grey), { message: name }).toBeLessThanOrEqual(2);
+  }
+  await choose("photo.heic");
+  await expect(page.locator(".notice")).toContainText("this is a HEIC picture");
+});

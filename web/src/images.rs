@@ -1,10 +1,13 @@
 //! Pixels: between a model's numbers and the browser's pictures.
 
 use basin_protocol::metrics;
+use basin_shared::pictures;
+use image::{ImageBuffer, Rgba};
 use wasm_bindgen::{Clamped, JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Blob, CanvasRenderingContext2d, HtmlAnchorElement, HtmlCanvasElement, ImageBitmap, ImageData,
+    Blob, CanvasRenderingContext2d, ColorSpaceConversion, HtmlAnchorElement, HtmlCanvasElement,
+    ImageBitmap, ImageBitmapOptions, ImageData,
 };
 
 /// Channels, height and width of one image.
@@ -30,28 +33,6 @@ impl Shape {
             rgba.extend([channel(0), channel(1), channel(2), 255]);
         }
         rgba
-    }
-
-    /// The reverse; grey is BT.601 luma.
-    pub fn read_rgba(self, rgba: &[u8]) -> Vec<f32> {
-        let plane = self.size * self.size;
-        let channel = |i: usize, c: usize| rgba[i * 4 + c] as f32 / 255.0;
-        match self.channels {
-            1 => (0..plane)
-                .map(|i| {
-                    // Grey stays exactly what it was.
-                    let [r, g, b] = [0, 1, 2].map(|c| channel(i, c));
-                    if r == g && g == b {
-                        r
-                    } else {
-                        0.299 * r + 0.587 * g + 0.114 * b
-                    }
-                })
-                .collect(),
-            n => (0..n * plane)
-                .map(|i| channel(i % plane, (i / plane).min(3)))
-                .collect(),
-        }
     }
 }
 
@@ -95,12 +76,6 @@ fn blur(shape: Shape, x: &[f32], std: f32) -> Vec<f32> {
     along(&along(x, 1), size)
 }
 
-/// The part of a picture that a square shows: left, top and side.
-fn square(width: f64, height: f64) -> (f64, f64, f64) {
-    let side = width.min(height);
-    ((width - side) / 2.0, (height - side) / 2.0, side)
-}
-
 /// Draws one image, a canvas pixel for each of its own.
 pub fn draw(canvas: &HtmlCanvasElement, shape: Shape, pixels: &[f32]) {
     let size = shape.size as u32;
@@ -118,33 +93,68 @@ pub fn draw(canvas: &HtmlCanvasElement, shape: Shape, pixels: &[f32]) {
     let _ = context.put_image_data(&data, 0.0, 0.0);
 }
 
-/// Decodes a picture in any format of the browser's and fits it to `shape`: its middle square,
-/// scaled.
+/// Most rows and columns of a picture that are read; of a larger one the browser makes a smaller one first.
+const MOST_PIXELS: u32 = 4096;
+
+/// Decodes a picture in any format of the browser's and fits it to `shape` as the command line does. Its values
+/// are taken as they are, with no profile applied: as data sets were read.
 pub async fn decode(blob: &Blob, shape: Shape) -> Result<Vec<f32>, String> {
     let not_a_picture = |_: JsValue| "this is no picture that the browser can read".to_owned();
     let window = web_sys::window().expect("the page has a window");
+    let as_it_is = ImageBitmapOptions::new();
+    as_it_is.set_color_space_conversion(ColorSpaceConversion::None);
     let promise = window
-        .create_image_bitmap_with_blob(blob)
+        .create_image_bitmap_with_blob_and_image_bitmap_options(blob, &as_it_is)
         .map_err(not_a_picture)?;
-    let bitmap: ImageBitmap = JsFuture::from(promise)
-        .await
-        .map_err(not_a_picture)?
-        .unchecked_into();
-    let canvas = new_canvas(shape.size as u32, shape.size as u32);
+    let bitmap: ImageBitmap = match JsFuture::from(promise).await {
+        Ok(bitmap) => bitmap.unchecked_into(),
+        Err(_) if is_heic(blob).await => {
+            return Err(
+                "this is a HEIC picture, which the browser cannot read; save it as JPEG or PNG"
+                    .into(),
+            );
+        }
+        Err(error) => return Err(not_a_picture(error)),
+    };
+    let side = bitmap.width().min(bitmap.height());
+    let read = side.min(MOST_PIXELS);
+    let canvas = new_canvas(read, read);
     let context = context(&canvas).ok_or("the browser gives no canvas")?;
-    context.set_image_smoothing_enabled(true);
     let _ = js_sys::Reflect::set(&context, &"imageSmoothingQuality".into(), &"high".into());
-    let (left, top, side) = square(bitmap.width().into(), bitmap.height().into());
-    let size = shape.size as f64;
+    context.set_fill_style_str("white");
+    context.fill_rect(0.0, 0.0, read.into(), read.into());
+    let [left, top] = [bitmap.width(), bitmap.height()].map(|size| f64::from((size - side) / 2));
+    let (side, read_side) = (f64::from(side), f64::from(read));
     context
         .draw_image_with_image_bitmap_and_sw_and_sh_and_dx_and_dy_and_dw_and_dh(
-            &bitmap, left, top, side, side, 0.0, 0.0, size, size,
+            &bitmap, left, top, side, side, 0.0, 0.0, read_side, read_side,
         )
         .map_err(not_a_picture)?;
+    // Decoded pictures are large, and are collected late.
+    bitmap.close();
     let data = context
-        .get_image_data(0.0, 0.0, size, size)
-        .map_err(not_a_picture)?;
-    Ok(shape.read_rgba(&data.data()))
+        .get_image_data(0.0, 0.0, read_side, read_side)
+        .map_err(not_a_picture)?
+        .data();
+    let picture = ImageBuffer::<Rgba<u8>, _>::from_raw(read, read, data.0);
+    let picture = picture.ok_or("the browser gives no pixels")?;
+    let fitted = pictures::fit(&picture, [shape.channels, shape.size, shape.size]);
+    Ok(fitted
+        .into_iter()
+        .map(|byte| f32::from(byte) / 255.0)
+        .collect())
+}
+
+/// Whether a file says that it is a phone's HEIC picture.
+async fn is_heic(blob: &Blob) -> bool {
+    let Ok(head) = blob.slice_with_i32_and_i32(4, 12) else {
+        return false;
+    };
+    let head = JsFuture::from(head.array_buffer()).await;
+    let head = head.map(|head| js_sys::Uint8Array::new(&head).to_vec());
+    head.is_ok_and(|head| {
+        [&b"ftypheic"[..], b"ftypheix", b"ftypmif1", b"ftyphevc"].contains(&&head[..])
+    })
 }
 
 /// Offers images as one PNG, side by side in rows of `columns`, each pixel a square of 8.
@@ -204,20 +214,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pixels_survive_the_way_to_the_screen_and_back() {
-        let steps: Vec<f32> = (0..12).map(|i| i as f32 * 20.0 / 255.0).collect();
-        for channels in [1, 3] {
-            let shape = Shape { channels, size: 2 };
-            let pixels = &steps[..shape.len()];
-            assert_eq!(
-                shape.read_rgba(&shape.rgba(pixels)),
-                pixels,
-                "{channels} channels"
-            );
-        }
-    }
-
-    #[test]
     fn a_blur_spreads_a_point_and_keeps_what_is_even() {
         let shape = Shape {
             channels: 2,
@@ -236,10 +232,5 @@ mod tests {
             .collect();
         let clean = vec![0.54; 162];
         assert!(best_blur(shape, &noisy, &clean) > psnr(&noisy, &clean) + 10.0);
-    }
-
-    #[test]
-    fn a_picture_gives_its_middle_square() {
-        assert_eq!(square(300.0, 200.0), (50.0, 0.0, 200.0));
     }
 }

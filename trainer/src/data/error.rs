@@ -204,6 +204,39 @@ pub(crate) enum DataError {
         /// The file or folder.
         path: PathBuf,
     },
+    /// A folder of pictures has not as many classes as the recipe says.
+    #[error(
+        "{path}: has {count} class folders ({found}), expected {expected}, as the recipe's data_set.folder.classes \
+         says"
+    )]
+    FolderClasses {
+        /// The folder of the classes' folders.
+        path: PathBuf,
+        /// Their names.
+        found: String,
+        /// How many there are.
+        count: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// Two folders could be the same part of a data set.
+    #[error("{first} and {second} are both there; rename or move the one that is not to be used")]
+    TwoParts {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Two folders have the same name, differently encoded.
+    #[error(
+        "{first} and {second} have the same name, in composed and decomposed Unicode; make one folder of them"
+    )]
+    SameName {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// A class has too few pictures.
     #[error("{path}: found {found} pictures, expected at least {least}")]
     FewPictures {

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Cursor};
 use std::path::{Path, PathBuf};
 
+use basin_shared::pictures::fit;
 use burn::tensor::Tensor;
-use image::codecs::png::PngEncoder;
-use image::imageops::FilterType;
-use image::{
-    DynamicImage, ExtendedColorType, GenericImageView, ImageDecoder, ImageEncoder, ImageReader,
-    Limits, Rgba,
-};
+use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits};
+
+use super::jpeg;
+use crate::atomic_file;
 
 /// Why a picture could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub(crate) enum PictureError {
     },
     /// The file is no picture that is understood.
     #[error(
-        "{path}: expected a PNG, JPEG or WebP picture of at most {LARGEST} x {LARGEST}: {source}"
+        "{path}: expected a PNG, JPEG, WebP or GIF picture of at most {LARGEST} x {LARGEST}: {source}"
     )]
     Decode {
         /// The file.
@@ -42,10 +42,15 @@ pub(crate) enum PictureError {
         /// The cause.
         source: image::ImageError,
     },
+    /// What phones keep pictures in, which nothing reads without a licence.
+    #[error("{path}: a HEIC picture; save it as JPEG or PNG")]
+    Heic {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file ends before its picture does.
     #[error(
-        "{path}: ends at offset {offset}, expected the marker that ends a JPEG picture; the file \
-         is cut short, get it again"
+        "{path}: ends at offset {offset}, before its JPEG picture does; the file is cut short, get it again"
     )]
     Cut {
         /// The file.
@@ -56,7 +61,7 @@ pub(crate) enum PictureError {
 }
 
 /// What the names of pictures end in.
-pub(crate) const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+pub(crate) const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "gif"];
 
 /// The widest and highest picture that is read.
 const LARGEST: u32 = 16_384;
@@ -77,7 +82,7 @@ pub(crate) struct Grid {
 
 impl Grid {
     /// Writes images of `shape` (channels, height, width; one channel or three), row by row, each
-    /// channel after the other, with values in [0, 1], as one PNG.
+    /// channel after the other, with values in [0, 1], as one picture, of the kind that its name says.
     pub(crate) fn write(
         &self,
         path: &Path,
@@ -91,8 +96,13 @@ impl Grid {
             _ => ExtendedColorType::Rgb8,
         };
         let write = || {
-            let encoder = PngEncoder::new(BufWriter::new(File::create(path)?));
-            encoder.write_image(&pixels, width as u32, height as u32, colour)
+            let file = BufWriter::new(File::create(path)?);
+            let (width, height) = (width as u32, height as u32);
+            match written_as(path) {
+                Some(Written::Jpeg) => JpegEncoder::new_with_quality(file, JPEG_QUALITY)
+                    .write_image(&pixels, width, height, colour),
+                _ => PngEncoder::new(file).write_image(&pixels, width, height, colour),
+            }
         };
         write().map_err(|source| PictureError::Write {
             path: path.into(),
@@ -139,6 +149,35 @@ impl Grid {
     }
 }
 
+/// What a picture is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Png,
+    Jpeg,
+}
+
+const JPEG_QUALITY: u8 = 95;
+
+/// What a file of this name is written as; none if nothing here writes it.
+fn written_as(path: &Path) -> Option<Written> {
+    let extension = path.extension().and_then(|extension| extension.to_str())?;
+    match extension.to_ascii_lowercase().as_str() {
+        "png" => Some(Written::Png),
+        "jpg" | "jpeg" => Some(Written::Jpeg),
+        _ => None,
+    }
+}
+
+/// Whether a picture could be written there, before it is computed.
+pub(crate) fn try_out(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        written_as(path).is_some(),
+        "{}: pictures are written as PNG or JPEG; expected a name that ends in .png or .jpg",
+        path.display()
+    );
+    Ok(atomic_file::try_out(path)?)
+}
+
 /// Pictures as [`read_fitted`] fits them, one after the other, with values in [0, 1].
 pub(crate) fn read_all(paths: &[PathBuf], shape: [usize; 3]) -> Result<Vec<f32>, PictureError> {
     let mut values = Vec::new();
@@ -154,10 +193,8 @@ fn to_byte(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
 }
 
-/// A PNG, JPEG or WebP picture as a model's input: turned upright, its central square scaled to
-/// the height and width of `shape` (channels, height, width), grey if there is one channel.
-///
-/// Where the picture is transparent it is black, as the surroundings of Fashion-MNIST's items are.
+/// A PNG, JPEG, WebP or GIF picture as a model's input: its first frame, turned upright, and [`fit`] to `shape`
+/// (channels, height, width).
 ///
 /// # Shapes
 /// - returns `[channels, height, width]` flattened
@@ -165,7 +202,7 @@ pub(crate) fn read_fitted(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>, Pic
     Ok(fit(&read(path)?, shape))
 }
 
-/// A PNG, JPEG or WebP picture as it is.
+/// A PNG, JPEG, WebP or GIF picture as it is.
 pub(crate) fn read(path: &Path) -> Result<DynamicImage, PictureError> {
     let bytes = std::fs::read(path).map_err(|source| PictureError::Open {
         path: path.into(),
@@ -176,6 +213,12 @@ pub(crate) fn read(path: &Path) -> Result<DynamicImage, PictureError> {
 
 /// The picture in the bytes of a file, turned upright.
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, PictureError> {
+    let heic = |brand: &[u8]| {
+        [b"heic", b"heix", b"mif1", b"hevc"].contains(&brand.first_chunk().unwrap_or(b"    "))
+    };
+    if bytes.get(4..8) == Some(b"ftyp") && heic(&bytes[8..]) {
+        return Err(PictureError::Heic { path: path.into() });
+    }
     let decode = || -> image::ImageResult<DynamicImage> {
         let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
         let mut limits = Limits::default();
@@ -192,47 +235,13 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, PictureE
         path: path.into(),
         source,
     })?;
-    if is_cut_jpeg(bytes) {
+    if jpeg::is_jpeg(bytes) && !jpeg::is_whole(bytes) {
         return Err(PictureError::Cut {
             path: path.into(),
             offset: bytes.len(),
         });
     }
     Ok(picture)
-}
-
-/// Whether a JPEG picture ends early, which the decoder passes over: it fills the rest with grey.
-fn is_cut_jpeg(bytes: &[u8]) -> bool {
-    // Markers; an embedded preview has its own, before the picture's.
-    let [start, scan, end] = [0xd8, 0xda, 0xd9].map(|marker| [0xff, marker]);
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    bytes.starts_with(&start) && last(end) < last(scan)
-}
-
-/// The central square of a picture, scaled to `shape`; see [`read_fitted`].
-pub(crate) fn fit(picture: &DynamicImage, shape: [usize; 3]) -> Vec<u8> {
-    let [channels, height, width] = shape;
-    let side = picture.width().min(picture.height());
-    let (left, top) = ((picture.width() - side) / 2, (picture.height() - side) / 2);
-    let square = picture.view(left, top, side, side).to_image();
-    let mut opaque = image::RgbImage::new(side, side);
-    for (pixel, &Rgba([red, green, blue, alpha])) in opaque.pixels_mut().zip(square.pixels()) {
-        // Rounded value · alpha / 255.
-        pixel.0 = [red, green, blue]
-            .map(|value| ((u32::from(value) * u32::from(alpha) * 2 + 255) / 510) as u8);
-    }
-    let fitted = DynamicImage::ImageRgb8(opaque).resize_exact(
-        width as u32,
-        height as u32,
-        FilterType::CatmullRom,
-    );
-    let interleaved = if channels == 1 {
-        fitted.into_luma8().into_raw()
-    } else {
-        fitted.into_rgb8().into_raw()
-    };
-    let plane = |channel| interleaved.iter().skip(channel).step_by(channels);
-    (0..channels).flat_map(plane).copied().collect()
 }
 
 /// Writes images as a PNG, `columns` in a row, each pixel shown as a square.
@@ -249,6 +258,10 @@ pub(crate) fn write_grid(path: &Path, x: Tensor<4>, columns: usize) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use image::GenericImageView;
+
     use super::*;
 
     /// Width, height, channels and bytes of a PNG.
@@ -357,7 +370,7 @@ mod tests {
             _ => image::Rgb([0, 0, 255]),
         });
         let folder = tempfile::tempdir().unwrap();
-        for extension in ["png", "jpg", "webp"] {
+        for extension in ["png", "jpg", "webp", "gif"] {
             let path = folder.path().join(format!("wide.{extension}"));
             wide.save(&path).unwrap();
             let values = read_fitted(&path, [3, 10, 10]).unwrap();
@@ -372,17 +385,29 @@ mod tests {
         }
     }
 
+    /// Pictures of kinds that people have, as Pillow reads them (`tests/data/pictures/make_pictures.py`); the page
+    /// is held against the same numbers.
     #[test]
-    fn transparent_is_black() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("clear.png");
-        image::RgbaImage::from_fn(4, 4, |x, _| {
-            Rgba([255, 255, 255, if x < 2 { 0 } else { 255 }])
-        })
-        .save(&path)
-        .unwrap();
-        let row = [0, 0, 255, 255];
-        assert_eq!(read_fitted(&path, [1, 4, 4]).unwrap(), row.repeat(4));
+    fn pictures_of_every_kind_are_read_as_pillow_reads_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures");
+        let expected = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+        let expected: BTreeMap<String, BTreeMap<usize, Vec<u8>>> =
+            serde_json::from_str(&expected).unwrap();
+        assert!(expected.len() > 10);
+        for (name, of_channels) in expected {
+            for (channels, expected) in of_channels {
+                let found = read_fitted(&folder.join(&name), [channels, 8, 8]).unwrap();
+                let off = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b));
+                let off = off.max().unwrap();
+                assert!(off <= 2, "{name}, {channels} channels: {off} off");
+            }
+        }
+        let error = read_fitted(&folder.join("photo.heic"), [3, 8, 8]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("photo.heic: a HEIC picture; save it as JPEG or PNG")
+        );
     }
 
     #[test]
@@ -415,8 +440,8 @@ mod tests {
         bytes[29..33].copy_from_slice(&sum.to_be_bytes());
         std::fs::write(&huge, bytes).unwrap();
         for (path, expected) in [
-            (text, "expected a PNG, JPEG or WebP"),
-            (cut, "expected a PNG, JPEG or WebP"),
+            (text, "expected a PNG, JPEG, WebP or GIF"),
+            (cut, "expected a PNG, JPEG, WebP or GIF"),
             (cut_jpeg, "cut short"),
             (huge, "at most 16384 x 16384"),
             (folder.path().join("absent.png"), "cannot read"),

@@ -29,7 +29,11 @@ pub(in crate::data) fn load(
 ) -> Result<Splits, DataError> {
     let split = |images, labels, most| {
         let locate = |file: &'static str| {
-            find(folders, &[file, file.trim_end_matches(".gz")])
+            let unpacked = file.trim_end_matches(".gz");
+            // As some unpack them: train-images.idx3-ubyte.
+            let dotted = unpacked.replace("-idx", ".idx");
+            let dotted_packed = format!("{dotted}.gz");
+            find(folders, &[file, unpacked, &dotted_packed, &dotted])
                 .ok_or_else(|| missing(set, file, folders))
         };
         read_split(&locate(images)?, &locate(labels)?, most, class_names.len())

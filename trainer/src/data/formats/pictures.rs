@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::data::{DataError, Images};
 
@@ -38,10 +39,10 @@ pub(in crate::data) fn listed(folder: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// Sorts by the SHA-256 of the names. Classes and whatever else the names follow are mixed, the same
+/// Sorts by the SHA-256 of the names in composed Unicode. Classes and whatever else the names follow are mixed, the same
 /// way on every machine, and two pictures keep their order when others come or go.
 pub(in crate::data) fn mix(pictures: &mut [Picture]) {
-    pictures.sort_by_cached_key(|picture| Sha256::digest(&picture.name));
+    pictures.sort_by_cached_key(|picture| Sha256::digest(picture.name.nfc().collect::<String>()));
 }
 
 /// The pictures in mixed order; the end of a training set is then fit to be held out.

@@ -1,8 +1,12 @@
 //! One's own pictures: a folder for each class.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::{
     data::{
@@ -12,10 +16,11 @@ use crate::{
     figures::picture::{self, EXTENSIONS},
 };
 
-/// PNG, JPEG and WebP pictures in one folder a class, named as the class: `path/CLASS/PICTURE`, or
+/// PNG, JPEG, WebP and GIF pictures in one folder a class, named as the class: `path/CLASS/PICTURE`, or
 /// `path/train/CLASS/PICTURE`. Labels follow the names of the classes in ascending order.
 ///
-/// Where there is a `path/test/CLASS/PICTURE` too, that is the test set. Otherwise a fifth of each
+/// Where there is a `path/test/CLASS/PICTURE` too, that is the test set; `val` stands in for `test`, and other words
+/// for both. Otherwise a fifth of each
 /// class, rounded up, is held out: the pictures whose `CLASS/PICTURE` have the smallest SHA-256. So
 /// it is the same fifth on every machine, and hardly another when pictures are added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,36 +75,45 @@ impl Folder {
 
     pub(in crate::data) fn load(&self, data_dir: Option<&Path>) -> Result<Splits, DataError> {
         let path = data_dir.map_or(self.path.clone(), |data_dir| data_dir.join(&self.path));
-        let [train, test] = ["train", "test"].map(|name| path.join(name));
-        let (train, test) = match (train.is_dir(), test.is_dir()) {
-            (true, true) => (train, Some(test)),
-            (true, false) => (train, None),
-            (false, false) => (path, None),
-            (false, true) => return Err(DataError::NoTrain { test }),
+        let [train, test] = parts(&path)?;
+        if let (Some(test), Some(unused)) = (&test, unused(&path, test.as_deref())) {
+            tell!(
+                "{} is not used: what is measured is measured on {}, and validation images are held out of the training \
+                 images",
+                unused.display(),
+                test.display()
+            );
+        }
+        let (train, test) = match (train, test) {
+            (Some(train), test) => (train, test),
+            (None, None) => (path, None),
+            (None, Some(test)) => return Err(DataError::NoTrain { test }),
         };
-        let class_names = class_names(&train)?;
+        let folders = class_folders(&train)?;
+        let class_names: Vec<String> = folders.keys().cloned().collect();
         if class_names.len() != self.classes {
-            return Err(DataError::Classes {
+            return Err(DataError::FolderClasses {
                 path: train,
-                found: class_names.len(),
+                found: shortened(&class_names),
+                count: class_names.len(),
                 expected: self.classes,
             });
         }
         let (train, test) = if let Some(test) = test {
-            let tested = self::class_names(&test)?;
-            let mut names = class_names.iter().chain(&tested);
-            let alone = names.find(|name| class_names.contains(name) != tested.contains(name));
-            if let Some(class) = alone {
+            let tested = class_folders(&test)?;
+            let mut names = folders.keys().chain(tested.keys());
+            let in_both = |name: &String| folders.contains_key(name) && tested.contains_key(name);
+            if let Some(class) = names.find(|name| !in_both(name)) {
                 let class = class.clone();
                 return Err(DataError::ClassFolder { train, test, class });
             }
             (
-                self.decode(&train, pictures(&train, &class_names, 1)?.concat())?,
-                self.decode(&test, pictures(&test, &class_names, 1)?.concat())?,
+                self.decode(&train, pictures(&train, &folders, 1)?.concat())?,
+                self.decode(&test, pictures(&test, &tested, 1)?.concat())?,
             )
         } else {
             let (mut kept, mut held_out) = (Vec::new(), Vec::new());
-            for mut of_class in pictures(&train, &class_names, 2)? {
+            for mut of_class in pictures(&train, &folders, 2)? {
                 mix(&mut of_class);
                 kept.extend(of_class.split_off(of_class.len().div_ceil(HELD_OUT)));
                 held_out.append(&mut of_class);
@@ -123,43 +137,111 @@ impl Folder {
     }
 }
 
-/// The folders in `root`, ascending.
-fn class_names(root: &Path) -> Result<Vec<String>, DataError> {
-    let mut names = listed(root)?;
-    names.retain(|name| root.join(name).is_dir());
-    Ok(names)
+/// What the folder of the training set is called, and that of the test set: Keras's, PyTorch's, everybody's names.
+const PARTS: [&[&str]; 2] = [
+    &["train", "training"],
+    &["test", "testing", "val", "valid", "validation"],
+];
+
+/// The folders of the training set and of the test set, where `path` has them.
+fn parts(path: &Path) -> Result<[Option<PathBuf>; 2], DataError> {
+    let found = PARTS.map(|names| {
+        let folders = names.iter().map(|name| path.join(name));
+        folders.filter(|folder| folder.is_dir()).collect::<Vec<_>>()
+    });
+    for folders in &found {
+        // Held out for what, if both are there? Whoever keeps both knows; `test` is named so by all.
+        if let [first, second, ..] = &folders[..]
+            && !first.ends_with("test")
+        {
+            let [first, second] = [first, second].map(Clone::clone);
+            return Err(DataError::TwoParts { first, second });
+        }
+    }
+    Ok(found.map(|folders| folders.into_iter().next()))
+}
+
+/// A folder that could be the test set beside the one that is.
+fn unused(path: &Path, test: Option<&Path>) -> Option<PathBuf> {
+    let [_, names] = PARTS;
+    let mut folders = names.iter().map(|name| path.join(name));
+    folders.find(|folder| folder.is_dir() && Some(folder.as_path()) != test)
+}
+
+/// The first of some names, as a sentence has room for.
+fn shortened(names: &[String]) -> String {
+    const MOST: usize = 12;
+    match names.len() {
+        0 => "no folder".into(),
+        count if count > MOST => format!("{}, …", names[..MOST].join(", ")),
+        _ => names.join(", "),
+    }
+}
+
+/// The folders in `root` by the names of their classes, ascending. A name is composed Unicode, however the file
+/// system keeps it: é is one class, and so that of a disk of another system.
+fn class_folders(root: &Path) -> Result<BTreeMap<String, String>, DataError> {
+    let mut folders = BTreeMap::new();
+    for name in listed(root)? {
+        if !root.join(&name).is_dir() || is_litter(&name) {
+            continue;
+        }
+        let class: String = name.nfc().collect();
+        if let Some(other) = folders.insert(class, name.clone()) {
+            return Err(DataError::SameName {
+                first: root.join(other),
+                second: root.join(name),
+            });
+        }
+    }
+    Ok(folders)
+}
+
+/// What systems leave in folders, and is no data.
+fn is_litter(name: &str) -> bool {
+    let litter = [
+        "thumbs.db",
+        "desktop.ini",
+        "__macosx",
+        "icon\r",
+        "ehthumbs.db",
+    ];
+    litter.contains(&name.to_lowercase().as_str())
 }
 
 /// The pictures of each class, `least` at least.
 fn pictures(
     root: &Path,
-    class_names: &[String],
+    folders: &BTreeMap<String, String>,
     least: usize,
 ) -> Result<Vec<Vec<Picture>>, DataError> {
-    let of_class = |(label, class): (usize, &String)| {
+    let of_class = |(label, folder): (usize, &String)| {
         let mut pictures = Vec::new();
-        for file in listed(&root.join(class))? {
-            let path = root.join(class).join(&file);
+        for file in listed(&root.join(folder))? {
+            if is_litter(&file) {
+                continue;
+            }
+            let path = root.join(folder).join(&file);
             let extension = path.extension().and_then(|extension| extension.to_str());
             let extension = extension.unwrap_or_default().to_ascii_lowercase();
             if !EXTENSIONS.contains(&extension.as_str()) || path.is_dir() {
                 return Err(DataError::NoPicture { path });
             }
             pictures.push(Picture {
-                name: format!("{class}/{file}"),
+                name: format!("{folder}/{file}"),
                 label: label as u8,
             });
         }
         if pictures.len() < least {
             return Err(DataError::FewPictures {
-                path: root.join(class),
+                path: root.join(folder),
                 found: pictures.len(),
                 least,
             });
         }
         Ok(pictures)
     };
-    class_names.iter().enumerate().map(of_class).collect()
+    folders.values().enumerate().map(of_class).collect()
 }
 
 #[cfg(test)]
@@ -278,6 +360,52 @@ mod tests {
     }
 
     #[test]
+    fn other_words_for_the_parts_and_what_systems_leave_are_understood() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let root = data_dir.path().join("insects");
+        for [train, test] in [
+            ["training", "testing"],
+            ["train", "val"],
+            ["train", "validation"],
+        ] {
+            for (part, count) in [(train, 4), (test, 2)] {
+                write_class(&root.join(part).join("ant"), 0, count);
+                write_class(&root.join(part).join("bee"), 1, count);
+            }
+            fs::create_dir(root.join(train).join("__MACOSX")).unwrap();
+            fs::write(root.join(train).join("desktop.ini"), "").unwrap();
+            fs::write(root.join(train).join("ant/Thumbs.db"), "").unwrap();
+            let splits = set(2).load(Some(data_dir.path())).unwrap();
+            assert_eq!(
+                (splits.train.len(), splits.test.len()),
+                (8, 4),
+                "{train}, {test}"
+            );
+            fs::remove_dir_all(&root).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_class_in_composed_and_decomposed_unicode() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let root = data_dir.path().join("insects");
+        let [composed, decomposed] = ["gu\u{ea}pe", "gue\u{302}pe"];
+        write_class(&root.join("train/ant"), 0, 3);
+        write_class(&root.join("train").join(decomposed), 1, 3);
+        write_class(&root.join("test/ant"), 0, 1);
+        write_class(&root.join("test").join(composed), 1, 1);
+        let splits = set(2).load(Some(data_dir.path())).unwrap();
+        assert_eq!(splits.class_names, ["ant", composed]);
+        assert_eq!((splits.train.len(), splits.test.len()), (6, 2));
+        write_class(&root.join("train").join(composed), 1, 3);
+        let error = set(2).load(Some(data_dir.path())).unwrap_err().to_string();
+        assert!(
+            error.contains("the same name, in composed and decomposed Unicode"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn pictures_are_scaled_and_made_grey_as_the_recipe_says() {
         let data_dir = tempfile::tempdir().unwrap();
         let root = data_dir.path().join("insects");
@@ -314,7 +442,10 @@ mod tests {
             Case {
                 name: "a class more than the recipe says",
                 change: |root| write_class(&root.join("fly"), 0, 3),
-                message: &["insects", "found 3 classes, expected 2"],
+                message: &[
+                    "insects",
+                    "has 3 class folders (ant, bee, wasp), expected 2",
+                ],
             },
             Case {
                 name: "one picture, and it is held out",
@@ -339,7 +470,7 @@ mod tests {
             Case {
                 name: "a name only",
                 change: |root| fs::write(root.join("bee/x.jpg"), "").unwrap(),
-                message: &["bee/x.jpg", "expected a PNG, JPEG or WebP picture"],
+                message: &["bee/x.jpg", "expected a PNG, JPEG, WebP or GIF picture"],
             },
             Case {
                 name: "a picture cut short",
@@ -348,7 +479,7 @@ mod tests {
                     let bytes = fs::read(&path).unwrap();
                     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
                 },
-                message: &["bee/1.png", "expected a PNG, JPEG or WebP picture"],
+                message: &["bee/1.png", "expected a PNG, JPEG, WebP or GIF picture"],
             },
             Case {
                 name: "a test set alone",

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use basin_shared::pictures::fit;
 use zip::ZipArchive;
 
 use crate::{
@@ -56,7 +57,7 @@ fn load(set: &Official, folders: &[PathBuf]) -> Result<Splits, DataError> {
     let classes = classes(&files)?;
     let class_names = class_names(&files, &classes)?;
 
-    let (mut train, mut test) = (Vec::new(), Vec::new());
+    let mut train = Vec::new();
     for (label, class) in classes.iter().enumerate() {
         let folder = format!("train/{class}/images");
         let names = files.list(&folder)?;
@@ -70,20 +71,10 @@ fn load(set: &Official, folders: &[PathBuf]) -> Result<Splits, DataError> {
         let label = label as u8;
         train.extend(names.into_iter().map(|name| Picture { name, label }));
     }
-    let mut labels = annotations(&files, &classes)?;
-    for name in files.list("val/images")? {
-        let Some(label) = labels.remove(&name) else {
-            return Err(DataError::Annotation {
-                path: files.path(ANNOTATIONS),
-                picture: files.path(&name),
-            });
-        };
-        test.push(Picture { name, label });
-    }
-    // In the order of their names, so that of several the same one is reported every time.
-    if let Some(name) = labels.into_keys().min() {
-        return Err(missing(set, &name, &[files.path("")]));
-    }
+    let test = match files.holds("val/images") || !files.holds(&format!("val/{}", classes[0])) {
+        true => annotated(set, &files, &classes)?,
+        false => in_class_folders(&files, &classes)?,
+    };
     let decode = |picture: &Picture| {
         let path = files.path(&picture.name);
         let image = picture::decode(&path, &files.read(&picture.name)?)?;
@@ -96,13 +87,58 @@ fn load(set: &Official, folders: &[PathBuf]) -> Result<Splits, DataError> {
                 expected,
             });
         }
-        Ok(picture::fit(&image, SHAPE))
+        Ok(fit(&image, SHAPE))
     };
     Ok(Splits {
         train: decode_all(train, SHAPE, decode)?,
         test: decode_all(test, SHAPE, decode)?,
         class_names,
     })
+}
+
+/// The validation set as it comes: one folder, and a file that says which class each image shows.
+fn annotated(set: &Official, files: &Files, classes: &[String]) -> Result<Vec<Picture>, DataError> {
+    let mut labels = annotations(files, classes)?;
+    let mut pictures = Vec::new();
+    for name in files.list("val/images")? {
+        let Some(label) = labels.remove(&name) else {
+            return Err(DataError::Annotation {
+                path: files.path(ANNOTATIONS),
+                picture: files.path(&name),
+            });
+        };
+        pictures.push(Picture { name, label });
+    }
+    // In the order of their names, so that of several the same one is reported every time.
+    match labels.into_keys().min() {
+        Some(name) => Err(missing(set, &name, &[files.path("")])),
+        None => Ok(pictures),
+    }
+}
+
+/// The validation set as many reorganise it: a folder a class, with or without `images` in between. In the order of
+/// the images' names, which is that of the set as it comes.
+fn in_class_folders(files: &Files, classes: &[String]) -> Result<Vec<Picture>, DataError> {
+    let mut pictures = Vec::new();
+    for (label, class) in classes.iter().enumerate() {
+        let folders = [format!("val/{class}/images"), format!("val/{class}")];
+        let folder = folders.iter().find(|folder| files.holds(folder));
+        let mut names = match folder {
+            Some(folder) => files.list(folder)?,
+            None => Vec::new(),
+        };
+        names.retain(|name| name.ends_with(".JPEG"));
+        let label = label as u8;
+        pictures.extend(names.into_iter().map(|name| Picture { name, label }));
+    }
+    match pictures.len() {
+        0 => Err(DataError::FewPictures {
+            path: files.path("val"),
+            found: 0,
+            least: 1,
+        }),
+        _ => Ok(pictures),
+    }
 }
 
 /// The classes, WordNet's numbers for nouns, in ascending order, which is that of their labels.
@@ -246,6 +282,14 @@ impl Files {
         Ok(String::from_utf8_lossy(&self.read(name)?).into_owned())
     }
 
+    /// Whether there is a folder of this name.
+    fn holds(&self, folder: &str) -> bool {
+        match self {
+            Self::Folder(path) => path.join(folder).is_dir(),
+            Self::Archive(..) => self.list(folder).is_ok_and(|names| !names.is_empty()),
+        }
+    }
+
     /// The names of the images of a folder, in order.
     fn list(&self, folder: &str) -> Result<Vec<String>, DataError> {
         match self {
@@ -271,6 +315,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Images;
     use std::io::Write;
 
     use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -387,6 +432,40 @@ mod tests {
         let packed = tempfile::tempdir().unwrap();
         zip(&set, &packed.path().join("tiny-imagenet-200.zip"));
         assert_eq!(load_from(packed.path()).unwrap(), splits);
+        // As many reorganise the validation set, in two ways.
+        let text = fs::read_to_string(set.join(ANNOTATIONS)).unwrap();
+        for inner in ["images", ""] {
+            for line in text.lines() {
+                let mut columns = line.split('\t');
+                let [name, class] = [columns.next().unwrap(), columns.next().unwrap()];
+                let folder = set.join("val").join(class).join(inner);
+                fs::create_dir_all(&folder).unwrap();
+                let before = match inner {
+                    "images" => set.join("val/images"),
+                    _ => set.join("val").join(class).join("images"),
+                };
+                fs::rename(before.join(name), folder.join(name)).unwrap();
+                if inner.is_empty() {
+                    fs::remove_dir(before).unwrap();
+                }
+            }
+            if inner == "images" {
+                fs::remove_dir(set.join("val/images")).unwrap();
+                fs::remove_file(set.join(ANNOTATIONS)).unwrap();
+            }
+            let reorganised = load_from(folder.path()).unwrap();
+            assert_eq!(reorganised.train, splits.train);
+            let sorted = |images: &Images| {
+                let labelled = (0..images.len()).map(|at| (images.labels()[at], images.pixels(at)));
+                let mut labelled: Vec<_> = labelled.collect();
+                labelled.sort();
+                labelled
+                    .into_iter()
+                    .map(|(label, pixels)| (label, pixels.to_vec()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(sorted(&reorganised.test), sorted(&splits.test), "{inner}");
+        }
     }
 
     #[test]
@@ -412,14 +491,17 @@ mod tests {
             Case {
                 name: "an image cut short",
                 file: IMAGE,
-                damage: |path| edit(path, |bytes| bytes.truncate(bytes.len() - 2)),
+                damage: |path| edit(path, |bytes| bytes.truncate(bytes.len() - 20)),
                 message: &["n00001070_0.JPEG", "ends at offset", "cut short"],
             },
             Case {
                 name: "no image",
                 file: IMAGE,
                 damage: |path| fs::write(path, "<html>").unwrap(),
-                message: &["n00001070_0.JPEG", "expected a PNG, JPEG or WebP picture"],
+                message: &[
+                    "n00001070_0.JPEG",
+                    "expected a PNG, JPEG, WebP or GIF picture",
+                ],
             },
             Case {
                 name: "an image of another size",

@@ -1,4 +1,23 @@
-// Starts the page. A file of its own, as the content security policy refuses inline scripts.
-import init from "./basin-web.js";
+// Starts the page. A file of its own, as the content security policy refuses inline scripts. What keeps the page from
+// starting is said in plain HTML; that this file itself is missing, by what stands in index.html.
+const waiting = document.getElementById("waiting");
+const say = (sentence) => {
+  waiting.textContent = sentence;
+  waiting.className = "sorry";
+};
 
-await init({ module_or_path: new URL("./basin-web_bg.wasm", import.meta.url) });
+try {
+  if (typeof WebAssembly !== "object") {
+    say("Basin computes with WebAssembly, which this browser does not have or has turned off, as Lockdown Mode does.");
+  } else {
+    // Page and workers look for their programs where this one lies.
+    document.documentElement.dataset.programs = new URL(".", import.meta.url);
+    const { default: init } = await import("./basin-web.js");
+    await init({ module_or_path: new URL("./basin-web_bg.wasm", import.meta.url) });
+    waiting.remove();
+  }
+} catch (error) {
+  // Missing, cut short, or not of the version that the rest is of.
+  const why = String(error?.message ?? error);
+  say(`A part of this page did not arrive whole, or is of another version than the rest (${why}). Reload the page.`);
+}

@@ -7,7 +7,7 @@
 //
 // ENGINE is cpu or gpu; MODEL a file, or `bundled`; WORKERS is `one`, or `all` that the page uses;
 // SAMPLER is `distance` or `langevin`.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 import { chromium } from "@playwright/test";
@@ -98,10 +98,12 @@ const memory = (model, images, steps) =>
   });
 
 function sizes() {
+  const programs = readdirSync(dist).find((name) => name.startsWith("programs-"));
   const brotli = (names, quality) => {
     let sum = 0;
     for (const name of names) {
-      const bytes = readFileSync(join(dist, name));
+      const place = [join(dist, name), join(dist, programs, name)].find(existsSync);
+      const bytes = readFileSync(place);
       const params = {
         [constants.BROTLI_PARAM_QUALITY]: quality,
         [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,

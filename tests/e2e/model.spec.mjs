@@ -120,3 +120,123 @@ test("a lost GPU device is told, and the chain goes on", async ({ page }) => {
   await expect(notice(page)).toContainText(/GPU engine stopped/, { timeout: 150_000 });
   await finished(page);
 });
+
+// The first half of a file of the page's.
+async function cut(page, pattern) {
+  await page.route(pattern, async (route) => {
+    const response = await route.fetch();
+    const body = await response.body();
+    await route.fulfill({ status: 200, contentType: "application/wasm", body: body.subarray(0, body.length / 2) });
+  });
+}
+
+test("an address with something else behind it is named, and the bundled model takes over", async ({ page }) => {
+  await page.route("**/odd.safetensors", (route) => route.fulfill({ body: "<!doctype html><title>moved</title>" }));
+  await open(page, "/?model=/odd.safetensors#engine=cpu&steps=2");
+  await expect(notice(page)).toContainText("/odd.safetensors: this is a web page");
+  await finished(page);
+});
+
+test("a name of a bundled model is that model", async ({ page }) => {
+  await open(page, "/?model=fashion-mnist#engine=cpu&steps=2");
+  await finished(page);
+  await expect.poll(() => page.url()).toContain("model=fashion-mnist");
+  await expect(notice(page)).toHaveCount(0);
+});
+
+for (const [what, prepare, sentence] of [
+  ["without WebAssembly", (page) => page.addInitScript("delete globalThis.WebAssembly"), /computes with WebAssembly/],
+  ["whose program is missing", (page) => page.route("**/basin-web_bg.wasm", (r) => r.fulfill({ status: 404 })), /whole/],
+  ["whose program is cut short", (page) => cut(page, "**/basin-web_bg.wasm"), /did not arrive whole.*Reload/],
+  ["whose glue is of another version", (page) =>
+    page.route("**/basin-web.js", (r) => r.fulfill({ contentType: "text/javascript", body: "export default 1" })), /another version/],
+  ["whose first script is missing", (page) => page.route("**/start.js", (r) => r.fulfill({ status: 404 })), /not started yet/],
+]) {
+  test(`a page ${what} says so`, async ({ page }) => {
+    await prepare(page);
+    await page.goto("/");
+    await expect(page.locator("#waiting")).toContainText(sentence);
+    await expect(page.locator("#waiting")).toBeVisible({ timeout: 15_000 });
+  });
+}
+
+test("an engine whose program is cut short is told once", async ({ page }) => {
+  await cut(page, "**/basin-cpu*_bg.wasm");
+  await open(page, "/#engine=cpu");
+  await expect(notice(page)).toContainText("The engine's program is missing, cut short or of another version");
+  await expect(notice(page)).toHaveCount(1);
+});
+
+test("where the GPU engine's program is missing the CPU computes", async ({ page }) => {
+  await page.route("**/basin-gpu_bg.wasm", (route) => route.fulfill({ status: 404 }));
+  await open(page, `/#engine=gpu&model=${UNTRAINED}&class=1&steps=2`);
+  await expect(notice(page)).toContainText(/GPU engine's program is missing.*so the CPU computes/);
+  await finished(page);
+});
+
+for (const [what, gpu, sentence] of [
+  ["null", "null", /no WebGPU/],
+  ["silent", "{ requestAdapter: () => new Promise(() => {}) }", /did not answer/],
+  ["broken", "{ requestAdapter() { throw new Error('no driver'); } }", /no driver/],
+  ["without an adapter", "{ requestAdapter: async () => null }", /no graphics adapter/],
+]) {
+  test(`where WebGPU is ${what} the CPU computes within seconds and says why`, async ({ page }) => {
+    await page.addInitScript(`Object.defineProperty(navigator, "gpu", { value: ${gpu} });`);
+    await open(page, `/#model=${UNTRAINED}&class=1&steps=2`);
+    await expect(engine(page)).toHaveAttribute("data-engine", "CPU");
+    await expect(stage(page)).toHaveAttribute("data-phase", "Finished", { timeout: 15_000 });
+    await openPanel(page, "engine");
+    await expect(page.locator(".reason")).toContainText(sentence);
+  });
+}
+
+test("an adapter that comes late is asked for again", async ({ page }) => {
+  await page.addInitScript(() => {
+    const request = navigator.gpu.requestAdapter.bind(navigator.gpu);
+    window.asked = 0;
+    navigator.gpu.requestAdapter = (...given) => (window.asked++ ? request(...given) : Promise.resolve(null));
+  });
+  await open(page, `/#model=${UNTRAINED}&class=1&steps=2`);
+  await finished(page);
+  await expect.poll(() => page.evaluate(() => window.asked), { timeout: 15_000 }).toBe(2);
+});
+
+// Drops a file with these properties.
+const dropped = (page, name, bytes, size) =>
+  page.evaluate(
+    ([name, bytes, size]) => {
+      const file = new File([new Uint8Array(bytes)], name);
+      // As large as it says.
+      if (size) Object.defineProperty(File.prototype, "size", { get: () => size });
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(file);
+      document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+    },
+    [name, bytes, size],
+  );
+
+test("a file that no model is as large as is refused before it is read", async ({ page }) => {
+  await open(page, `/#engine=cpu&model=${UNTRAINED}&class=1&steps=2`);
+  await finished(page);
+  await dropped(page, "model.safetensors", [1], 3e9);
+  await expect(notice(page)).toContainText("model.safetensors: the file has 3000 MB, more than the 256 MB");
+});
+
+test("a model in capitals is a model, and a picture that comes first waits for it", async ({ page }) => {
+  const bytes = [...(await readFile(new URL("./fixtures/untrained.safetensors", import.meta.url)))];
+  const picture = [...(await readFile(new URL("../data/pictures/grey16.png", import.meta.url)))];
+  let arrive;
+  const held = new Promise((resolve) => (arrive = resolve));
+  await page.route("**/models/*.safetensors", async (route) => {
+    await held;
+    await route.abort();
+  });
+  await open(page, "/#tab=denoise&engine=cpu&steps=2");
+  await dropped(page, "photo.png", picture);
+  await expect(notice(page)).toContainText("The picture waits for the model");
+  await dropped(page, "M.SAFETENSORS", bytes);
+  await finished(page);
+  await expect.poll(() => page.url()).toContain("picture=own");
+  expect(page.url()).toContain("model=file:M.SAFETENSORS");
+  arrive();
+});

@@ -16,10 +16,11 @@ export async function open(page, address) {
 
 // Puts these words in front of the program of the page's workers.
 export async function alterWorkers(page, words) {
-  // Fetched once and now: a worker may be asked for while the test ends.
-  const response = await page.request.get("/worker.js");
-  const body = `${words}\n${await response.text()}`;
-  await page.route("**/worker.js", (route) => route.fulfill({ response, body }));
+  await page.route("**/worker.js", async (route) => {
+    // A worker may be asked for while the test ends.
+    const response = await route.fetch().catch(() => null);
+    if (response) await route.fulfill({ response, body: `${words}\n${await response.text()}` });
+  });
 }
 
 export const stage = (page) => page.getByRole("region", { name: "Stage" });

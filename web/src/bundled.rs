@@ -22,6 +22,11 @@ impl Bundled {
         }
     }
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bundled| bundled.name() == name)
+    }
+
     /// The name for people.
     pub fn title(self) -> &'static str {
         match self {

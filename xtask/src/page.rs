@@ -1,9 +1,11 @@
 //! The page: a release build into dist/.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::command::{program, root, run, step};
 use crate::tools;
@@ -31,8 +33,49 @@ pub(crate) fn build() -> Result<()> {
         build
             .env("PATH", tools::path_with(&[trunk, wasm_bindgen])?)
             .env_remove("NO_COLOR");
-        run(&mut build)
+        run(&mut build)?;
+        gather(&dist())
     })
+}
+
+/// What of the page is a program, or starts one.
+const PROGRAMS: [&str; 4] = ["basin-", "start.js", "worker.js", "partner.js"];
+
+/// Moves programs and the scripts that start them into a folder named by their contents. They name each other from
+/// where they are, so those of one version never meet those of another, whatever a cache has kept.
+fn gather(dist: &Path) -> Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dist)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string();
+        let name = name.map_err(|name| anyhow!("{}: no text", name.display()))?;
+        if entry.path().is_file() && PROGRAMS.iter().any(|program| name.starts_with(program)) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    let mut hasher = Sha256::new();
+    for name in &names {
+        hasher.update(name);
+        hasher.update(fs::read(dist.join(name))?);
+    }
+    let hash: String = hasher.finalize()[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let folder = format!("programs-{hash}");
+    fs::create_dir(dist.join(&folder))?;
+    let page = dist.join("index.html");
+    let mut html = fs::read_to_string(&page)?;
+    for name in &names {
+        fs::rename(dist.join(name), dist.join(&folder).join(name))?;
+        html = html.replace(&format!("./{name}"), &format!("./{folder}/{name}"));
+    }
+    ensure!(
+        html.contains(&format!("./{folder}/start.js")),
+        "dist/index.html starts no ./start.js; expected what Trunk.toml writes there"
+    );
+    Ok(fs::write(page, html)?)
 }
 
 /// A program in the folder of the end-to-end tests, which drives the system's Chromium.

@@ -155,8 +155,12 @@ fn ensure(tool: &Tool) -> Result<PathBuf> {
             run(&mut install)
         };
         // The versions that the tool's authors tested, unless the registry or its mirror lacks one.
+        eprintln!(
+            "first with the versions of its dependencies that it was tested with; should one of them not be had, what \
+             Cargo says of it is no error yet, and newer ones are taken"
+        );
         install(&["--locked"]).or_else(|error| {
-            eprintln!("xtask: {error:#}; once more with whatever versions there are");
+            eprintln!("xtask: {error:#}; once more, with whatever versions there are");
             install(&[])
         })?;
         fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))

@@ -30,6 +30,9 @@ pub enum Phase {
     RanAway,
 }
 
+/// How far beyond 0 and 1 a pixel may be unsaid: some steps of 255.
+const SLACK: f32 = 0.02;
+
 /// A chain.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -47,6 +50,8 @@ pub struct Chain {
     every: u64,
     /// The energy of each image after each number of steps from 0 on: `[steps][batch]`.
     pub energies: Vec<Vec<f32>>,
+    /// Whether images have left the pixels' range, which a sampler that does not clamp lets them do.
+    pub outside: bool,
     /// Which of `kept` is looked at, instead of the newest.
     pub scrubbed: Option<usize>,
     /// What each step took.
@@ -87,6 +92,7 @@ impl Chain {
             kept: Vec::new(),
             every: 1,
             energies: Vec::new(),
+            outside: false,
             scrubbed: None,
             milliseconds: Vec::new(),
         }
@@ -112,6 +118,8 @@ impl Chain {
             self.phase = Phase::RanAway;
             return;
         }
+        let outside = |&v: &f32| !(-SLACK..=1.0 + SLACK).contains(&v);
+        self.outside |= frame.pixels.iter().any(outside);
         // A chain that goes on after an interruption shows its last images again.
         self.energies
             .truncate(frame.step as usize + 1 - energies.len());

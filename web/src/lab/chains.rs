@@ -5,7 +5,7 @@ use std::sync::Arc;
 use basin_protocol::{Plan, Request, Sampler};
 use leptos::prelude::*;
 
-use super::{Lab, now};
+use super::Lab;
 use crate::{
     activities::{Activity, dream::StartChoice},
     address::Tab,
@@ -161,7 +161,7 @@ impl Lab {
             }
             let most = chain.with_untracked(Chain::most_steps);
             engine.ask(&Request::Advance { chain: id, most }, &[]);
-            bench.asked = Some(now());
+            bench.waited = Some(0);
         });
     }
 
@@ -194,7 +194,20 @@ impl Lab {
             pixels: numbers.into(),
             logits: shown.into(),
         };
+        let outside = chain.with_untracked(|chain| chain.outside);
         chain.update(|chain| chain.receive(frame, &logits, milliseconds));
+        if chain.with_untracked(|chain| chain.phase) == Phase::RanAway {
+            self.tell(
+                true,
+                "The chain ran away: its numbers are too large to go on. Smaller steps keep it.",
+            );
+        } else if !outside && chain.with_untracked(|chain| chain.outside) {
+            self.tell(
+                false,
+                "The images have left the range of pixels, as this model's sampler lets them; what lies outside \
+                 is shown as black or white.",
+            );
+        }
         if seen == Some(step) {
             return self.expect_answer();
         }

@@ -8,13 +8,16 @@ use crate::{
     address::{EngineChoice, ModelSource},
     lab::{
         chain::Chain,
-        gpu,
+        gpu::{self, NoAdapter},
         worker_handle::{Kind, WorkerHandle},
     },
 };
 
-/// An engine that says nothing for this long is taken for dead.
-const PATIENCE_MS: f64 = 120_000.0;
+/// An engine that says nothing for so many looks, five seconds apart, is taken for dead. Looks are counted, as no
+/// time passes for a page that sleeps.
+const PATIENCE: u32 = 24;
+/// How long an adapter is waited for before the CPU begins, and when it is asked for again, and waited for then.
+const ADAPTER_MS: [i32; 3] = [2_000, 5_000, 20_000];
 /// An engine that stopped this often is not started again by itself.
 const MOST_CRASHES: u32 = 3;
 
@@ -24,10 +27,15 @@ impl Lab {
         let choice = self.settings.with_untracked(|settings| settings.engine);
         leptos::task::spawn_local(async move {
             // Asked for even where the choice is made, for the panel to show.
+            let [at_once, ..] = ADAPTER_MS;
             let adapter = match choice {
                 EngineChoice::Cpu => None,
-                _ => Some(gpu::adapter().await),
+                _ => Some(gpu::adapter(at_once).await),
             };
+            if let Some(Err(NoAdapter { may_pass: true, .. })) = adapter {
+                self.ask_again();
+            }
+            let adapter = adapter.map(|adapter| adapter.map_err(|none| none.why));
             let (kind, reason) = match (choice, &adapter) {
                 (EngineChoice::Cpu, _) => (Kind::Cpu, "You chose the CPU.".to_owned()),
                 (_, Some(Err(why))) => (Kind::Cpu, format!("{why} So the CPU computes.")),
@@ -49,6 +57,32 @@ impl Lab {
             });
             self.start_engine(kind, reason);
         });
+    }
+
+    /// Asks once more for an adapter, as a browser that has just started may have none yet, and changes to the GPU
+    /// if there is one now.
+    fn ask_again(self) {
+        let [_, later, patience] = ADAPTER_MS;
+        let ask = move || {
+            leptos::task::spawn_local(async move {
+                let Ok(adapter) = gpu::adapter(patience).await else {
+                    return;
+                };
+                let wanted =
+                    self.settings.with_untracked(|settings| settings.engine) != EngineChoice::Cpu;
+                let on_cpu = self.engine.with_untracked(|engine| engine.kind) == Kind::Cpu;
+                let hardware = !adapter.software;
+                self.engine
+                    .update(|engine| engine.adapter = Some(Ok(adapter)));
+                if wanted && on_cpu && hardware {
+                    self.start_engine(
+                        Kind::Gpu,
+                        "WebGPU gave an adapter at the second try.".into(),
+                    );
+                }
+            });
+        };
+        set_timeout(ask, std::time::Duration::from_millis(later as u64));
     }
 
     pub(super) fn start_engine(self, kind: Kind, reason: String) {
@@ -81,7 +115,7 @@ impl Lab {
             bench.ready = false;
             bench.begun = None;
             bench.started = now();
-            bench.asked = Some(now());
+            bench.waited = Some(0);
         });
         match started {
             Ok(engine) => self.bench.update_value(|bench| bench.engine = Some(engine)),
@@ -93,7 +127,7 @@ impl Lab {
     }
 
     pub(super) fn receive(self, reply: Reply, numbers: Vec<f32>) {
-        self.bench.update_value(|bench| bench.asked = None);
+        self.bench.update_value(|bench| bench.waited = None);
         match reply {
             Reply::Fetching { loaded, total } => {
                 self.progress.set(Progress::Fetching {
@@ -137,10 +171,11 @@ impl Lab {
                     .bench
                     .try_update_value(|bench| bench.candidate.take())
                     .flatten();
-                let name = match candidate {
-                    Some((_, ModelSource::Url(url))) => url,
-                    Some((_, ModelSource::File(name))) => name,
-                    _ => "the bundled model".into(),
+                let source = candidate.map_or_else(ModelSource::default, |(_, source)| source);
+                let name = match &source {
+                    ModelSource::Url(url) => url,
+                    ModelSource::File(name) => name,
+                    ModelSource::Bundled(_) => "the bundled model",
                 };
                 let kept = match self.model.with_untracked(Option::is_some) {
                     true => " The model before it stays.",
@@ -150,8 +185,10 @@ impl Lab {
                 if !kept.is_empty() {
                     self.progress.set(Progress::Ready { seconds: 0.0 });
                     self.go_on();
-                } else {
+                } else if source == ModelSource::default() {
                     self.progress.set(Progress::Stopped);
+                } else {
+                    self.fetch_default();
                 }
             }
             Reply::Frame {
@@ -169,6 +206,7 @@ impl Lab {
                 "The GPU engine cannot hold this model ({message}), so the CPU computes."
             )),
             Reply::Crashed { message } => self.crashed(&message),
+            Reply::NotStarted { message } => self.not_started(&message),
             // Said among workers only.
             Reply::Evaluated => {}
         }
@@ -178,6 +216,25 @@ impl Lab {
     pub(super) fn fall_back(self, why: String) {
         self.tell(true, why.clone());
         self.start_engine(Kind::Cpu, why);
+    }
+
+    /// There is no program of the engine's, and another try would find none either.
+    fn not_started(self, message: &str) {
+        let message = message.trim_end_matches('.');
+        if self.engine.with_untracked(|engine| engine.kind) == Kind::Gpu {
+            return self.fall_back(format!(
+                "The GPU engine's program is missing, cut short or of another version ({message}), so the CPU computes."
+            ));
+        }
+        self.bench.update_value(|bench| bench.engine = None);
+        self.progress.set(Progress::Stopped);
+        self.tell(
+            true,
+            format!(
+                "The engine's program is missing, cut short or of another version than the page ({message}). Reload the \
+                 page."
+            ),
+        );
     }
 
     pub(super) fn crashed(self, message: &str) {
@@ -227,13 +284,17 @@ impl Lab {
 
     /// Whoever waits for an answer for too long has lost the engine.
     pub(super) fn look_after(self) {
-        let asked = self.bench.with_value(|bench| bench.asked);
-        if asked.is_some_and(|asked| now() - asked > PATIENCE_MS) {
+        let looks = self.bench.try_update_value(|bench| {
+            let looks = bench.waited.as_mut()?;
+            *looks += 1;
+            Some(*looks)
+        });
+        if looks.flatten().is_some_and(|looks| looks > PATIENCE) {
             self.crashed("no answer for two minutes");
         }
     }
 
     pub(super) fn expect_answer(self) {
-        self.bench.update_value(|bench| bench.asked = Some(now()));
+        self.bench.update_value(|bench| bench.waited = Some(0));
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use basin_protocol::{Model, SelfTest};
 use leptos::prelude::*;
-use web_sys::AbortController;
+use web_sys::{AbortController, Blob};
 
 use crate::{
     address::{ModelSource, Settings},
@@ -129,8 +129,10 @@ struct Bench {
     /// The chain that the worker holds.
     begun: Option<u32>,
     last_id: u32,
-    /// Since when an answer is waited for.
-    asked: Option<f64>,
+    /// How often it was looked after since an answer is waited for.
+    waited: Option<u32>,
+    /// A picture that came before there was a model to fit it to.
+    picture: Option<Blob>,
     started: f64,
 }
 
@@ -187,6 +189,18 @@ impl Lab {
         );
         self.choose_engine();
         set_interval(move || self.look_after(), std::time::Duration::from_secs(5));
+    }
+
+    /// The address of what is on screen, once there is a model.
+    pub fn link(self) -> Option<String> {
+        let in_use = self.model.get_untracked()?;
+        let hash = self
+            .settings
+            .with_untracked(|settings| settings.to_hash(Some(&in_use.model)));
+        let location = web_sys::window()?.location();
+        // `?model=` is in the hash from here on.
+        let (origin, path) = (location.origin().ok()?, location.pathname().ok()?);
+        Some(format!("{origin}{path}#{hash}"))
     }
 
     /// Says something to the visitor.

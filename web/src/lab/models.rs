@@ -12,7 +12,7 @@ use crate::{
     address::{ModelSource, Settings},
     lab::{
         chain::Chain,
-        load_model::{self, FetchError},
+        load_model::{self, FetchError, LONGEST},
         worker_handle::Kind,
     },
 };
@@ -39,7 +39,7 @@ impl Lab {
     }
 
     /// Fetches the model of a first visitor, where the one asked for cannot be had.
-    fn fetch_default(self) {
+    pub(super) fn fetch_default(self) {
         self.settings
             .update(|settings| settings.model = ModelSource::default());
         self.fetch_model(ModelSource::default());
@@ -109,12 +109,24 @@ impl Lab {
     /// Takes a file of the visitor's: a model, or for everything else a picture.
     pub fn take_file(self, file: File) {
         let name = file.name();
-        if !name.ends_with(".safetensors") {
+        let is_model = name.to_lowercase().ends_with(".safetensors");
+        if file.size() > LONGEST as f64 {
+            let (size, most) = (file.size() / 1e6, LONGEST >> 20);
+            let what = if is_model { "a model" } else { "a picture" };
+            return self.tell(
+                true,
+                format!("{name}: the file has {size:.0} MB, more than the {most} MB that {what} may have here."),
+            );
+        }
+        if !is_model {
             return self.take_picture(file.into());
         }
+        // What was asked for before makes way.
+        self.cancel();
         leptos::task::spawn_local(async move {
-            if let Ok(bytes) = read_blob(&file).await {
-                self.offer(bytes, ModelSource::File(name));
+            match read_blob(&file).await {
+                Ok(bytes) => self.offer(bytes, ModelSource::File(name)),
+                Err(_) => self.tell(true, format!("{name}: the browser cannot read the file.")),
             }
         });
     }
@@ -216,6 +228,10 @@ impl Lab {
         }
         self.settings.update(|settings| settings.model = source);
         self.model.set(Some(in_use));
+        let waiting = self.bench.try_update_value(|bench| bench.picture.take());
+        if let Some(picture) = waiting.flatten() {
+            self.take_picture(picture);
+        }
         self.dream.set(Chain::default());
         self.denoise.set(Chain::default());
         self.guess.set(Chain::default());

@@ -18,7 +18,8 @@ impl Lab {
     /// Takes a picture of the visitor's, for the tab on screen.
     pub fn take_picture(self, blob: Blob) {
         let Some(in_use) = self.model.get_untracked() else {
-            return;
+            self.tell(false, "The picture waits for the model.");
+            return self.bench.update_value(|bench| bench.picture = Some(blob));
         };
         leptos::task::spawn_local(async move {
             match images::decode(&blob, in_use.shape()).await {

@@ -30,6 +30,14 @@ impl Kind {
     }
 }
 
+/// The folder of the programs, named by their contents, so that those of two versions never meet.
+fn programs() -> String {
+    let document = web_sys::window().and_then(|window| window.document());
+    let root = document.and_then(|document| document.document_element());
+    let folder = root.and_then(|root| root.get_attribute("data-programs"));
+    folder.unwrap_or_default()
+}
+
 /// A running worker; ends when dropped.
 pub struct WorkerHandle {
     worker: Worker,
@@ -46,7 +54,7 @@ impl WorkerHandle {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
         options.set_name(kind.program());
-        let worker = Worker::new_with_options("worker.js", &options)
+        let worker = Worker::new_with_options(&format!("{}worker.js", programs()), &options)
             .map_err(|error| format!("the browser starts no worker: {error:?}"))?;
         let reply = on_reply.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -63,12 +71,13 @@ impl WorkerHandle {
         });
         let on_error = Closure::<dyn Fn(ErrorEvent)>::new(move |event: ErrorEvent| {
             let message = event.message();
+            // What happens later, the worker says itself.
             let message = if message.is_empty() {
-                "its program could not be loaded".into()
+                "worker.js could not be loaded".into()
             } else {
                 message
             };
-            on_reply(Reply::Crashed { message }, Vec::new());
+            on_reply(Reply::NotStarted { message }, Vec::new());
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));

@@ -1,5 +1,7 @@
 //! The arrangement of the page, and what concerns all of it: the address, files dropped or pasted.
 
+use std::time::Duration;
+
 use leptos::{ev, prelude::*};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
@@ -7,6 +9,7 @@ use wasm_bindgen::JsValue;
 use crate::{
     activities::{denoise_view::DenoiseTab, dream_view::DreamTab},
     address::{ModelSource, Settings, Tab},
+    bundled::Bundled,
     lab::Lab,
     page::{
         engine_panel::{self, EnginePanel},
@@ -91,27 +94,33 @@ fn read_address() -> (Settings, Vec<String>) {
     if let (Some(url), ModelSource::Bundled(_)) =
         (asked.filter(|url| !url.is_empty()), &settings.model)
     {
-        settings.model = ModelSource::Url(url);
+        settings.model = match Bundled::named(&url) {
+            Some(bundled) => ModelSource::Bundled(bundled),
+            None => ModelSource::Url(url),
+        };
     }
     (settings, faults)
 }
 
-/// Keeps the address bar at what is on screen.
+/// Keeps the address bar at what is on screen, some moments behind: browsers limit how often it may change.
 fn write_address(lab: Lab) {
+    const BEHIND: Duration = Duration::from_millis(250);
+    let due = StoredValue::new(false);
+    let write = move || {
+        due.set_value(false);
+        let (Some(link), Ok(history)) = (lab.link(), window().history()) else {
+            return;
+        };
+        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&link));
+    };
     Effect::new(move || {
-        let model = lab.model.get();
+        lab.settings.track();
         // Before that, the link that was opened says more than the page knows.
-        let Some(in_use) = model else { return };
-        let hash = lab
-            .settings
-            .with(|settings| settings.to_hash(Some(&in_use.model)));
-        let location = window().location();
-        // `?model=` is in the hash from here on.
-        let path = location.pathname().unwrap_or_default();
-        let address = format!("{path}#{hash}");
-        if let Ok(history) = window().history() {
-            let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&address));
+        if lab.model.with(Option::is_none) || due.get_value() {
+            return;
         }
+        due.set_value(true);
+        set_timeout(write, BEHIND);
     });
 }
 
@@ -130,7 +139,12 @@ fn take_dropped(lab: Lab) -> [WindowListenerHandle; 2] {
         window_event_listener(ev::dragover, |event| event.prevent_default()),
         window_event_listener(ev::drop, move |event| {
             event.prevent_default();
-            if let Some(file) = first_file(event.data_transfer()) {
+            let data = event.data_transfer();
+            let files = data.as_ref().and_then(|data| data.files());
+            if files.is_some_and(|files| files.length() > 1) {
+                lab.tell(false, "One file at a time: the first of them is taken.");
+            }
+            if let Some(file) = first_file(data) {
                 lab.take_file(file);
             }
         }),

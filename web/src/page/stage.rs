@@ -189,8 +189,10 @@ pub fn CopyLink() -> impl IntoView {
     let copied = RwSignal::new(false);
     let copy = move |_| {
         let window = web_sys::window().expect("the page has a window");
-        let href = window.location().href().unwrap_or_default();
-        let promise = window.navigator().clipboard().write_text(&href);
+        // The address bar is some moments behind.
+        let href = || window.location().href().unwrap_or_default();
+        let link = lab.link().unwrap_or_else(href);
+        let promise = window.navigator().clipboard().write_text(&link);
         leptos::task::spawn_local(async move {
             match wasm_bindgen_futures::JsFuture::from(promise).await {
                 Ok(_) => copied.set(true),

@@ -44,6 +44,30 @@ pub(crate) fn start(
     Tensor::from_data(data, device)
 }
 
+/// What is to be told of where chains have got to: that they ran away, or left the pixels' range by more than a few
+/// steps of 255, as chains do whose sampler does not clamp.
+pub(crate) fn told(x: &[f32], images: usize) -> Option<String> {
+    const SLACK: f32 = 0.02;
+    let size = x.len() / images.max(1);
+    let of_images = x.chunks(size.max(1));
+    let lost = of_images.filter(|image| image.iter().any(|v| !v.is_finite()));
+    let lost = lost.count();
+    if lost > 0 {
+        return Some(format!(
+            "{lost} of {images} chains ran away: their images hold numbers that are not finite; smaller steps \
+             (--step-size, --h) may keep them"
+        ));
+    }
+    let low = x.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (low < -SLACK || high > 1.0 + SLACK).then(|| {
+        format!(
+            "the images reach from {low} to {high}, pixels from 0 to 1: the picture shows what lies outside as \
+             black or white, as the sampler does not clamp"
+        )
+    })
+}
+
 /// The step of chains by these settings, which a card recommends or might.
 ///
 /// # Panics

@@ -19,6 +19,7 @@ mod methods;
 mod model;
 mod pytorch;
 mod recipe;
+mod recipes;
 mod search;
 mod training;
 
@@ -48,9 +49,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell!("basin: {}", whole(&error));
-            ExitCode::FAILURE
+            match error.is::<Interrupted>() {
+                true => ExitCode::from(Interrupted::CODE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// A run was stopped by Ctrl-C, and can go on.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped after iteration {iteration}; go on with --resume")]
+struct Interrupted {
+    iteration: usize,
+}
+
+impl Interrupted {
+    /// What shells take for an end by Ctrl-C; 1 is for what went wrong, 2 for how the program was called.
+    const CODE: u8 = 130;
 }
 
 /// An error with its causes, but for those whose words the error ends with already.
@@ -65,6 +81,16 @@ fn whole(error: &anyhow::Error) -> String {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
+    // What computes nothing needs no device.
+    match cli.command {
+        Command::Recipes(arguments) => return commands::recipes::run(arguments),
+        Command::Completions(arguments) => {
+            commands::shell::completions(&arguments);
+            return Ok(());
+        }
+        Command::Man(arguments) => return commands::shell::man(&arguments),
+        _ => {}
+    }
     let choices = match &cli.command {
         Command::Train(arguments) if !arguments.devices.is_empty() => arguments.devices.clone(),
         _ => vec![cli.device],
@@ -91,6 +117,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(arguments) => commands::report::run(arguments),
         Command::Benchmark(arguments) => {
             commands::benchmark::run(arguments, cli.device, &names[0], device)
+        }
+        Command::Recipes(_) | Command::Completions(_) | Command::Man(_) => {
+            unreachable!("these have returned")
         }
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use basin_shared::{
     ModelFile,
     file::container::Storage,
+    models::Architecture,
     samplers::{Sampler, SamplerSettings},
 };
 use indicatif::MultiProgress;
@@ -56,6 +57,12 @@ pub(crate) fn write(path: &Path, file: &ModelFile) -> Result<()> {
 struct CardRecipe {
     data_set: DataSet,
     validation: usize,
+}
+
+/// A network in words, with its numbers.
+pub(crate) fn described(architecture: &Architecture) -> String {
+    let numbers = serde_json::to_string(architecture).expect("plain data");
+    format!("{} {numbers}", architecture.title())
 }
 
 /// The data set that a model was trained on.

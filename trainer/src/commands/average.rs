@@ -22,8 +22,10 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
         let (found, expected) = (&other.card.architecture, &files[0].card.architecture);
         ensure!(
             found == expected,
-            "{}: {found:?}, expected the first file's {expected:?}",
-            path.display()
+            "{}: the network is {}, expected the first file's {}",
+            path.display(),
+            model::described(found),
+            model::described(expected)
         );
         model::check_classes(path, &other, &files[0])?;
         files.push(other);
@@ -65,7 +67,7 @@ pub(crate) fn run(arguments: cli::Average, device: &Device) -> Result<()> {
     };
     let weights = mean(&files.iter().map(ModelFile::weights).collect::<Vec<_>>());
     let start = first.class_gaussian().clone();
-    let weights = export::as_stored(weights, precision);
+    let weights = export::as_stored(weights, precision)?;
     export::finish(card, weights, start, precision, &arguments.output, device)
 }
 

@@ -105,7 +105,7 @@ fn measure(
     run.iterate(&recipe, &images, device);
     let mut milliseconds = Vec::new();
     let begun = Instant::now();
-    while milliseconds.is_empty() || begun.elapsed().as_secs_f64() < arguments.seconds {
+    while milliseconds.is_empty() || begun.elapsed().as_secs_f32() < arguments.seconds {
         let start = Instant::now();
         run.iterate(&recipe, &images, device);
         milliseconds.push(start.elapsed().as_secs_f64() * 1000.0);

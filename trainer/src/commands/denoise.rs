@@ -1,23 +1,22 @@
 //! `basin denoise`: a model cleans noisy pictures, in both ways.
 
 use anyhow::{Result, ensure};
-use basin_shared::{Key, metrics};
+use basin_shared::{Key, metrics, tensors::to_host};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
 use crate::{
     atomic_file::{try_out, write_atomically},
-    cli, data,
+    chains, cli, data,
     evaluation::{denoiser::Denoiser, denoising::mean_of_pairs},
     figures::picture,
     model,
+    tell::Countdown,
 };
 
 pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
-    for path in [Some(&arguments.output), arguments.energies.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    picture::try_out(&arguments.output)?;
+    if let Some(path) = &arguments.energies {
         try_out(path)?;
     }
     let file = model::read(&arguments.model)?;
@@ -29,13 +28,6 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
          model whose card has one, which `basin tune-sampler --by-distance` measures",
         arguments.model.display()
     );
-    for (name, std) in [("noise", Some(arguments.noise)), ("known-noise", known)] {
-        ensure!(
-            std.is_none_or(|std| (0.0..=10.0).contains(&std)),
-            "--{name} is {}, expected 0 to 10, a standard deviation of pixels in [0, 1]",
-            std.unwrap_or_default()
-        );
-    }
     let clean = pictures(&file, &arguments, device)?;
     let [noise_key, chain_key] = Key::new(arguments.seed).split();
     let noisy = data::add_noise(clean.clone(), arguments.noise, noise_key);
@@ -46,15 +38,22 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     };
     let mut energies: Vec<Vec<f32>> = Vec::new();
     let best_guess = denoiser.best_guess(&noisy, known);
+    let mut countdown = Countdown::of("steps", settings.steps);
     let sharp = denoiser.run(&settings, &noisy, chain_key, |of_step| {
-        energies.push(of_step)
+        energies.push(of_step);
+        countdown.advance(1);
     });
+    drop(countdown);
     let [count, ..] = clean.dims();
+    if let Some(told) = chains::told(&to_host(sharp.clone()), count) {
+        tell!("{told}");
+    }
     let mut shown = vec![("noisy", noisy)];
     shown.extend(best_guess.map(|x| ("best guess", x)));
     shown.push(("sharp", sharp));
     let psnr = |(name, x): &(&str, Tensor<4>)| {
-        let psnr = mean_of_pairs(x, &clean, metrics::psnr);
+        // Of what the picture shows.
+        let psnr = mean_of_pairs(&x.clone().clamp(0.0, 1.0), &clean, metrics::psnr);
         format!(", {psnr:.2} dB {name}")
     };
     let quality: String = shown.iter().map(psnr).collect();

@@ -44,12 +44,23 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     let keys = Key::new(arguments.seed).split();
     let [attack_key, noise_key, denoise_key, chain_key, order_key] = keys;
     let mut figures = Figures::new();
+    // Each figure is told when it is known: on the standard output, unless that is for JSON.
+    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
+    let told = |line: String| match to_stdout {
+        true => tell!("{line}"),
+        false => say!("{line}"),
+    };
+    let card = &file.card;
+    told(format!(
+        "{} ({}, {})",
+        card.name, card.method, card.data_set
+    ));
     let mut add = |name: &str, value: f64| {
         // Of one image a class, for one, there is no distance between two.
         if !value.is_finite() {
             return tell!("{name} has no value here and is left out");
         }
-        tell!("{name} {value:.4}");
+        told(format!("  {name:<36} {:>10}", shown(value)));
         figures.insert(name.into(), value);
     };
 
@@ -81,7 +92,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     }
 
     // One that cannot be written takes no other with it.
-    let reported = report(&figures, &file, arguments.json.as_deref());
+    let reported = report(&figures, &file, &arguments);
     if arguments.card {
         file.card.metrics.extend(figures);
         model::write(&arguments.model, &file)?;
@@ -165,22 +176,30 @@ fn check(file: &ModelFile, directory: &Path, device: &Device) -> Result<Figures>
     ]))
 }
 
-fn report(figures: &Figures, file: &ModelFile, json: Option<&Path>) -> Result<()> {
-    let to_stdout = json == Some(Path::new("-"));
-    if !to_stdout {
-        say!(
-            "{} ({}, {})",
-            file.card.name,
-            file.card.method,
-            file.card.data_set
-        );
-        for (name, value) in figures {
-            say!("  {name:<36} {value:>10.4}");
-        }
+/// A count as a count, anything else with four digits.
+fn shown(value: f64) -> String {
+    match value.fract() == 0.0 && value.abs() > 1.0 {
+        true => format!("{value:.0}"),
+        false => format!("{value:.4}"),
     }
-    let Some(path) = json else { return Ok(()) };
-    let text = json!({"model": file.card.name, "figures": figures}).to_string();
-    if to_stdout {
+}
+
+/// The figures as JSON, with what they were measured on and how.
+fn report(figures: &Figures, file: &ModelFile, arguments: &cli::Evaluate) -> Result<()> {
+    let Some(path) = &arguments.json else {
+        return Ok(());
+    };
+    let text = json!({
+        "model": file.card.name, "weights_sha256": file.card.weights_sha256, "seed": arguments.seed,
+        "settings": {
+            "epsilon": arguments.epsilon, "attacked": arguments.attacked,
+            "attacked_again": arguments.attacked_again, "generated": arguments.generated,
+            "generation": file.card.generation, "denoising": file.card.denoising,
+        },
+        "figures": figures,
+    })
+    .to_string();
+    if path == Path::new("-") {
         say!("{text}");
         return Ok(());
     }

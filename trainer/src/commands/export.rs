@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use basin_shared::{
     Classifier, Key, ModelCard, ModelFile,
     arrays::{Array, Weights},
@@ -17,6 +17,7 @@ use basin_shared::{
     tensors::{Frozen, parameters},
 };
 use burn::tensor::Device;
+use half::f16;
 use indicatif::MultiProgress;
 
 use crate::{
@@ -31,7 +32,17 @@ pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
     try_out(&arguments.file.output)?;
     let warn = |text| tell!("{text}");
     let checkpoint = if arguments.best {
-        Checkpoint::best(&arguments.run, warn)?
+        let best = Checkpoint::best(&arguments.run, warn)?;
+        let iteration = best.progress.iteration;
+        match Checkpoint::measured(&arguments.run)? {
+            0 => {
+                tell!("no checkpoint was validated: the newest is taken, of iteration {iteration}")
+            }
+            count => {
+                tell!("iteration {iteration}, the best of {count} checkpoints that were validated")
+            }
+        }
+        best
     } else {
         Checkpoint::newest(&arguments.run, warn)?
     };
@@ -93,6 +104,13 @@ pub(super) fn write(
     let count = images.train.len();
     let (_, validation) = images.train.clone().hold_out(recipe.validation.min(count));
     let start = class_gaussian(&images.train, classes, arguments.rank as usize, device)?;
+    let directions = start.basis.shape[0];
+    if directions < arguments.rank as usize {
+        tell!(
+            "--rank is {}, and the data have no more than {directions} directions: these are kept",
+            arguments.rank
+        );
+    }
     let precision = if arguments.f32 {
         Storage::Single
     } else {
@@ -119,7 +137,7 @@ pub(super) fn write(
         basin_version: env!("CARGO_PKG_VERSION").into(),
         weights_sha256: String::new(),
     };
-    let stored = as_stored(weights, precision);
+    let stored = as_stored(weights, precision)?;
     let by_distance = |of: &SamplerSettings| matches!(of.sampler, Sampler::ByDistance(_));
     if by_distance(&card.generation) || by_distance(&card.denoising) {
         let network = parameters::network(&card.architecture, &stored, device).frozen();
@@ -129,12 +147,43 @@ pub(super) fn write(
     finish(card, stored, start, precision, &arguments.output, device)
 }
 
-/// Weights as a file of this precision holds them.
-pub(super) fn as_stored(weights: Weights, storage: Storage) -> Weights {
-    match storage {
-        Storage::Half => rounded(weights),
-        Storage::Single => weights,
+/// Weights as a file of this precision holds them. What half precision makes zero is told.
+///
+/// # Errors
+/// If half precision cannot hold a weight.
+pub(super) fn as_stored(mut weights: Weights, storage: Storage) -> Result<Weights> {
+    if storage == Storage::Single {
+        return Ok(weights);
     }
+    let (mut vanished, mut count) = (Vec::new(), 0);
+    for (name, array) in &mut weights {
+        if keeps_single_precision(name) {
+            continue;
+        }
+        let before = count;
+        for value in &mut array.values {
+            let half = f16::from_f32(*value);
+            ensure!(
+                half.is_finite() || !value.is_finite(),
+                "tensor `{name}` holds {value}, and half precision ends at {}; keep single precision with --f32",
+                f16::MAX
+            );
+            count += usize::from(half == f16::ZERO && *value != 0.0);
+            *value = half.to_f32();
+        }
+        // A weight in a thousand; fewer are no loss.
+        if (count - before) * 1000 > array.values.len() {
+            vanished.push(name.as_str());
+        }
+    }
+    if let [first, ..] = vanished[..] {
+        tell!(
+            "half precision makes {count} weights zero, most of them in {} tensors, of which `{first}` is one; \
+             --f32 keeps them",
+            vanished.len()
+        );
+    }
+    Ok(weights)
 }
 
 /// Writes a model file of its parts, with the probe of its weights, [`as_stored`].
@@ -152,22 +201,6 @@ pub(super) fn finish(
     write_atomically(output, &bytes)?;
     say!("{}: {} bytes", output.display(), bytes.len());
     Ok(())
-}
-
-/// The weights as half precision holds them: the probe must belong to what is stored.
-fn rounded(weights: Weights) -> Weights {
-    let round = |value: f32| half::f16::from_f32(value).to_f32();
-    let array = |Array { shape, values }| Array {
-        shape,
-        values: values.into_iter().map(round).collect(),
-    };
-    weights
-        .into_iter()
-        .map(|(name, weight)| match keeps_single_precision(&name) {
-            true => (name, weight),
-            false => (name, array(weight)),
-        })
-        .collect()
 }
 
 fn probe(architecture: &Architecture, weights: &Weights, device: &Device) -> Probe {

@@ -1,7 +1,7 @@
 //! `basin generate`: chains draw each class.
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{Key, samplers::Start};
+use basin_shared::{Key, samplers::Start, tensors::to_host};
 use burn::tensor::Device;
 use serde_json::json;
 
@@ -10,13 +10,12 @@ use crate::{
     chains, cli,
     figures::picture,
     model,
+    tell::Countdown,
 };
 
 pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
-    for path in [Some(&arguments.output), arguments.energies.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    picture::try_out(&arguments.output)?;
+    if let Some(path) = &arguments.energies {
         try_out(path)?;
     }
     let file = model::read(&arguments.model)?;
@@ -43,6 +42,7 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
     let shape = file.card.architecture.image();
     let x = chains::start(settings.start, gaussian, shape, &y, start_key, device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
+    let mut countdown = Countdown::of("steps", settings.steps);
     let x = chains::run_chains(
         &file.model(device).frozen(),
         &settings,
@@ -50,8 +50,14 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         &y,
         x,
         chain_key,
-        |of_step| energies.push(of_step),
+        |of_step| {
+            energies.push(of_step);
+            countdown.advance(1);
+        },
     );
+    if let Some(told) = chains::told(&to_host(x.clone()), y.len()) {
+        tell!("{told}");
+    }
     picture::write_grid(&arguments.output, x, arguments.count)?;
     if let Some(path) = &arguments.energies {
         let names: Vec<_> = classes

@@ -7,23 +7,22 @@ use basin_shared::{
     Key, ModelFile,
     energy::EnergyKind,
     samplers::{
-        Observation, Sampler, Start, Step,
-        observation::{LUMA, Observed},
+        ByDistance, Observation, Sampler, SamplerSettings, Step,
+        observation::{LUMA, Observed, fill_smoothly},
     },
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::generate::class_index;
-use crate::{atomic_file::try_out, chains, cli, figures::picture, model};
+use crate::{chains, cli, figures::picture, model};
 
 /// What a hole looks like in the picture of what is known.
 const HOLE: f32 = 0.5;
 
 pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
-    try_out(&arguments.output)?;
+    picture::try_out(&arguments.output)?;
     let file = model::read(&arguments.model)?;
-    let mut settings = model::settings(&file.card.denoising, &arguments.sampler)?;
-    if !matches!(settings.sampler, Sampler::ByDistance(_)) {
+    if !matches!(file.card.denoising.sampler, Sampler::ByDistance(_)) {
         bail!(
             "{}: its chains do not go by distance; expected a model of method dsm, whose card has a table of \
              distances",
@@ -34,10 +33,17 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
         None => None,
         Some(class) => Some(class_index(class, &file.card.class_names).context("--class")?),
     };
-    settings.energy = match class {
-        Some(_) => EnergyKind::Joint,
-        None => EnergyKind::Marginal,
+    let restoring = SamplerSettings {
+        energy: match class {
+            Some(_) => EnergyKind::Joint,
+            None => EnergyKind::Marginal,
+        },
+        steps: ByDistance::RESTORING_STEPS,
+        sampler: Sampler::ByDistance(ByDistance::RESTORING),
+        ..file.card.denoising
     };
+    let settings = model::settings(&restoring, &arguments.sampler)?;
+    let start_noise = arguments.start_noise;
     let shape = file.card.architecture.image();
     let [channels, size, _] = shape;
     let mask = arguments.mask.as_deref();
@@ -49,6 +55,12 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
     let values = observed.of(&x);
     let observation = Observation::new(observed, values, count)?;
     let mut rows = known(x, &observation, count, mask.as_deref(), arguments.colour);
+    let mut seen = rows.clone();
+    if let (Some(hole), false) = (&mask, arguments.colour) {
+        for plane in seen.chunks_exact_mut(size * size) {
+            fill_smoothly(plane, hole, size);
+        }
+    }
     let network = file.model(device).frozen();
     let y = vec![class.unwrap_or(0); count];
     for seed in 0..arguments.seeds {
@@ -58,9 +70,19 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
             annealing.observation = Some(observation.clone());
         }
         // The known part begins with noise as well: off it the chain reads how much is left.
-        let start = chains::start(Start::Uniform, None, shape, &y, start_key, device);
+        let noise = start_key.normals(seen.len());
+        let noisy = seen
+            .iter()
+            .zip(noise)
+            .map(|(x, noise)| x + start_noise * noise);
+        let noisy = noisy.map(|x| x.clamp(0.0, 1.0)).collect();
+        let start = TensorData::new(noisy, [count, channels, size, size]);
+        let start = Tensor::from_data(start, device);
         let mut chains = chains::chains(walk, settings.energy, &y, &start, chain_key);
         chains::advance(&network, &mut chains, shape, settings.steps, device, |_| {});
+        if let Some(told) = chains::told(&chains.x, count) {
+            tell!("{told}");
+        }
         observation.project(&mut chains.x);
         rows.extend(chains.x.iter().map(|x| x.clamp(0.0, 1.0)));
     }

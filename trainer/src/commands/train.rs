@@ -11,12 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{arrays::Weights, file::card::Origin, models::Architecture};
+use basin_shared::{arrays::Weights, file::card::Origin};
 use burn::tensor::Device;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
+    Interrupted,
     atomic_file::write_atomically,
     cli,
     data::{self, Images},
@@ -58,6 +59,7 @@ pub(crate) fn run(arguments: cli::Train, devices: &[Device], hardware: String) -
         bail!("validation is {held_out}, expected fewer than the {count} training images");
     }
     let (train, validation) = images.train.hold_out(recipe.validation);
+    check_classes(&train, &images.class_names, &recipe)?;
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let job = Job {
         recipe,
@@ -129,10 +131,11 @@ impl Job {
         if begun != *recipe {
             if !change_recipe {
                 bail!(
-                    "{}: the run was started with another recipe, kept in its recipe.toml; resume \
+                    "{}: the run was started with another recipe, kept in its recipe.toml: {}; resume \
                      with the same recipe and --set, go on under this one with --change-recipe, \
                      or start another run with --run",
-                    directory.display()
+                    directory.display(),
+                    begun.differences(recipe).join(", ")
                 );
             }
             if begun.architecture() != recipe.architecture()
@@ -150,6 +153,12 @@ impl Job {
             write_atomically(&kept, recipe.to_toml().as_bytes())?;
         }
         tell!("resuming after iteration {iteration}");
+        if recipe.method.replays_chains() && newest.states[0] == State::Stateless {
+            tell!(
+                "the replay buffer was left out of the packed run: chains begin anew, and the run is not the same to the \
+                 bit"
+            );
+        }
         let (before, devices) = (newest.states.len(), replicas.count());
         if before != devices && newest.states[0] != State::Stateless {
             tell!(
@@ -181,7 +190,7 @@ impl Job {
         // A second Ctrl-C ends the process at once; the last checkpoint stays.
         ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
+                std::process::exit(Interrupted::CODE.into());
             }
         })
         .context("Ctrl-C cannot be caught")?;
@@ -253,7 +262,9 @@ impl Job {
             bar.set_position(iteration as u64 + 1);
             bar.set_message(text.clone());
             let done = run.progress.iteration;
-            if bar.is_hidden() && (done.is_multiple_of(LINE_EVERY) || done == recipe.iterations) {
+            let early = [1, 2, 5, 10, 20].contains(&done);
+            let due = early || done.is_multiple_of(LINE_EVERY) || done == recipe.iterations;
+            if bar.is_hidden() && due {
                 let pace = run.progress.seconds / done as f64;
                 let left = pace * (recipe.iterations - done) as f64 / 60.0;
                 tell!(
@@ -294,7 +305,7 @@ impl Job {
             }
             if stop {
                 bar.abandon();
-                bail!("stopped after iteration {done}; go on with --resume");
+                return Err(Interrupted { iteration: done }.into());
             }
         }
         bar.finish();
@@ -307,21 +318,34 @@ impl Job {
     }
 }
 
+/// Every class has an image left to learn from.
+fn check_classes(train: &Images, names: &[String], recipe: &Recipe) -> Result<()> {
+    let mut counts = vec![0; names.len()];
+    for &label in train.labels() {
+        counts[usize::from(label)] += 1;
+    }
+    match counts.iter().position(|&count| count == 0) {
+        Some(class) => bail!(
+            "class `{}` has no training image once validation, {} images, is held out; expected one at least: give \
+             it more pictures, or lower validation",
+            names[class],
+            recipe.validation
+        ),
+        None => Ok(()),
+    }
+}
+
 /// The weights of a model file of the recipe's network.
 fn weights_to_begin_with(path: &Path, recipe: &Recipe) -> Result<(Origin, Weights)> {
     let file = model::read(path)?;
     let (found, expected) = (&file.card.architecture, recipe.architecture());
     if *found != expected {
-        let shown = |architecture: &Architecture| {
-            let numbers = serde_json::to_string(architecture).expect("plain data");
-            format!("{} {numbers}", architecture.title())
-        };
         bail!(
             "{}: the file's network is {}, the recipe's is {}; name a file of the latter, or change \
              the recipe's [architecture] and data_set to the former",
             path.display(),
-            shown(found),
-            shown(&expected)
+            model::described(found),
+            model::described(&expected)
         );
     }
     let name = path.file_name().unwrap_or(path.as_os_str());

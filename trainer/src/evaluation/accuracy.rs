@@ -8,7 +8,7 @@ use basin_shared::{
 };
 use burn::tensor::{Device, Tensor};
 
-use crate::data::Images;
+use crate::{data::Images, tell::Countdown};
 
 /// Images in one pass, where nothing else asks for a number.
 pub(crate) const BATCH: usize = 100;
@@ -70,6 +70,7 @@ pub(crate) fn survivors(
     let clean: Vec<usize> = chunks
         .flat_map(|indices| right(indices, images.batch(indices, device).0))
         .collect();
+    let mut countdown = Countdown::of(format!("PGD-{}", settings.steps), clean.len());
     let attacked = clean
         .chunks(BATCH)
         .enumerate()
@@ -86,6 +87,7 @@ pub(crate) fn survivors(
             let spent = budget.spent(&x_adv, &x, indices.len());
             let most = spent.into_iter().fold(0.0, f32::max);
             assert!(most <= 1.0001, "PGD left its ball: {most} of its radius");
+            countdown.advance(indices.len());
             right(indices, from_host(x_adv, shape, device))
         });
     attacked.collect()

@@ -13,6 +13,7 @@ use crate::{
     chains,
     data::Images,
     evaluation::judge::{Judge, Real, Seen},
+    tell::Countdown,
 };
 
 /// What draws, and who judges.
@@ -88,7 +89,9 @@ impl Generator<'_> {
         let share = |value: f64| value / classes as f64;
         let mut drawn = vec![Drawn::default(); steps.len()];
         let mut seen = vec![Seen::default(); steps.len()];
+        let mut countdown = Countdown::of("drawing, classes", classes);
         for class in 0..classes {
+            countdown.advance(usize::from(class > 0));
             let [start_key, chain_key] = key.fold_in(class as u64).split();
             let labels = vec![class as u8; self.count];
             let gaussian = Some(self.gaussian);

@@ -1250,9 +1250,9 @@ fn divergence_rolls_back_and_says_so() {
         "--set",
         "iterations=6",
         "--set",
-        "schedule.peak=1e20",
+        "schedule.peak=1000",
         "--set",
-        "divergence.rate_factor=1e-23",
+        "divergence.rate_factor=1e-6",
     ];
     let output = basin(directory.path(), &train(&recipe, &data, &more));
     let text = String::from_utf8_lossy(&output.stderr);

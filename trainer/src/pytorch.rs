@@ -1,7 +1,7 @@
 //! State dictionaries of published PyTorch models, as safetensors: of JEM, TRADES, RobustBench, and those
 //! who build on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use basin_shared::{
     ModelFileError,
@@ -100,13 +100,13 @@ impl StateDictionary {
         };
         let (mean, std) = (normalization(&MEANS)?, normalization(&DEVIATIONS)?);
         let mut weights = Weights::new();
-        let shapes: BTreeMap<String, Vec<usize>> =
-            architecture.parameter_shapes().into_iter().collect();
+        let shapes = architecture.parameter_shapes();
+        let ours: BTreeSet<&String> = shapes.iter().map(|(name, _)| name).collect();
         for (name, expected) in &shapes {
             let (name, expected) = (name.clone(), expected.clone());
             match found.remove(&name) {
                 None => {
-                    let others = found.keys().filter(|other| !shapes.contains_key(*other));
+                    let others = found.keys().filter(|other| !ours.contains(*other));
                     let hint = nearest(&name, others);
                     let fault = ModelFileError::MissingTensor { name, expected };
                     let hint = hint.map(|other| {
@@ -129,7 +129,7 @@ impl StateDictionary {
         }
         match found.pop_first() {
             Some((name, (theirs, _))) => {
-                let hint = nearest(&name, shapes.keys());
+                let hint = nearest(&name, ours.into_iter());
                 let hint = hint.map(|ours| format!("; nearest to it there is `{ours}`"));
                 Err(PytorchError::Unfit {
                     fault: ModelFileError::ExtraTensor { name: theirs },

@@ -603,7 +603,6 @@ mod tests {
     /// numbers are in their ranges.
     #[test]
     fn any_number_anywhere_is_used_or_refused_by_name() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
         let odd = [
             "nan",
             "inf",
@@ -625,14 +624,17 @@ mod tests {
             "9223372036854775807",
         ];
         let (mut refused, mut used) = (0, 0);
-        for file in std::fs::read_dir(directory).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-            for (path, _) in Recipe::parse(&text, "test", &[]).unwrap().numbers() {
+        let mut seen = BTreeSet::new();
+        for (_, text) in recipes::RECIPES {
+            for (path, _) in Recipe::parse(text, "test", &[]).unwrap().numbers() {
                 assert!(ranges::range(&path).is_some(), "no range of `{path}`");
+                if !seen.insert(path.clone()) {
+                    continue;
+                }
                 let key = path.replace(".l2.", ".");
                 let last = key.rsplit('.').next().unwrap();
                 for value in odd {
-                    match Recipe::parse(&text, "test", &[format!("{key}={value}")]) {
+                    match Recipe::parse(text, "test", &[format!("{key}={value}")]) {
                         Ok(recipe) => {
                             let numbers = recipe.numbers().into_iter();
                             numbers.for_each(|(path, found)| ranges::check(&path, found).unwrap());
@@ -649,7 +651,7 @@ mod tests {
             }
         }
         assert!(
-            refused > used && used > 1_000,
+            refused > used && used > 500,
             "{refused} refused, {used} used"
         );
     }
@@ -668,12 +670,7 @@ mod tests {
             (
                 JEAT,
                 "method.buffer.capacity=3",
-                "method.buffer.capacity is 3, expected at least method.chains, ",
-            ),
-            (
-                JEAT,
-                "method.chains=1000",
-                "method.chains is 1000, expected at most batch_size, ",
+                "method.buffer.capacity is 3, expected at least the chains of an iteration, ",
             ),
         ] {
             let error = Recipe::parse(text, "test", &[setting.into()])

@@ -64,7 +64,7 @@ fn gather(dist: &Path) -> Result<()> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let folder = format!("programs-{hash}");
-    fs::create_dir(dist.join(&folder))?;
+    fs::create_dir_all(dist.join(&folder))?;
     let page = dist.join("index.html");
     let mut html = fs::read_to_string(&page)?;
     for name in &names {

@@ -1,8 +1,7 @@
 //! Where a JPEG picture ends. Decoders fill a picture that is cut short with grey and say nothing; and what
 //! cameras write often has bytes behind the end marker (a motion photo's film), or no end marker at all.
 
-use zune_core::{bytestream::ZCursor, options::DecoderOptions};
-use zune_jpeg::JpegDecoder;
+use image::{DynamicImage, ImageFormat};
 
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
@@ -12,17 +11,20 @@ pub(crate) fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xff, START, 0xff])
 }
 
-/// Whether all of the picture is there: up to its end marker, or, without one, so far that it can be decoded with
-/// nothing made up.
+/// Whether all of the picture is there: up to its end marker, or, without one, so far that what might follow makes
+/// no difference to its pixels.
 pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     if end(bytes).is_some() {
         return true;
     }
-    let mut ended = bytes.to_vec();
-    ended.extend([0xff, END]);
-    let strict = DecoderOptions::default().set_strict_mode(true);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&ended), strict);
-    decoder.decode().is_ok()
+    // What a picture that is cut short lacks would be decoded from these.
+    let made_up: Vec<u8> = (0..=255).map(|i: u8| i.wrapping_mul(37) & 0x7f).collect();
+    let followed_by = |more: &[u8]| -> Option<DynamicImage> {
+        let ended = [bytes, more, &[0xff, END]].concat();
+        image::load_from_memory_with_format(&ended, ImageFormat::Jpeg).ok()
+    };
+    let picture = followed_by(&[]);
+    picture.is_some() && picture == followed_by(&made_up)
 }
 
 /// Where the bytes behind the end marker begin. Segments are passed over by their lengths, as a preview inside one

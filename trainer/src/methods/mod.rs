@@ -267,15 +267,12 @@ impl Method {
     /// The first setting that does not go with a batch so large: its name, what it is, what it may be.
     pub(crate) fn fault(&self, batch_size: usize) -> Option<(&'static str, usize, String)> {
         let (capacity, found, chains, moved) = match self {
-            Self::Jeat(jeat) => {
-                let chains = "method.chains";
-                if jeat.chains > batch_size {
-                    let expected = format!("at most batch_size, {batch_size}");
-                    return Some((chains, jeat.chains, expected));
-                }
-                let capacity = "method.buffer.capacity";
-                (capacity, jeat.buffer.capacity, chains, jeat.chains)
-            }
+            Self::Jeat(jeat) => (
+                "method.buffer.capacity",
+                jeat.buffer.capacity,
+                "the chains of an iteration",
+                jeat.chains.min(batch_size),
+            ),
             other => {
                 let capacity = match other {
                     Self::Dsm(_) => "method.chains.negatives.capacity",

@@ -419,8 +419,8 @@ mod tests {
         let splits = grey.load(Some(data_dir.path())).unwrap();
         assert_eq!(splits.train.shape(), [1, 6, 6]);
         for at in 0..2 {
-            // Rec. 709: red is 0.2126 of the luma.
-            let expected = [54, 0][splits.train.labels()[at] as usize];
+            // BT.601: red is 0.299 of the luma.
+            let expected = [76, 0][splits.train.labels()[at] as usize];
             let pixels = splits.train.pixels(at);
             assert!(
                 pixels
@@ -442,10 +442,7 @@ mod tests {
             Case {
                 name: "a class more than the recipe says",
                 change: |root| write_class(&root.join("fly"), 0, 3),
-                message: &[
-                    "insects",
-                    "has 3 class folders (ant, bee, wasp), expected 2",
-                ],
+                message: &["insects", "has 3 class folders (ant, bee, fly), expected 2"],
             },
             Case {
                 name: "one picture, and it is held out",

@@ -48,7 +48,9 @@ pub(crate) fn named(path: &Path) -> Option<&'static str> {
 
 /// The sentence that a recipe begins with: method, paper, what is particular.
 pub(crate) fn first_sentence(text: &str) -> String {
-    let comment = text.lines().take_while(|line| line.starts_with('#'));
+    // Up to a list or an empty line.
+    let prose = |line: &&str| line.starts_with("# ") && !line.starts_with("# -");
+    let comment = text.lines().take_while(prose);
     let words = comment.map(|line| line.trim_start_matches(['#', ' ']));
     let whole = words.collect::<Vec<_>>().join(" ");
     // An abbreviation's full stop is followed by no capital.
@@ -80,7 +82,11 @@ mod tests {
             assert_eq!(named(Path::new(name)), Some(*text));
             assert!(Recipe::parse(text, name, &[]).is_ok());
             let said = first_sentence(text);
-            assert!(said.len() > 20 && !said.contains("Run:"), "{name}: {said}");
+            assert!(said.len() > 20 && said.len() < 300, "{name}: {said}");
+            assert!(
+                !said.contains("Run:") && !said.contains(" - "),
+                "{name}: {said}"
+            );
         }
     }
 }

@@ -32,7 +32,7 @@ test("a model that tells distances has a best guess and a chain, and both can be
   await expect.poll(async () => await pixels(page)).not.toEqual(sharp);
   await page.getByRole("radio", { name: "sharp" }).click();
   await expect.poll(async () => await pixels(page)).toEqual(sharp);
-  expect(page.url()).toContain("steps=6&sampler=distance&h=");
+  await expect.poll(() => page.url()).toContain("steps=6&sampler=distance&h=");
   // Other noise is guessed and cleaned anew.
   const before = await guess.getAttribute("data-psnr-guess");
   await page.getByRole("button", { name: "Roll other noise" }).click();

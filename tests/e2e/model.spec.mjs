@@ -33,7 +33,7 @@ test("a model file of the visitor's is used, and a link to it says what it canno
   await finished(page);
   await page.getByRole("button", { name: "gamma" }).click();
   await finished(page);
-  expect(page.url()).toContain("model=file:mine.safetensors");
+  await expect.poll(() => page.url()).toContain("model=file:mine.safetensors");
   await page.reload();
   await expect(notice(page)).toContainText("mine.safetensors");
   await expect(page.getByRole("button", { name: "automobile" })).toBeVisible();
@@ -43,13 +43,13 @@ test("a first visitor sees the CIFAR-10 model, and the other one is a click away
   await open(page, "/");
   await finished(page);
   await expect(page.getByRole("button", { name: "frog" })).toBeVisible();
-  expect(page.url()).toContain("model=cifar-10&");
+  await expect.poll(() => page.url()).toContain("model=cifar-10&");
   await openPanel(page, "model");
   await page.getByRole("button", { name: "Fashion-MNIST" }).click();
   await openPanel(page, "model");
   await expect(page.getByRole("button", { name: "Sandal" })).toBeVisible();
   await finished(page);
-  expect(page.url()).toContain("model=fashion-mnist&");
+  await expect.poll(() => page.url()).toContain("model=fashion-mnist&");
   await page.reload();
   await expect(page.getByRole("button", { name: "Sandal" })).toBeVisible();
   await page.getByRole("button", { name: "Denoise" }).click();
@@ -63,7 +63,7 @@ test("a first visitor sees the CIFAR-10 model, and the other one is a click away
   await page.evaluate((link) => (location.hash = link), link);
   await expect(page.getByRole("button", { name: "cat" })).toHaveAttribute("aria-pressed", "true");
   await finished(page);
-  expect(page.url()).toContain(link);
+  await expect.poll(() => page.url()).toContain(link);
 });
 
 test("?model= names a model, and the address keeps it", async ({ page, baseURL }) => {
@@ -71,7 +71,7 @@ test("?model= names a model, and the address keeps it", async ({ page, baseURL }
   await open(page, `/?model=${encodeURIComponent(url)}#engine=cpu&steps=3`);
   await expect(page.locator("[data-model-name]")).toHaveText("untrained");
   await finished(page);
-  expect(page.url()).toContain(`#tab=dream&model=${url}&`);
+  await expect.poll(() => page.url()).toContain(`#tab=dream&model=${url}&`);
 });
 
 test("an address with no model behind it is named, and the bundled model takes over", async ({ page }) => {
@@ -131,7 +131,7 @@ async function cut(page, pattern) {
 }
 
 test("an address with something else behind it is named, and the bundled model takes over", async ({ page }) => {
-  await page.route("**/odd.safetensors", (route) => route.fulfill({ body: "<!doctype html><title>moved</title>" }));
+  await page.route((url) => url.pathname === "/odd.safetensors", (route) => route.fulfill({ body: "<!doctype html><title>moved</title>" }));
   await open(page, "/?model=/odd.safetensors#engine=cpu&steps=2");
   await expect(notice(page)).toContainText("/odd.safetensors: this is a web page");
   await finished(page);
@@ -237,6 +237,6 @@ test("a model in capitals is a model, and a picture that comes first waits for i
   await dropped(page, "M.SAFETENSORS", bytes);
   await finished(page);
   await expect.poll(() => page.url()).toContain("picture=own");
-  expect(page.url()).toContain("model=file:M.SAFETENSORS");
+  await expect.poll(() => page.url()).toContain("model=file:M.SAFETENSORS");
   arrive();
 });

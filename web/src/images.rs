@@ -100,19 +100,27 @@ const MOST_PIXELS: u32 = 4096;
 /// are taken as they are, with no profile applied: as data sets were read.
 pub async fn decode(blob: &Blob, shape: Shape) -> Result<Vec<f32>, String> {
     let not_a_picture = |_: JsValue| "this is no picture that the browser can read".to_owned();
-    let window = web_sys::window().expect("the page has a window");
-    let as_it_is = ImageBitmapOptions::new();
-    as_it_is.set_color_space_conversion(ColorSpaceConversion::None);
-    let promise = window
-        .create_image_bitmap_with_blob_and_image_bitmap_options(blob, &as_it_is)
-        .map_err(not_a_picture)?;
-    let bitmap: ImageBitmap = match JsFuture::from(promise).await {
-        Ok(bitmap) => bitmap.unchecked_into(),
-        Err(_) if is_heic(blob).await => {
+    let bitmap = match bitmap(blob).await {
+        Ok(bitmap) => bitmap,
+        Err(_)
+            if begins(
+                blob,
+                4,
+                &[b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"],
+            )
+            .await =>
+        {
             return Err(
                 "this is a HEIC picture, which the browser cannot read; save it as JPEG or PNG"
                     .into(),
             );
+        }
+        // Cameras leave a JPEG's end marker out, and the browser then refuses what it shows elsewhere.
+        Err(_) if begins(blob, 0, &[b"\xff\xd8\xff"]).await => {
+            let end = js_sys::Uint8Array::from(&[0xff, 0xd9][..]);
+            let ended = js_sys::Array::of2(blob, &end);
+            let ended = Blob::new_with_u8_array_sequence(&ended).map_err(not_a_picture)?;
+            bitmap(&ended).await.map_err(not_a_picture)?
         }
         Err(error) => return Err(not_a_picture(error)),
     };
@@ -145,16 +153,23 @@ pub async fn decode(blob: &Blob, shape: Shape) -> Result<Vec<f32>, String> {
         .collect())
 }
 
-/// Whether a file says that it is a phone's HEIC picture.
-async fn is_heic(blob: &Blob) -> bool {
-    let Ok(head) = blob.slice_with_i32_and_i32(4, 12) else {
+/// A picture decoded by the browser, its numbers as they are in the file.
+async fn bitmap(blob: &Blob) -> Result<ImageBitmap, JsValue> {
+    let window = web_sys::window().expect("the page has a window");
+    let as_it_is = ImageBitmapOptions::new();
+    as_it_is.set_color_space_conversion(ColorSpaceConversion::None);
+    let promise = window.create_image_bitmap_with_blob_and_image_bitmap_options(blob, &as_it_is)?;
+    Ok(JsFuture::from(promise).await?.unchecked_into())
+}
+
+/// Whether one of these words stands at this place of a file.
+async fn begins(blob: &Blob, at: i32, words: &[&[u8]]) -> bool {
+    let Ok(head) = blob.slice_with_i32_and_i32(at, at + 8) else {
         return false;
     };
     let head = JsFuture::from(head.array_buffer()).await;
     let head = head.map(|head| js_sys::Uint8Array::new(&head).to_vec());
-    head.is_ok_and(|head| {
-        [&b"ftypheic"[..], b"ftypheix", b"ftypmif1", b"ftyphevc"].contains(&&head[..])
-    })
+    head.is_ok_and(|head| words.iter().any(|word| head.starts_with(word)))
 }
 
 /// Offers images as one PNG, side by side in rows of `columns`, each pixel a square of 8.

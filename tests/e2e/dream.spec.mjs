@@ -26,8 +26,8 @@ test("a link gives the same picture again", async ({ page, context }) => {
   await page.getByLabel("seed", { exact: true }).fill("1234");
   await page.getByLabel("seed", { exact: true }).press("Enter");
   await finished(page);
+  await expect.poll(() => page.url()).toContain("class=9&seed=1234&steps=12");
   const link = page.url();
-  expect(link).toContain("class=9&seed=1234&steps=12");
   const again = await context.newPage();
   await open(again, link);
   await finished(again);

@@ -1,5 +1,7 @@
 //! `basin`: trains, attacks, evaluates and exports image classifiers that are also energy-based
 //! models.
+//!
+//! A library only so that the fuzz targets reach its readers; the program is [`main`].
 
 // A reader that goes away, as `head` does, is no reason to stop: what is told to nobody is not told.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -15,6 +17,8 @@ mod data;
 mod device;
 mod evaluation;
 mod figures;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod methods;
 mod model;
 mod pytorch;
@@ -43,7 +47,8 @@ fn keep_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     keep_memory();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,19 +1,23 @@
 //! Basin's page: a classifier, dreaming.
 //!
 //! [`lab`] is what the parts share: the model, the worker and the chains. [`activities`] are what a visitor can do,
-//! [`page`] what is on screen around them, [`address`] what a link holds.
+//! [`page`] what is on screen around them, [`address`] what a link holds. A library only so that a fuzz target reaches
+//! the reader of links.
 
-// A program exports nothing, so `pub` here means: for the other files.
+// Nothing is exported, so `pub` here means: for the other files.
 #![allow(unreachable_pub)]
 
 mod activities;
 mod address;
 mod bundled;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod images;
 mod lab;
 mod page;
 
-fn main() {
+/// Shows the page.
+pub fn main() {
     // Apart from the task that makes the program ready.
     let mount = || leptos::mount::mount_to_body(page::app::App);
     leptos::prelude::set_timeout(mount, std::time::Duration::ZERO);

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all that must hold before a change is merged.
 
+use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
@@ -26,16 +27,38 @@ pub(crate) enum Part {
     Wasm,
     /// The built page in a real browser, end to end.
     E2e,
+    /// Every reader against mutations of its kept corpus, a minute each; only where it is named, as Burn is compiled
+    /// anew for it.
+    Fuzz,
 }
 
-/// Runs `parts`, all if there is none, and says how each went. A failing part does not keep the
+impl Part {
+    /// What a change must pass.
+    const GATE: [Self; 7] = [
+        Self::Fmt,
+        Self::Lint,
+        Self::Deny,
+        Self::Unit,
+        Self::Gpu,
+        Self::Wasm,
+        Self::E2e,
+    ];
+}
+
+/// The readers that are fuzzed: see tests/fuzz.
+const FUZZ_TARGETS: [&str; 6] = [
+    "model_file",
+    "card",
+    "recipe",
+    "link",
+    "folder_names",
+    "jpeg",
+];
+
+/// Runs `parts`, the whole gate if there is none, and says how each went. A failing part does not keep the
 /// others from running.
 pub(crate) fn test(parts: &[Part]) -> Result<()> {
-    let parts = if parts.is_empty() {
-        Part::value_variants()
-    } else {
-        parts
-    };
+    let parts = if parts.is_empty() { &Part::GATE } else { parts };
     let mut table = String::new();
     let mut failed = Vec::new();
     for &part in parts {
@@ -68,6 +91,7 @@ fn name(part: Part) -> &'static str {
         Part::Gpu => "gpu",
         Part::Wasm => "wasm",
         Part::E2e => "e2e",
+        Part::Fuzz => "fuzz",
     }
 }
 
@@ -86,6 +110,7 @@ fn check(part: Part) -> Result<()> {
         Part::Gpu => gpu(),
         Part::Wasm => wasm(),
         Part::E2e => end_to_end(),
+        Part::Fuzz => fuzz(),
     }
 }
 
@@ -157,6 +182,35 @@ fn wasm() -> Result<()> {
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", &runner)
             .env("CHROMEDRIVER", &driver)
             .env("WASM_BINDGEN_TEST_TIMEOUT", "300"))?;
+    }
+    Ok(())
+}
+
+/// A panic or a hang is kept in tests/fuzz/artifacts and fails; what new mutations found is kept in target/fuzz. Without a
+/// sanitizer, as those need another toolchain and the readers have no unsafe code.
+fn fuzz() -> Result<()> {
+    let program = tools::cargo_fuzz()?;
+    let folder = root().join("tests/fuzz");
+    for target in FUZZ_TARGETS {
+        let found = root().join("target/fuzz").join(target);
+        fs::create_dir_all(&found)?;
+        let mut command = Command::new(&program);
+        command
+            .current_dir(&folder)
+            .args([
+                "fuzz",
+                "run",
+                "--fuzz-dir",
+                ".",
+                "--sanitizer",
+                "none",
+                "-O",
+            ])
+            .arg(target)
+            .arg(&found)
+            .arg(format!("corpus/{target}"))
+            .args(["--", "-max_total_time=60", "-max_len=16384", "-timeout=20"]);
+        run(&mut command)?;
     }
     Ok(())
 }

@@ -57,6 +57,17 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     })
 }
 
+/// The fuzzer's driver.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    ensure(&Tool {
+        name: "cargo-fuzz",
+        package: "cargo-fuzz",
+        version: "0.13.2".into(),
+        fits: "0.13.".into(),
+        options: &[],
+    })
+}
+
 /// The standard library for WebAssembly.
 pub(crate) fn wasm_target() -> Result<()> {
     let directory = output(&mut program(

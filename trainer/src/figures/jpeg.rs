@@ -29,7 +29,7 @@ pub(crate) fn is_whole(bytes: &[u8]) -> bool {
 
 /// Where the bytes behind the end marker begin. Segments are passed over by their lengths, as a preview inside one
 /// has markers of its own.
-fn end(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn end(bytes: &[u8]) -> Option<usize> {
     let mut at = 2;
     loop {
         // A marker is 0xff, perhaps some more of it, and a code.

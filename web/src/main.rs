@@ -1,0 +1,5 @@
+//! Basin's page, the program.
+
+fn main() {
+    basin_web::main();
+}

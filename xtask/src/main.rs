@@ -32,7 +32,7 @@ enum Task {
     },
     /// Build the page into dist/.
     Build,
-    /// Check everything, or the parts named.
+    /// Check all that a change must pass, or the parts named.
     Test {
         /// Parts to run, in this order.
         #[arg(value_enum)]

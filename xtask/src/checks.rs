@@ -45,14 +45,14 @@ impl Part {
     ];
 }
 
-/// The readers that are fuzzed: see tests/fuzz.
-const FUZZ_TARGETS: [&str; 6] = [
-    "model_file",
-    "card",
-    "recipe",
-    "link",
-    "folder_names",
-    "jpeg",
+/// The readers that are fuzzed, see tests/fuzz, and where there are more inputs to begin with than in their own corpus.
+const FUZZ_TARGETS: [(&str, Option<&str>); 6] = [
+    ("model_file", None),
+    ("card", None),
+    ("recipe", Some("trainer/recipes")),
+    ("link", None),
+    ("folder_names", None),
+    ("jpeg", Some("tests/data/pictures")),
 ];
 
 /// Runs `parts`, the whole gate if there is none, and says how each went. A failing part does not keep the
@@ -186,14 +186,22 @@ fn wasm() -> Result<()> {
     Ok(())
 }
 
-/// A panic or a hang is kept in tests/fuzz/artifacts and fails; what new mutations found is kept in target/fuzz. Without a
-/// sanitizer, as those need another toolchain and the readers have no unsafe code.
+/// A panic or a hang is kept in tests/fuzz/artifacts and fails; what new mutations found is kept in target/fuzz.
+/// Without a sanitizer, as those need another toolchain and the readers have no unsafe code.
 fn fuzz() -> Result<()> {
     let program = tools::cargo_fuzz()?;
     let folder = root().join("tests/fuzz");
-    for target in FUZZ_TARGETS {
+    for (target, more) in FUZZ_TARGETS {
         let found = root().join("target/fuzz").join(target);
         fs::create_dir_all(&found)?;
+        let corpora = [
+            Some(folder.join("corpus").join(target)),
+            more.map(|more| root().join(more)),
+        ];
+        let corpora = corpora
+            .into_iter()
+            .flatten()
+            .filter(|corpus| corpus.is_dir());
         let mut command = Command::new(&program);
         command
             .current_dir(&folder)
@@ -208,7 +216,7 @@ fn fuzz() -> Result<()> {
             ])
             .arg(target)
             .arg(&found)
-            .arg(format!("corpus/{target}"))
+            .args(corpora)
             .args(["--", "-max_total_time=60", "-max_len=16384", "-timeout=20"]);
         run(&mut command)?;
     }

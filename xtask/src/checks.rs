@@ -45,14 +45,14 @@ impl Part {
     ];
 }
 
-/// The readers that are fuzzed, see tests/fuzz, and where there are more inputs to begin with than in their own corpus.
-const FUZZ_TARGETS: [(&str, Option<&str>); 6] = [
-    ("model_file", None),
-    ("card", None),
-    ("recipe", Some("trainer/recipes")),
-    ("link", None),
-    ("folder_names", None),
-    ("jpeg", Some("tests/data/pictures")),
+/// The readers that are fuzzed, see tests/fuzz, and the folders of the inputs that each begins with.
+const FUZZ_TARGETS: [(&str, &[&str]); 6] = [
+    ("model_file", &["tests/fuzz/corpus/model_file"]),
+    ("card", &["tests/fuzz/corpus/card"]),
+    ("recipe", &["tests/fuzz/corpus/recipe", "trainer/recipes"]),
+    ("link", &["tests/fuzz/corpus/link"]),
+    ("folder_names", &["tests/fuzz/corpus/folder_names"]),
+    ("jpeg", &["tests/data/pictures"]),
 ];
 
 /// Runs `parts`, the whole gate if there is none, and says how each went. A failing part does not keep the
@@ -190,30 +190,14 @@ fn wasm() -> Result<()> {
 /// Without a sanitizer, as those need another toolchain and the readers have no unsafe code.
 fn fuzz() -> Result<()> {
     let program = tools::cargo_fuzz()?;
-    let folder = root().join("tests/fuzz");
-    for (target, more) in FUZZ_TARGETS {
+    for (target, corpora) in FUZZ_TARGETS {
         let found = root().join("target/fuzz").join(target);
         fs::create_dir_all(&found)?;
-        let corpora = [
-            Some(folder.join("corpus").join(target)),
-            more.map(|more| root().join(more)),
-        ];
-        let corpora = corpora
-            .into_iter()
-            .flatten()
-            .filter(|corpus| corpus.is_dir());
         let mut command = Command::new(&program);
         command
-            .current_dir(&folder)
-            .args([
-                "fuzz",
-                "run",
-                "--fuzz-dir",
-                ".",
-                "--sanitizer",
-                "none",
-                "-O",
-            ])
+            .current_dir(root())
+            .args(["fuzz", "run", "--fuzz-dir", "tests/fuzz"])
+            .args(["--sanitizer", "none", "-O"])
             .arg(target)
             .arg(&found)
             .args(corpora)

@@ -171,6 +171,9 @@ pub(crate) struct TuneSampler {
     /// Measure how far away the data are at each energy, and go by that, though the card has no such table yet.
     #[arg(long)]
     pub by_distance: bool,
+    /// Write the figures as JSON to this file; `-` is the standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
     /// Seed of the trials and the chains.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -271,6 +274,9 @@ pub(crate) struct Denoise {
     pub seed: u64,
     #[command(flatten)]
     pub sampler: SamplerArgs,
+    /// Write the figures as JSON to this file; `-` is the standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
     /// Write the energies of every step as JSON to this file.
     #[arg(long, value_name = "FILE")]
     pub energies: Option<PathBuf>,

@@ -9,7 +9,10 @@ use crate::{
     atomic_file::{try_out, write_atomically},
     chains, cli, data,
     evaluation::{denoiser::Denoiser, denoising::mean_of_pairs},
-    figures::picture,
+    figures::{
+        json::{Figures, JsonReport},
+        picture,
+    },
     model,
     tell::Countdown,
 };
@@ -19,6 +22,7 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     if let Some(path) = &arguments.energies {
         try_out(path)?;
     }
+    let report = JsonReport::to(arguments.json.clone())?;
     let file = model::read(&arguments.model)?;
     let settings = model::settings(&file.card.denoising, &arguments.sampler)?;
     let known = arguments.known_noise;
@@ -51,28 +55,38 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let mut shown = vec![("noisy", noisy)];
     shown.extend(best_guess.map(|x| ("best guess", x)));
     shown.push(("sharp", sharp));
-    let psnr = |(name, x): &(&str, Tensor<4>)| {
-        // Of what the picture shows.
-        let psnr = mean_of_pairs(&x.clone().clamp(0.0, 1.0), &clean, metrics::psnr);
-        format!(", {psnr:.2} dB {name}")
+    // Of what the picture shows; without noise there is nothing to be like.
+    let psnr = |x: &Tensor<4>| mean_of_pairs(&x.clone().clamp(0.0, 1.0), &clean, metrics::psnr);
+    let quality: Vec<(&str, f64)> = match arguments.noise > 0.0 {
+        true => shown.iter().map(|(name, x)| (*name, psnr(x))).collect(),
+        false => Vec::new(),
     };
-    let quality: String = shown.iter().map(psnr).collect();
     let rows = shown.into_iter().map(|(_, x)| x);
     let rows = [clean].into_iter().chain(rows).collect();
     picture::write_grid(&arguments.output, Tensor::cat(rows, 0), count)?;
     if let Some(path) = &arguments.energies {
         let json = json!({
-            "model": file.card.name, "seed": arguments.seed, "noise_std": arguments.noise,
-            "settings": settings, "energies": energies,
+            "model": file.card.name, "weights_sha256": file.card.weights_sha256, "seed": arguments.seed,
+            "noise_std": arguments.noise, "settings": settings, "energies": energies,
         });
         write_atomically(path, json.to_string().as_bytes())?;
     }
-    let quality = match arguments.noise > 0.0 {
-        true => quality,
-        false => String::new(),
-    };
-    say!("{}: {count} images{quality}", arguments.output.display());
-    Ok(())
+    let mut told = format!("{}: {count} images", arguments.output.display());
+    for (name, psnr) in &quality {
+        told += &format!(", {psnr:.2} dB {name}");
+    }
+    report.tell(&told);
+    let figures = quality.into_iter();
+    let figures = figures.map(|(name, psnr)| (format!("psnr_{}", name.replace(' ', "_")), psnr));
+    let settings = json!({
+        "noise_std": arguments.noise, "known_noise_std": known, "images": count, "denoising": settings,
+    });
+    report.write(
+        &file,
+        arguments.seed,
+        settings,
+        &figures.collect::<Figures>(),
+    )
 }
 
 /// The pictures given, fitted to the model, or else the first test images.

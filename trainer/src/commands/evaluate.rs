@@ -1,8 +1,8 @@
 //! `basin evaluate`: what a model can do, measured on the test set.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use basin_shared::{
     Key, ModelFile,
     attacks::Budget,
@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use crate::{
-    atomic_file::{try_out, write_atomically},
+    atomic_file::try_out,
     cli,
     data::Splits,
     evaluation::{
@@ -25,18 +25,17 @@ use crate::{
         judge::Judge,
         robustness::{adversary, default_epsilon, robustness},
     },
+    figures::json::{Figures, JsonReport},
     model,
 };
 
 /// Training images whose features drawings are compared with.
 const REAL: usize = 10_000;
-/// Figures by name, in the order of their names.
-type Figures = BTreeMap<String, f64>;
 
 pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
-    let written = arguments.card.then_some(&arguments.model);
-    for path in [arguments.json.as_ref(), written].into_iter().flatten() {
-        try_out(path)?;
+    let report = JsonReport::to(arguments.json.clone())?;
+    if arguments.card {
+        try_out(&arguments.model)?;
     }
     let mut file = model::read(&arguments.model)?;
     let (images, validation) = model::data_and_validation(&file, &arguments.data)?;
@@ -44,23 +43,18 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     let keys = Key::new(arguments.seed).split();
     let [attack_key, noise_key, denoise_key, chain_key, order_key] = keys;
     let mut figures = Figures::new();
-    // Each figure is told when it is known: on the standard output, unless that is for JSON.
-    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
-    let told = |line: String| match to_stdout {
-        true => tell!("{line}"),
-        false => say!("{line}"),
-    };
     let card = &file.card;
-    told(format!(
+    report.tell(&format!(
         "{} ({}, {})",
         card.name, card.method, card.data_set
     ));
+    // Each figure is told when it is known.
     let mut add = |name: &str, value: f64| {
         // Of one image a class, for one, there is no distance between two.
         if !value.is_finite() {
             return tell!("{name} has no value here and is left out");
         }
-        told(format!("  {name:<36} {:>10}", shown(value)));
+        report.tell(&format!("  {name:<36} {:>10}", shown(value)));
         figures.insert(name.into(), value);
     };
 
@@ -92,7 +86,12 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
     }
 
     // One that cannot be written takes no other with it.
-    let reported = report(&figures, &file, &arguments);
+    let settings = json!({
+        "epsilon": arguments.epsilon, "attacked": arguments.attacked,
+        "attacked_again": arguments.attacked_again, "generated": arguments.generated,
+        "generation": file.card.generation, "denoising": file.card.denoising,
+    });
+    let reported = report.write(&file, arguments.seed, settings, &figures);
     if arguments.card {
         file.card.metrics.extend(figures);
         model::write(&arguments.model, &file)?;
@@ -182,28 +181,6 @@ fn shown(value: f64) -> String {
         true => format!("{value:.0}"),
         false => format!("{value:.4}"),
     }
-}
-
-/// The figures as JSON, with what they were measured on and how.
-fn report(figures: &Figures, file: &ModelFile, arguments: &cli::Evaluate) -> Result<()> {
-    let Some(path) = &arguments.json else {
-        return Ok(());
-    };
-    let text = json!({
-        "model": file.card.name, "weights_sha256": file.card.weights_sha256, "seed": arguments.seed,
-        "settings": {
-            "epsilon": arguments.epsilon, "attacked": arguments.attacked,
-            "attacked_again": arguments.attacked_again, "generated": arguments.generated,
-            "generation": file.card.generation, "denoising": file.card.denoising,
-        },
-        "figures": figures,
-    })
-    .to_string();
-    if path == Path::new("-") {
-        say!("{text}");
-        return Ok(());
-    }
-    write_atomically(path, text.as_bytes()).context("--json")
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
             .map(|&c| &file.card.class_names[c as usize])
             .collect();
         let json = json!({
-            "model": file.card.name, "seed": arguments.seed, "settings": settings,
-            "classes": names, "images_per_class": arguments.count, "energies": energies,
+            "model": file.card.name, "weights_sha256": file.card.weights_sha256, "seed": arguments.seed,
+            "settings": settings, "classes": names, "images_per_class": arguments.count, "energies": energies,
         });
         write_atomically(path, json.to_string().as_bytes())?;
     }

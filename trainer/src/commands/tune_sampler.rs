@@ -3,7 +3,7 @@
 //! Where the card has a table of distances, it is measured anew and samplers go by distance; others are
 //! Langevin dynamics. Test images have no part in it: what is real comes from the validation images.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use basin_shared::{
     Key,
     energy::EnergyKind,
@@ -13,6 +13,7 @@ use basin_shared::{
     tensors::Frozen,
 };
 use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::json;
 
 use crate::{
     atomic_file::try_out,
@@ -26,6 +27,7 @@ use crate::{
         distances,
         judge::Judge,
     },
+    figures::json::{Figures, JsonReport},
     model,
     search::{self, Hunt},
 };
@@ -51,6 +53,7 @@ const LONGEST_CHAIN: usize = 100;
 
 pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
     try_out(&arguments.model)?;
+    let report = JsonReport::to(arguments.json.clone())?;
     let mut file = model::read(&arguments.model)?;
     let judge = Judge::read(&arguments.judge, &file)?;
     let (_, validation) = model::data_and_validation(&file, &arguments.data)?;
@@ -86,27 +89,29 @@ pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
         true => sharp_by_distance(&hunt, card, denoise_key),
         false => by_langevin(&network, &card.denoising, &validation, denoise_key, device),
     };
-    file.card.generation = best;
-    file.card.quick = Some(quick);
-    file.card.denoising = denoising;
+    let (settings, psnr) = denoising;
+    file.card.generation = best.settings;
+    file.card.quick = Some(quick.settings);
+    file.card.denoising = settings;
     model::write(&arguments.model, &file)?;
     let card = &file.card;
-    for (name, settings) in [
-        ("generation", &card.generation),
-        ("quick", card.quick.as_ref().expect("just found")),
-        ("denoising", &card.denoising),
-    ] {
-        say!(
-            "{name}: {}",
-            serde_json::to_string(settings).context("settings")?
-        );
+    let found = json!({
+        "generation": card.generation, "quick": card.quick, "denoising": card.denoising,
+    });
+    for name in ["generation", "quick", "denoising"] {
+        report.tell(&format!("{name}: {}", found[name]));
     }
-    Ok(())
+    let figures = Figures::from([
+        ("generation_score".into(), best.score),
+        ("quick_score".into(), quick.score),
+        ("denoising_psnr".into(), psnr),
+    ]);
+    report.write(&file, arguments.seed, found, &figures)
 }
 
 /// The chain by distance whose images are most like real ones to the judge, among those that come as near
-/// to the clean ones as the best blur does; of all that do not, the nearest.
-fn sharp_by_distance(hunt: &Hunt, card: &ModelCard, key: Key) -> SamplerSettings {
+/// to the clean ones as the best blur does; of all that do not, the nearest. With it, its PSNR in dB.
+fn sharp_by_distance(hunt: &Hunt, card: &ModelCard, key: Key) -> (SamplerSettings, f64) {
     let [noise_key, chain_key] = key.split();
     let indices: Vec<usize> = (0..CLEANED.min(hunt.validation.len())).collect();
     let clean = hunt.validation.batch(&indices, hunt.device).0;
@@ -145,17 +150,19 @@ fn sharp_by_distance(hunt: &Hunt, card: &ModelCard, key: Key) -> SamplerSettings
         let short = |psnr: f64| (enough - psnr).max(0.0);
         short(a.0).total_cmp(&short(b.0)).then(a.1.total_cmp(&b.1))
     });
-    best.expect("there are some").2
+    let (psnr, _, settings) = best.expect("there are some");
+    (settings, psnr)
 }
 
-/// The step size and the number of steps that gain most PSNR on the first validation images.
+/// The step size and the number of steps that gain most PSNR on the first validation images, and that PSNR in
+/// dB.
 fn by_langevin(
     network: &Frozen,
     card: &SamplerSettings,
     validation: &Images,
     key: Key,
     device: &Device,
-) -> SamplerSettings {
+) -> (SamplerSettings, f64) {
     let [noise_key, chain_key] = key.split();
     let indices: Vec<usize> = (0..BATCH.min(validation.len())).collect();
     let clean = validation.batch(&indices, device).0;
@@ -192,5 +199,6 @@ fn by_langevin(
         best.0,
         indices.len()
     );
-    best.1
+    let (psnr, settings) = best;
+    (settings, psnr)
 }

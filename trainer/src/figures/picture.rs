@@ -1,7 +1,6 @@
 //! Pictures: grids of images written as PNG, and a picture file read and fitted to a model.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Cursor};
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use basin_shared::pictures::fit;
@@ -10,15 +9,18 @@ use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits};
 
 use super::jpeg;
-use crate::atomic_file;
+use crate::atomic_file::{self, WriteError, write_atomically};
 
 /// Why a picture could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum PictureError {
     /// The file could not be written.
-    #[error("{path}: cannot write: {source}")]
-    Write {
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The picture has no such file.
+    #[error("{path}: cannot be written so: {source}")]
+    Encode {
         /// The file.
         path: PathBuf,
         /// The cause.
@@ -95,19 +97,18 @@ impl Grid {
             1 => ExtendedColorType::L8,
             _ => ExtendedColorType::Rgb8,
         };
-        let write = || {
-            let file = BufWriter::new(File::create(path)?);
-            let (width, height) = (width as u32, height as u32);
-            match written_as(path) {
-                Some(Written::Jpeg) => JpegEncoder::new_with_quality(file, JPEG_QUALITY)
-                    .write_image(&pixels, width, height, colour),
-                _ => PngEncoder::new(file).write_image(&pixels, width, height, colour),
-            }
+        let (width, height) = (width as u32, height as u32);
+        let mut file = Vec::new();
+        let encoded = match written_as(path) {
+            Some(Written::Jpeg) => JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)
+                .write_image(&pixels, width, height, colour),
+            _ => PngEncoder::new(&mut file).write_image(&pixels, width, height, colour),
         };
-        write().map_err(|source| PictureError::Write {
+        encoded.map_err(|source| PictureError::Encode {
             path: path.into(),
             source,
-        })
+        })?;
+        Ok(write_atomically(path, &file)?)
     }
 
     /// The pixels of the grid with their channels side by side, and its width and height.

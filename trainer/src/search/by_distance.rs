@@ -7,7 +7,7 @@ use basin_shared::{
     samplers::{ByDistance, Sampler, SamplerSettings, Start},
 };
 
-use super::{Hunt, KEPT};
+use super::{Found, Hunt, KEPT};
 
 /// h and the steps of those in a hurry, 20 at most …
 const QUICK_PACES: [(f32, usize); 4] = [(0.3, 20), (0.4, 20), (0.4, 15), (0.5, 12)];
@@ -25,7 +25,7 @@ pub(crate) fn best(
     own: [Option<SamplerSettings>; 2],
     trials: usize,
     key: Key,
-) -> [SamplerSettings; 2] {
+) -> [Found; 2] {
     let [best_key, quick_key] = key.split();
     let [own_best, own_quick] = own;
     [
@@ -73,33 +73,38 @@ fn candidates(
 }
 
 /// The best of some settings, round after round.
-fn among(hunt: &Hunt, mut candidates: Vec<SamplerSettings>, key: Key) -> SamplerSettings {
+fn among(hunt: &Hunt, mut candidates: Vec<SamplerSettings>, key: Key) -> Found {
+    let mut found = Vec::new();
     for (round, count) in hunt.rounds(candidates.len()).into_iter().enumerate() {
         let generator = hunt.generator(count);
         let key = key.fold_in(1 + round as u64);
-        let draw = |settings: SamplerSettings| (generator.draw(&settings, key), settings);
+        let draw = |settings: SamplerSettings| {
+            let drawn = generator.draw(&settings, key);
+            let score = hunt.score(&drawn);
+            (drawn, Found { settings, score })
+        };
         let mut drawn: Vec<_> = candidates.into_iter().map(draw).collect();
-        drawn.sort_by(|a, b| hunt.score(&b.0).total_cmp(&hunt.score(&a.0)));
+        drawn.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
         tell!("round {}: {count} images of each class", round + 1);
-        for (drawn, settings) in &drawn {
+        for (drawn, Found { settings, score }) in &drawn {
             let judged = drawn.judged.expect("there is a judge");
             tell!(
-                "  {}: {:.3}; judge {:.3}, Fréchet {:.3}, diversity {:.2}",
+                "  {}: {score:.3}; judge {:.3}, Fréchet {:.3}, diversity {:.2}",
                 describe(settings),
-                hunt.score(drawn),
                 judged.agreement,
                 judged.frechet,
                 judged.feature_diversity,
             );
         }
         let left = drawn.len().div_ceil(KEPT);
-        candidates = drawn
+        found = drawn
             .into_iter()
             .take(left)
-            .map(|(_, settings)| settings)
+            .map(|(_, found)| found)
             .collect();
+        candidates = found.iter().map(|found| found.settings).collect();
     }
-    candidates.swap_remove(0)
+    found.swap_remove(0)
 }
 
 fn describe(settings: &SamplerSettings) -> String {

@@ -7,7 +7,7 @@ use basin_shared::{
     samplers::{GradientScaling, Sampler, SamplerSettings, Sgld, Start},
 };
 
-use super::{Hunt, KEPT};
+use super::{Found, Hunt, KEPT};
 use crate::evaluation::generator::{Drawn, Generator, start_name};
 
 const STARTS: [Start; 3] = [Start::Uniform, Start::ClassGaussian, Start::ClassPca];
@@ -21,7 +21,7 @@ const FRICTIONS: [f32; 3] = [0.0, 0.5, 0.8];
 const NOISE_STDS: [f32; 4] = [0.0, 0.005, 0.01, 0.02];
 
 /// Settings to draw a class, and the same in few steps. `own` is the card's sampler.
-pub(crate) fn best(hunt: &Hunt, own: Sgld, trials: usize, key: Key) -> [SamplerSettings; 2] {
+pub(crate) fn best(hunt: &Hunt, own: Sgld, trials: usize, key: Key) -> [Found; 2] {
     let [trial_key, round_key] = key.split();
     let mut samplers = candidates(own, trials, trial_key);
     let mut trials = Vec::new();
@@ -46,15 +46,18 @@ pub(crate) fn best(hunt: &Hunt, own: Sgld, trials: usize, key: Key) -> [SamplerS
     // One class start for both: a link to the page says that a chain starts at a class, not how.
     let starts = [Start::Uniform, trials[0].best().start];
     let quickest = &trials[position_of_best(&trials, |trial| trial.quick(&starts).score)];
-    let settings = |sampler: &Sgld, outcome: Outcome| SamplerSettings {
-        energy: EnergyKind::Joint,
-        steps: outcome.steps,
-        start: outcome.start,
-        sampler: Sampler::Sgld(*sampler),
+    let found = |sampler: &Sgld, outcome: Outcome| Found {
+        settings: SamplerSettings {
+            energy: EnergyKind::Joint,
+            steps: outcome.steps,
+            start: outcome.start,
+            sampler: Sampler::Sgld(*sampler),
+        },
+        score: outcome.score,
     };
     [
-        settings(&trials[0].sampler, trials[0].best()),
-        settings(&quickest.sampler, quickest.quick(&starts)),
+        found(&trials[0].sampler, trials[0].best()),
+        found(&quickest.sampler, quickest.quick(&starts)),
     ]
 }
 

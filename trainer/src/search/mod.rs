@@ -7,7 +7,7 @@ pub(crate) mod langevin;
 use basin_shared::{
     ModelFile,
     metrics::mean,
-    samplers::Distances,
+    samplers::{Distances, SamplerSettings},
     tensors::{Frozen, OnTensors, energy},
 };
 use burn::tensor::Device;
@@ -33,6 +33,13 @@ const ENERGY_WEIGHT: f64 = 0.1;
 /// What a Fréchet distance of 1 between the judge's features of what is drawn and of real images costs: it
 /// is about what saturated colours and one image drawn again and again have.
 const FRECHET_WEIGHT: f64 = 0.5;
+
+/// Settings, and what they are worth by [`Hunt::score`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub settings: SamplerSettings,
+    pub score: f64,
+}
 
 /// What is drawn with, and what it is held to.
 pub(crate) struct Hunt<'a> {

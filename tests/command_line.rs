@@ -1,144 +1,18 @@
 //! The built program, run as a user runs it, on the small real subset in `tests/data`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-};
+#[path = "program/mod.rs"]
+mod program;
+
+use std::path::Path;
 
 use basin_shared::ModelFile;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
-}
-
-/// Runs `basin` in `directory` on the processor.
-fn basin(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_basin"))
-        // Burn's default device, which nobody asks for here: to touch it ends the program.
-        .env("BURN_DEVICE", "none")
-        .current_dir(directory)
-        .args(["--device", "cpu"])
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// As [`basin`], which must succeed; its standard output.
-fn succeed(directory: &Path, arguments: &[&str]) -> String {
-    let output = basin(directory, arguments);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "basin {}: {text}",
-        arguments.join(" ")
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// As [`basin`], which must fail; its standard error.
-fn fail(directory: &Path, arguments: &[&str]) -> String {
-    let output = basin(directory, arguments);
-    assert!(
-        !output.status.success(),
-        "basin {} succeeds",
-        arguments.join(" ")
-    );
-    String::from_utf8(output.stderr).unwrap()
-}
-
-fn recipes() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root().join("trainer/recipes")).unwrap();
-    let mut recipes: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    recipes.sort();
-    assert!(recipes.len() >= 5, "{recipes:?}");
-    recipes
-}
-
-/// Trains a recipe on the subset for some iterations, with small settings.
-fn train<'a>(recipe: &'a Path, data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["train", recipe.to_str().unwrap(), "--data-dir", data];
-    for setting in [
-        "validation=20",
-        "batch_size=8",
-        "checkpoint_every=2",
-        "validate_every=1000",
-        "generation.steps=2",
-    ] {
-        arguments.extend(["--set", setting]);
-    }
-    let text = std::fs::read_to_string(recipe).unwrap();
-    let toml: toml::Table = toml::from_str(&text).unwrap();
-    for setting in [
-        "architecture.depth=10",
-        "architecture.width=1",
-        "method.steps=2",
-        "method.buffer.capacity=32",
-        "method.negatives.capacity=32",
-        "method.negatives.gaussian_rank=4",
-        "method.sampler.outer_steps=2",
-        // So that its energy stage begins, and its ascents grow.
-        "method.energy_from=0.25",
-        "method.auc_images=8",
-        "method.auc=0.0",
-    ] {
-        let mut keys = setting.split('=').next().unwrap().split('.');
-        let section = &toml[keys.next().unwrap()];
-        let there = keys
-            .try_fold(section, |value, key| value.get(key))
-            .is_some();
-        // This network's width is in channels.
-        let network = toml["architecture"]["name"].as_str().unwrap();
-        let residual = network.ends_with("resnet_18");
-        if there && !(residual && setting == "architecture.width=1") {
-            arguments.extend(["--set", setting]);
-        } else if residual && setting == "architecture.width=1" {
-            arguments.extend(["--set", "architecture.width=16"]);
-        }
-    }
-    arguments.extend(more);
-    arguments
-}
-
-fn data() -> String {
-    root().join("tests/data").to_str().unwrap().to_owned()
-}
-
-/// Oldest first.
-fn checkpoints(run: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(run)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut found: Vec<_> = entries
-        .filter(|path| {
-            // A kill may leave a `.part` behind, which is none.
-            let path = path.to_str().unwrap();
-            path.contains("checkpoint-") && path.ends_with(".safetensors")
-        })
-        .collect();
-    found.sort();
-    found
-}
-
-fn newest_checkpoint(run: &Path) -> Vec<u8> {
-    std::fs::read(checkpoints(run).pop().unwrap()).unwrap()
-}
-
-/// A checkpoint's tensors but the optimiser's, which Burn writes in no particular order; that it is
-/// the same shows in the weights two iterations on. The header holds seconds, which differ.
-fn tensors(checkpoint: &[u8]) -> BTreeMap<String, Vec<u8>> {
-    let container = SafeTensors::deserialize(checkpoint).unwrap();
-    let tensors = container.tensors().into_iter();
-    tensors
-        .filter(|(name, _)| name != "optimizer")
-        .map(|(name, view)| (name, view.data().to_vec()))
-        .collect()
-}
+use program::{
+    basin, checkpoint_of, checkpoints, data, fail, newest_checkpoint, recipes, root, succeed,
+    tensors, train,
+};
 
 #[test]
 fn every_recipe_trains_and_resumes_bit_exactly() {
@@ -759,77 +633,6 @@ fn a_run_goes_on_under_another_recipe_only_where_asked() {
     );
 }
 
-/// Wherever a run is killed, it goes on to the same bits.
-#[test]
-fn a_run_survives_being_killed_at_any_moment() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = data();
-    let recipe = root().join("trainer/recipes/jeat-fashion-mnist.toml");
-    let arguments = |run: &'static str, resume: bool| {
-        let mut more = vec!["--run", run, "--set", "iterations=12"];
-        more.extend(["--set", "checkpoint_every=1"]);
-        more.extend(resume.then_some("--resume"));
-        let arguments = train(&recipe, &data, &more).into_iter();
-        arguments.map(String::from).collect::<Vec<_>>()
-    };
-    let strings = |arguments: &[String]| -> String {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        succeed(directory.path(), &arguments)
-    };
-    strings(&arguments("through", false));
-
-    let run = directory.path().join("killed");
-    let (mut kills, mut attempts) = (0, 0);
-    // Longer and longer, as a busy machine may need long to get anywhere.
-    while kills < 5 || !run.is_dir() || checkpoints(&run).len() < 2 {
-        assert!(
-            attempts < 60,
-            "killed {kills} times, and no two checkpoints"
-        );
-        let pause = [150, 40, 230, 90, 310, 170, 60][attempts % 7] + 20 * attempts as u64;
-        attempts += 1;
-        let resume = run.join("recipe.toml").exists() && !checkpoints(&run).is_empty();
-        if !resume {
-            let _ = std::fs::remove_dir_all(&run);
-        }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
-            .args(arguments("killed", resume))
-            .current_dir(directory.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause));
-        let ended = child.try_wait().unwrap().is_some();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if ended {
-            break;
-        }
-        kills += 1;
-    }
-    assert!(kills >= 2, "the run ended before it could be killed");
-    // And a newest checkpoint that the disk has spoilt.
-    let newest = checkpoints(&run).pop().unwrap();
-    let mut bytes = std::fs::read(&newest).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&newest, bytes).unwrap();
-
-    strings(&arguments("killed", true));
-    let [through, killed] =
-        ["through", "killed"].map(|name| newest_checkpoint(&directory.path().join(name)));
-    assert!(tensors(&through) == tensors(&killed));
-    assert!(run.join("report.html").is_file());
-}
-
-/// The checkpoint of an iteration.
-fn checkpoint_of(run: &Path, iteration: usize) -> Vec<u8> {
-    let name = format!("checkpoint-{iteration:08}");
-    let mut found = checkpoints(run).into_iter();
-    let path = found.find(|path| path.to_str().unwrap().contains(&name));
-    std::fs::read(path.unwrap()).unwrap()
-}
-
 /// The numbers of a checkpoint's tensor.
 fn numbers(bytes: &[u8]) -> Vec<f32> {
     let (numbers, _) = bytes.as_chunks::<4>();
@@ -1086,65 +889,6 @@ fn a_run_begins_with_the_weights_of_a_model_file() {
     }
 }
 
-/// What a full disk does to the files of a run, a limit of their size does as well.
-#[cfg(unix)]
-#[test]
-fn a_checkpoint_without_room_harms_no_other_and_the_run_goes_on_later() {
-    let data = data();
-    let directory = tempfile::tempdir().unwrap();
-    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
-    let arguments = |name, more: &[&'static str]| -> Vec<String> {
-        let all = ["--run", name, "--set", "iterations=4"];
-        let all = train(&recipe, &data, &[&all[..], more].concat());
-        all.into_iter().map(String::from).collect()
-    };
-    let run = |limit: &str, arguments: Vec<String>| {
-        let shell = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\"");
-        let output = Command::new("sh")
-            .args(["-c", &shell, "sh", env!("CARGO_BIN_EXE_basin")])
-            .args(["--device", "cpu"])
-            .args(arguments)
-            .current_dir(directory.path())
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stderr).unwrap();
-        (output.status.success(), text)
-    };
-    let (done, text) = run("unlimited", arguments("through", &[]));
-    assert!(done, "{text}");
-    // The first checkpoint is smaller, as the optimiser has no state yet.
-    let (done, text) = run(
-        "unlimited",
-        arguments("full", &["--set", "checkpoint_every=4"]),
-    );
-    assert!(done, "{text}");
-    let first = checkpoint_of(&directory.path().join("full"), 0);
-    let blocks = first.len().div_ceil(512) + 8;
-    let full = directory.path().join("full");
-    std::fs::remove_dir_all(&full).unwrap();
-
-    let (done, text) = run(&blocks.to_string(), arguments("full", &[]));
-    assert!(!done, "{text}");
-    for words in [
-        "iteration 2: the checkpoint could not be written",
-        "goes on and tries again",
-        "the checkpoint of iteration 4 could not be written",
-        "go on from it with --resume",
-    ] {
-        assert!(text.contains(words), "`{text}` should say `{words}`");
-    }
-    assert_eq!(tensors(&newest_checkpoint(&full)), tensors(&first));
-    let left = std::fs::read_dir(&full).unwrap();
-    let left = left.map(|entry| entry.unwrap().path().display().to_string());
-    let partial: Vec<String> = left.filter(|path| path.ends_with(".part")).collect();
-    assert!(partial.is_empty(), "{partial:?}");
-
-    let (done, text) = run("unlimited", arguments("full", &["--resume"]));
-    assert!(done, "{text}");
-    let through = newest_checkpoint(&directory.path().join("through"));
-    assert!(tensors(&newest_checkpoint(&full)) == tensors(&through));
-}
-
 #[test]
 fn a_run_is_packed_and_goes_on_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
@@ -1207,59 +951,6 @@ fn a_run_is_packed_and_goes_on_elsewhere() {
     assert!(
         error.contains("part-001") && error.contains("SHA-256"),
         "{error}"
-    );
-}
-
-/// As in `basin train … 2>&1 | head -1`: the reader is gone before the first line.
-#[test]
-fn nobody_reading_is_no_reason_to_stop() {
-    let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path();
-    let data = data();
-    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
-    let more = ["--run", "run", "--set", "iterations=4"];
-    let unread = |arguments: &[&str]| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
-            .args(["--device", "cpu"])
-            .args(arguments)
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        drop((child.stdout.take(), child.stderr.take()));
-        child.wait().unwrap()
-    };
-    assert!(unread(&train(&recipe, &data, &more)).success());
-    let kept = checkpoints(&directory.join("run"));
-    let newest = kept.last().unwrap().display().to_string();
-    assert!(newest.contains("checkpoint-00000004"), "{newest}");
-    // What fails says so by its status.
-    assert_eq!(unread(&["export", "absent"]).code(), Some(1));
-}
-
-#[test]
-fn divergence_rolls_back_and_says_so() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = data();
-    let recipe = root().join("trainer/recipes/standard-fashion-mnist.toml");
-    // A rate that explodes at once, whatever the clipping.
-    let more = [
-        "--run",
-        "run",
-        "--set",
-        "iterations=6",
-        "--set",
-        "schedule.peak=1000",
-        "--set",
-        "divergence.rate_factor=1e-6",
-    ];
-    let output = basin(directory.path(), &train(&recipe, &data, &more));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert!(
-        text.contains("diverged") && text.contains("back to iteration"),
-        "{text}"
     );
 }
 

@@ -26,7 +26,7 @@ use crate::{
     model,
     recipe::Recipe,
     training::{
-        checkpoint::{Checkpoint, Progress},
+        checkpoint::Checkpoint,
         metrics_log::{MetricsLog, ROLLED_BACK},
         replicas::{self, Replicas},
         run::{Run, batches},
@@ -212,7 +212,6 @@ impl Job {
         };
 
         let mut kept = run.progress.iteration;
-        let mut rolled_back_to = None;
         let mut clock = Instant::now();
         while run.progress.iteration < recipe.iterations {
             let iteration = run.progress.iteration;
@@ -221,35 +220,24 @@ impl Job {
             clock = Instant::now();
 
             if let Some(fault) = diverged(&figures, recipe) {
-                let (rate_scale, roll_backs) =
-                    (run.progress.rate_scale, run.progress.roll_backs + 1);
+                let roll_backs = run.progress.roll_backs + 1;
+                let rate_scale = run.progress.rate_scale * recipe.divergence.rate_factor;
                 if roll_backs > recipe.divergence.roll_backs {
                     bail!(
                         "iteration {iteration}: {fault}, after {} roll-backs",
                         roll_backs - 1
                     );
                 }
-                // The figures are those of the weights that this iteration began with, so that a checkpoint of
-                // them is none to go on from; nor is one from which the run has come here once.
-                let limit = match rolled_back_to {
-                    Some(before) if kept == before => before,
-                    _ => iteration,
-                };
-                let good = Checkpoint::roll_back(directory, limit, &print)?;
+                let limit = run.progress.good_before(kept);
+                let rolled_back = (roll_backs, rate_scale);
+                let good = Checkpoint::roll_back(directory, limit, rolled_back, &print)?;
                 kept = good.progress.iteration;
-                rolled_back_to = Some(kept);
-                let rate_scale = rate_scale * recipe.divergence.rate_factor;
                 print(format!(
                     "iteration {iteration}: {fault}; back to iteration {} with {rate_scale} of the \
                      learning rate",
                     good.progress.iteration
                 ));
                 run = Run::restore(good, recipe, train, run.replicas)?;
-                run.progress = Progress {
-                    rate_scale,
-                    roll_backs,
-                    ..run.progress
-                };
                 run.progress.go_on_with(hardware);
                 note(&json!({"iteration": run.progress.iteration, ROLLED_BACK: fault}));
                 continue;

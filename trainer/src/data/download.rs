@@ -22,6 +22,11 @@ pub(super) struct Archive<'a> {
     pub(super) sha256: &'a str,
 }
 
+/// How long a server may be silent; tests have less patience.
+const SILENCE: Duration = match cfg!(test) {
+    true => Duration::from_millis(400),
+    false => Duration::from_secs(60),
+};
 /// Connections that bring nothing new before giving up.
 const FRUITLESS_ATTEMPTS: u32 = 3;
 
@@ -113,8 +118,8 @@ fn receive<E: FnOnce(io::Error) -> DataError>(
         .user_agent(concat!("basin/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
-        .timeout_per_read(Some(Duration::from_secs(60)))
+        .timeout_recv_response(Some(SILENCE))
+        .timeout_per_read(Some(SILENCE))
         .build()
         .into();
     let mut fruitless = 0;
@@ -248,6 +253,8 @@ mod tests {
         Honest,
         /// As many bytes of it, then the connection ends.
         CutAfter(usize),
+        /// As many bytes of it, then nothing, while the connection stays.
+        StallAfter(usize),
         /// The whole file, whatever range is asked for.
         Whole,
         /// A partial answer that starts elsewhere.
@@ -299,12 +306,16 @@ mod tests {
                 };
                 let body = match answer {
                     Answer::Status(_) => &[],
-                    Answer::CutAfter(count) => &rest[..count],
+                    Answer::CutAfter(count) | Answer::StallAfter(count) => &rest[..count],
                     _ => rest,
                 };
                 // A client that has read enough may have gone.
                 let _ = write!(stream, "{head}Connection: close\r\n\r\n");
                 let _ = stream.write_all(body);
+                if let Answer::StallAfter(_) = answer {
+                    // Until the client has had enough.
+                    let _ = stream.read(&mut [0]);
+                }
             }
             offsets
         });
@@ -357,6 +368,16 @@ mod tests {
                     Answer::Honest,
                 ],
                 vec![0, 100_000, 150_000],
+            ),
+            good(
+                "stalled twice",
+                0,
+                vec![
+                    Answer::StallAfter(100_000),
+                    Answer::StallAfter(0),
+                    Answer::Honest,
+                ],
+                vec![0, 100_000, 100_000],
             ),
             good("no ranges", 70_000, vec![Answer::Whole], vec![70_000]),
             good(

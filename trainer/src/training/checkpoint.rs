@@ -31,7 +31,7 @@ const OLDEST: u32 = 2;
 const OLDEST_RESUMED: u32 = 5;
 const HEADER_KEY: &str = "basin-checkpoint";
 /// Checkpoints kept: the newest and one to fall back on …
-const NEWEST: usize = 2;
+const NEWEST: usize = 3;
 /// … and those with the highest metric.
 const BEST: usize = 3;
 
@@ -45,6 +45,9 @@ pub(crate) struct Progress {
     pub rate_scale: f64,
     /// Roll-backs so far.
     pub roll_backs: usize,
+    /// The iteration that the last roll-back went to.
+    #[serde(default)]
+    pub rolled_back_to: Option<usize>,
     /// Seconds of training so far.
     pub seconds: f64,
     /// The machines' devices so far, one machine after the other.
@@ -53,6 +56,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// The iterations among which a run that diverged in this one looks for its good weights: those before the number
+    /// returned, where the newest checkpoint is of iteration `kept`. The figures that told of it are those of the
+    /// weights that the iteration began with, so that a checkpoint of them is none to go on from; nor is one from
+    /// which the run has come here once.
+    pub(crate) fn good_before(&self, kept: usize) -> usize {
+        match self.rolled_back_to {
+            Some(before) if kept == before => before,
+            _ => self.iteration,
+        }
+    }
+
     /// Notes where the run goes on.
     pub(crate) fn go_on_with(&mut self, hardware: &str) {
         if self.hardware.last().is_none_or(|last| last != hardware) {
@@ -305,14 +319,18 @@ impl Checkpoint {
         directory: &Path,
         warn: impl FnMut(String),
     ) -> Result<Self, CheckpointError> {
-        Self::first_whole(directory, list(directory)?.into_iter().rev(), warn)
+        let newest_first = list(directory)?.into_iter().rev();
+        Ok(Self::first_whole(directory, newest_first, warn)?.1)
     }
 
     /// The newest whole checkpoint of an iteration before `limit` whose weights are finite, or where there is none
-    /// the oldest there is; and those of later iterations go, as the run that they are of is abandoned.
+    /// the oldest there is. It is noted in the file itself as the one that the run went back to, its roll-backs
+    /// being `roll_backs` and its rate `rate_scale` now, so that a run that is killed here goes on in the same way;
+    /// and those of later iterations go, as the run that they are of is abandoned.
     pub(crate) fn roll_back(
         directory: &Path,
         limit: usize,
+        (roll_backs, rate_scale): (usize, f64),
         warn: impl FnMut(String),
     ) -> Result<Self, CheckpointError> {
         let paths = list(directory)?;
@@ -320,9 +338,17 @@ impl Checkpoint {
             .into_iter()
             .partition(|path| iteration_of(path).is_some_and(|iteration| iteration < limit));
         let candidates = early.into_iter().rev().chain(late);
-        let good = Self::first_whole(directory, candidates, warn)?;
+        let (path, mut good) = Self::first_whole(directory, candidates, warn)?;
+        let iteration = good.progress.iteration;
+        good.progress = Progress {
+            roll_backs,
+            rate_scale,
+            rolled_back_to: Some(iteration),
+            ..good.progress
+        };
+        write_atomically(&path, &good.to_bytes())?;
         for path in list(directory)? {
-            if iteration_of(&path).is_some_and(|iteration| iteration > good.progress.iteration) {
+            if iteration_of(&path).is_some_and(|other| other > iteration) {
                 // Another process may have removed it; it is in nobody's way.
                 let _ = std::fs::remove_file(path);
             }
@@ -353,17 +379,17 @@ impl Checkpoint {
         let mut paths = list(directory)?;
         paths.reverse();
         paths.sort_by(|a, b| metric_of(b).total_cmp(&metric_of(a)));
-        Self::first_whole(directory, paths.into_iter(), warn)
+        Ok(Self::first_whole(directory, paths.into_iter(), warn)?.1)
     }
 
     fn first_whole(
         directory: &Path,
         paths: impl Iterator<Item = PathBuf>,
         mut warn: impl FnMut(String),
-    ) -> Result<Self, CheckpointError> {
+    ) -> Result<(PathBuf, Self), CheckpointError> {
         for path in paths {
             match Self::read(&path) {
-                Ok(checkpoint) if checkpoint.is_finite() => return Ok(checkpoint),
+                Ok(checkpoint) if checkpoint.is_finite() => return Ok((path, checkpoint)),
                 Ok(_) => warn(format!(
                     "{}: has weights that are no numbers; trying the one before",
                     path.display()
@@ -460,6 +486,7 @@ mod tests {
                 iteration,
                 rate_scale: 0.5,
                 roll_backs: 1,
+                rolled_back_to: None,
                 seconds: 2.5,
                 hardware: vec!["a".into()],
             },
@@ -522,7 +549,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let back = |limit| {
-            let good = Checkpoint::roll_back(path, limit, |_| {}).unwrap();
+            let good = Checkpoint::roll_back(path, limit, (2, 0.25), |_| {}).unwrap();
+            // As one would find it who goes on after a kill.
+            assert_eq!(Checkpoint::newest(path, |_| {}).unwrap(), good);
+            assert_eq!(
+                (good.progress.roll_backs, good.progress.rate_scale),
+                (2, 0.25)
+            );
+            let kept = good.progress.iteration;
+            assert_eq!(good.progress.good_before(kept), kept);
             let left = list(path).unwrap();
             let left = left.iter().filter_map(|path| iteration_of(path)).collect();
             (good.progress.iteration, left)

@@ -103,6 +103,7 @@ impl<'env> Run<'env> {
                 iteration: 0,
                 rate_scale: 1.0,
                 roll_backs: 0,
+                rolled_back_to: None,
                 seconds: 0.0,
                 hardware: Vec::new(),
             },

@@ -4,10 +4,22 @@ use std::{fs::Permissions, io::Write, path::Path};
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("{path}: cannot be written: {cause}")]
 pub(crate) struct WriteError {
     path: String,
-    source: std::io::Error,
+    cause: String,
+}
+
+impl WriteError {
+    fn new(path: &Path, source: std::io::Error) -> Self {
+        let cause = source.to_string();
+        // Without the name of the temporary file, which tells nobody anything.
+        let cause = cause.split(" at path ").next().unwrap_or_default();
+        Self {
+            path: path.display().to_string(),
+            cause: cause.into(),
+        }
+    }
 }
 
 /// Whether a file could be written there, before its content is computed for minutes. `-` is the standard output.
@@ -19,10 +31,7 @@ pub(crate) fn try_out(path: &Path) -> Result<(), WriteError> {
         true => Err(std::io::ErrorKind::IsADirectory.into()),
         false => beside(path).map(drop),
     };
-    there.map_err(|source| WriteError {
-        path: path.display().to_string(),
-        source,
-    })
+    there.map_err(|source| WriteError::new(path, source))
 }
 
 /// A new file in the folder of another; it goes when it is dropped.
@@ -50,10 +59,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteErr
         file.persist(path)?;
         Ok(())
     };
-    write().map_err(|source| WriteError {
-        path: path.display().to_string(),
-        source,
-    })
+    write().map_err(|source| WriteError::new(path, source))
 }
 
 /// What a file may be used for that is made in the usual way: a temporary one is its owner's alone.
@@ -82,7 +88,11 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let error = write_atomically(&folder.path().join("no/file"), b"").unwrap_err();
-        assert!(error.to_string().contains("no/file"), "{error}");
+        let error = error.to_string();
+        assert!(
+            error.contains("no/file: cannot be written: ") && !error.contains(".part"),
+            "{error}"
+        );
     }
 
     #[test]

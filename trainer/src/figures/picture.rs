@@ -461,7 +461,7 @@ mod tests {
             .write(&nowhere, &[0.0], [1, 1, 1])
             .unwrap_err()
             .to_string();
-        assert!(message.contains("cannot write"), "{message}");
+        assert!(message.contains("cannot be written"), "{message}");
     }
 
     /// The sum that PNG puts after each chunk (ISO 3309), bit by bit.

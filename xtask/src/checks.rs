@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -27,14 +28,13 @@ pub(crate) enum Part {
     Wasm,
     /// The built page in a real browser, end to end.
     E2e,
-    /// Every reader against mutations of its kept corpus, a minute each; only where it is named, as Burn is compiled
-    /// anew for it.
+    /// Every reader against mutations of its kept corpus, a minute each.
     Fuzz,
 }
 
 impl Part {
     /// What a change must pass.
-    const GATE: [Self; 7] = [
+    const GATE: [Self; 8] = [
         Self::Fmt,
         Self::Lint,
         Self::Deny,
@@ -42,6 +42,7 @@ impl Part {
         Self::Gpu,
         Self::Wasm,
         Self::E2e,
+        Self::Fuzz,
     ];
 }
 
@@ -190,19 +191,31 @@ fn wasm() -> Result<()> {
 /// Without a sanitizer, as those need another toolchain and the readers have no unsafe code.
 fn fuzz() -> Result<()> {
     let program = tools::cargo_fuzz()?;
-    for (target, corpora) in FUZZ_TARGETS {
-        let found = root().join("target/fuzz").join(target);
-        fs::create_dir_all(&found)?;
+    let cargo_fuzz = |what: &str| {
         let mut command = Command::new(&program);
         command
             .current_dir(root())
-            .args(["fuzz", "run", "--fuzz-dir", "tests/fuzz"])
-            .args(["--sanitizer", "none", "-O"])
+            .args(["fuzz", what, "--fuzz-dir", "tests/fuzz"])
+            .args(["--sanitizer", "none", "-O"]);
+        command
+    };
+    run(&mut cargo_fuzz("build"))?;
+    let fuzz = |&(target, corpora): &(&str, &[&str])| {
+        let found = root().join("target/fuzz").join(target);
+        fs::create_dir_all(&found)?;
+        run(cargo_fuzz("run")
             .arg(target)
             .arg(&found)
             .args(corpora)
-            .args(["--", "-max_total_time=60", "-max_len=16384", "-timeout=20"]);
-        run(&mut command)?;
+            .args(["--", "-max_total_time=60", "-max_len=16384", "-timeout=20"]))
+    };
+    // Each takes one core.
+    for pair in FUZZ_TARGETS.chunks(2) {
+        thread::scope(|scope| {
+            let running: Vec<_> = pair.iter().map(|of| scope.spawn(|| fuzz(of))).collect();
+            let mut ended = running.into_iter().map(|thread| thread.join());
+            ended.try_for_each(|ended| ended.expect("no panic"))
+        })?;
     }
     Ok(())
 }

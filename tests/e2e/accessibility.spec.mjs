@@ -1,17 +1,19 @@
 import AxeBuilder from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
-import { finished, open, openPanel } from "./page.mjs";
+import { finished, open, openPanel, UNTRAINED } from "./page.mjs";
 
 const wide = { width: 1280, height: 900 };
 const phone = { width: 360, height: 740 };
 
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [wide, phone]) {
-    for (const tab of ["dream", "denoise"]) {
+    for (const tab of ["dream", "denoise", "restore"]) {
       test(`axe finds nothing: ${tab}, ${colorScheme}, ${viewport.width} px`, async ({ page }) => {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize(viewport);
-        await open(page, `/#tab=${tab}&engine=cpu&steps=2`);
+        // Restoring takes a model that tells distances.
+        const model = tab === "restore" ? `&model=${UNTRAINED}` : "&steps=2";
+        await open(page, `/#tab=${tab}&engine=cpu${model}`);
         await finished(page);
         if (tab === "dream") await page.locator(".sampler summary").click();
         const scan = () => new AxeBuilder({ page }).analyze();

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use basin_shared::{file::container::LARGEST_RANK, ranges};
+use basin_shared::{file::container::LARGEST_RANK, ranges, samplers::ByDistance};
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::device::DeviceChoice;
@@ -315,7 +315,7 @@ pub(crate) struct Restore {
     pub count: usize,
     /// Standard deviation of the noise that each chain begins with, in [0, 1] pixel units: the more, the
     /// less a chain keeps of what a smooth guess from the surroundings says.
-    #[arg(long, default_value_t = 0.3, value_parser = number("start_noise"), allow_negative_numbers = true)]
+    #[arg(long, default_value_t = ByDistance::RESTORING_NOISE, value_parser = number("start_noise"), allow_negative_numbers = true)]
     pub(crate) start_noise: f32,
     /// How often each picture is restored, by one seed after the other.
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u64).range(1..))]

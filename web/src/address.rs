@@ -7,7 +7,9 @@ use basin_protocol::Model;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::{
-    activities::{Activity, Pairs, denoise::Denoise, dream::Dream},
+    activities::{
+        Activity, Pairs, denoise::Denoise, dream::Dream, picture_choice::Picture, restore::Restore,
+    },
     bundled::Bundled,
 };
 
@@ -19,6 +21,7 @@ pub struct Settings {
     pub engine: EngineChoice,
     pub dream: Dream,
     pub denoise: Denoise,
+    pub restore: Restore,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -26,6 +29,33 @@ pub enum Tab {
     #[default]
     Dream,
     Denoise,
+    Restore,
+}
+
+impl Tab {
+    pub const ALL: [Self; 3] = [Self::Dream, Self::Denoise, Self::Restore];
+
+    /// The word for it in a link.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dream => "dream",
+            Self::Denoise => "denoise",
+            Self::Restore => "restore",
+        }
+    }
+
+    /// The word for it on the page.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Dream => "Dream",
+            Self::Denoise => "Denoise",
+            Self::Restore => "Restore",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tab| tab.name() == name)
+    }
 }
 
 /// Where the model comes from.
@@ -55,11 +85,7 @@ impl Settings {
     /// The part of the address after `#`. Without a model, what it would recommend is left out.
     pub fn to_hash(&self, model: Option<&Model>) -> String {
         let mut pairs = Pairs::new();
-        let tab = match self.tab {
-            Tab::Dream => "dream",
-            Tab::Denoise => "denoise",
-        };
-        pairs.push(("tab", tab.into()));
+        pairs.push(("tab", self.tab.name().into()));
         let source = match &self.model {
             ModelSource::Bundled(bundled) => bundled.name().into(),
             ModelSource::Url(url) => escape(url),
@@ -88,9 +114,12 @@ impl Settings {
             .split('&')
             .filter(|p| !p.is_empty())
             .collect();
-        if parts.contains(&"tab=denoise") {
-            settings.tab = Tab::Denoise;
-        }
+        // It says whose the other pairs are.
+        let tab = parts
+            .iter()
+            .rev()
+            .find_map(|part| Tab::named(part.strip_prefix("tab=")?));
+        settings.tab = tab.unwrap_or_default();
         for part in parts {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             if let Err(expected) = settings.read(name, value) {
@@ -107,8 +136,8 @@ impl Settings {
     /// One pair; the error says what was expected.
     fn read(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "tab" if value == "dream" || value == "denoise" => {}
-            "tab" => return Err("dream or denoise".into()),
+            "tab" if Tab::named(value).is_some() => {}
+            "tab" => return Err(Tab::ALL.map(Tab::name).join(" or ")),
             "model" => {
                 self.model = match (Bundled::named(value), value.strip_prefix("file:")) {
                     (Some(bundled), _) => ModelSource::Bundled(bundled),
@@ -136,6 +165,16 @@ impl Settings {
         match self.tab {
             Tab::Dream => &self.dream,
             Tab::Denoise => &self.denoise,
+            Tab::Restore => &self.restore,
+        }
+    }
+
+    /// The picture that the activity on screen works on, if it works on one.
+    pub fn picture_mut(&mut self) -> Option<&mut Picture> {
+        match self.tab {
+            Tab::Dream => None,
+            Tab::Denoise => Some(&mut self.denoise.picture),
+            Tab::Restore => Some(&mut self.restore.picture),
         }
     }
 
@@ -143,6 +182,7 @@ impl Settings {
         match self.tab {
             Tab::Dream => &mut self.dream,
             Tab::Denoise => &mut self.denoise,
+            Tab::Restore => &mut self.restore,
         }
     }
 }
@@ -171,8 +211,8 @@ mod tests {
     use super::*;
     use crate::{
         activities::{
-            denoise::Picture,
             dream::{ClassChoice, StartChoice},
+            restore::{Hole, What},
             sampler_choice::{BY_DISTANCE, LANGEVIN, SamplerChoice, SamplerKind},
         },
         tests::model,
@@ -296,6 +336,17 @@ mod tests {
                 tab: Tab::Denoise,
                 denoise,
                 engine: EngineChoice::Gpu,
+                ..Settings::default()
+            },
+            Settings {
+                tab: Tab::Restore,
+                restore: Restore {
+                    picture: Picture::Own,
+                    what: What::Hole,
+                    hole: Hole::default().fitted(28),
+                    class: Some(3),
+                    seed: 8,
+                },
                 ..Settings::default()
             },
             Settings {

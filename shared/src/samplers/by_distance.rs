@@ -73,6 +73,9 @@ impl ByDistance {
     /// Steps of [`Self::RESTORING`].
     pub const RESTORING_STEPS: usize = 30;
 
+    /// Standard deviation of the noise that a chain of [`Self::RESTORING`] begins with.
+    pub const RESTORING_NOISE: f32 = 0.3;
+
     /// What is out of range, if anything, as `name is found, expected range`.
     pub fn fault(&self, energy: EnergyKind) -> Option<String> {
         let told = energy != EnergyKind::Conditional;

@@ -3,6 +3,7 @@
 pub mod by_distance;
 mod chain;
 pub mod distances;
+mod known;
 pub mod observation;
 pub mod pyld;
 mod settings;
@@ -12,6 +13,7 @@ pub mod start;
 pub use by_distance::{Annealing, ByDistance};
 pub use chain::{Frame, HostChain, STEPS_PER_FRAME, Step};
 pub use distances::{DistanceTable, Distances, NoiseTable, TableError};
+pub use known::Known;
 pub use observation::{Observation, ObservationError};
 pub use pyld::Pyld;
 use serde::{Deserialize, Serialize};

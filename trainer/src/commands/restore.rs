@@ -6,10 +6,7 @@ use anyhow::{Context, Result, bail};
 use basin_shared::{
     Key, ModelFile,
     energy::EnergyKind,
-    samplers::{
-        ByDistance, Observation, Sampler, SamplerSettings, Step,
-        observation::{LUMA, Observed, fill_smoothly},
-    },
+    samplers::{ByDistance, Known, Observation, Sampler, SamplerSettings, Step},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -48,17 +45,21 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
     let [channels, size, _] = shape;
     let mask = arguments.mask.as_deref();
     let mask = mask.map(|path| mask_of(path, size)).transpose()?;
-    let observed = observed([channels, size], mask.as_deref(), &arguments)?;
-    let x = pictures(&file, &arguments)?;
+    let (known, option) = known(mask, &arguments)?;
+    let observed = known.observed([channels, size]).context(option)?;
+    let mut seen = pictures(&file, &arguments)?;
     let numbers: usize = shape.iter().product();
-    let count = x.len() / numbers;
-    let values = observed.of(&x);
+    let count = seen.len() / numbers;
+    let values = observed.of(&seen);
     let observation = Observation::new(observed, values, count)?;
-    let mut rows = known(x, &observation, count, mask.as_deref(), arguments.colour);
-    let mut seen = rows.clone();
-    if let (Some(hole), false) = (&mask, arguments.colour) {
-        for plane in seen.chunks_exact_mut(size * size) {
-            fill_smoothly(plane, hole, size);
+    for image in seen.chunks_exact_mut(numbers) {
+        known.plainest(image, size);
+    }
+    let mut rows = seen.clone();
+    if let Known::Around { hole } = &known {
+        for plane in rows.chunks_exact_mut(hole.len()) {
+            let inside = plane.iter_mut().zip(hole).filter(|(_, inside)| **inside);
+            inside.for_each(|(x, _)| *x = HOLE);
         }
     }
     let network = file.model(device).frozen();
@@ -95,16 +96,12 @@ pub(crate) fn run(arguments: cli::Restore, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// What the arguments say is known.
-fn observed(
-    shape: [usize; 2],
-    mask: Option<&[bool]>,
-    arguments: &cli::Restore,
-) -> Result<Observed> {
+/// What the arguments say is known, and by which of them.
+fn known(mask: Option<Vec<bool>>, arguments: &cli::Restore) -> Result<(Known, &'static str)> {
     Ok(match (arguments.enlarge, arguments.colour, mask) {
-        (Some(factor), ..) => Observed::block_means(shape, factor).context("--enlarge")?,
-        (None, true, mask) => Observed::grey(shape, mask).context("--colour")?,
-        (None, false, Some(mask)) => Observed::around(shape, mask).context("--mask")?,
+        (Some(factor), ..) => (Known::BlockMeans { factor }, "--enlarge"),
+        (None, true, colourless) => (Known::Grey { colourless }, "--colour"),
+        (None, false, Some(hole)) => (Known::Around { hole }, "--mask"),
         (None, false, None) => bail!("nothing to restore; expected --mask, --enlarge or --colour"),
     })
 }
@@ -132,39 +129,4 @@ fn pictures(file: &ModelFile, arguments: &cli::Restore) -> Result<Vec<f32>> {
     let images = 0..arguments.count.min(test.len());
     let pixels = images.flat_map(|i| test.pixels(i).to_vec());
     Ok(pixels.map(|byte| f32::from(byte) / 255.0).collect())
-}
-
-/// The images as far as they are known, for people to see.
-fn known(
-    mut x: Vec<f32>,
-    observation: &Observation,
-    count: usize,
-    mask: Option<&[bool]>,
-    grey: bool,
-) -> Vec<f32> {
-    let inside = |number: usize| mask.is_none_or(|mask| mask[number % mask.len()]);
-    match (mask, grey) {
-        (Some(_), false) => {
-            for (number, x) in x.iter_mut().enumerate() {
-                *x = if inside(number) { HOLE } else { *x };
-            }
-        }
-        (_, true) => {
-            let plane = x.len() / count / LUMA.len();
-            for image in x.chunks_exact_mut(LUMA.len() * plane) {
-                for pixel in (0..plane).filter(|&pixel| inside(pixel)) {
-                    let channels = (0..).zip(LUMA);
-                    let luma = channels.map(|(c, w)| w * image[c * plane + pixel]).sum();
-                    for channel in 0..LUMA.len() {
-                        image[channel * plane + pixel] = luma;
-                    }
-                }
-            }
-        }
-        (None, false) => {
-            x.fill(0.0);
-            observation.project(&mut x);
-        }
-    }
-    x
 }

@@ -11,8 +11,8 @@ pub use basin_shared::{
     energy::{EnergyKind, softmax},
     metrics, ranges,
     samplers::{
-        ByDistance, DistanceTable, Distances, GradientScaling, NoiseTable, Sampler,
-        SamplerSettings, Sgld, Start,
+        ByDistance, DistanceTable, Distances, GradientScaling, Known, NoiseTable, Observation,
+        Sampler, SamplerSettings, Sgld, Start,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,9 @@ pub struct Plan {
     pub steps: usize,
     /// Where it starts.
     pub origin: Origin,
+    /// What is known of the image that it is to restore. That image is then beside the request, once, before any
+    /// others, and [`Origin::Image`] starts from the plainest image that agrees with it.
+    pub known: Option<Known>,
 }
 
 /// Where a chain starts.

@@ -2,7 +2,12 @@
 
 use basin_protocol::{ByDistance, EnergyKind, Model, Origin, Plan, Sampler, SamplerSettings};
 
-use super::{Activity, Pairs, number, sampler_choice::SamplerChoice, seed, steps, told};
+use super::{
+    Activity, Pairs, number,
+    picture_choice::{self, Picture},
+    sampler_choice::SamplerChoice,
+    seed, steps, told,
+};
 
 /// What is cleaned, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,21 +20,10 @@ pub struct Denoise {
     pub sampler: SamplerChoice,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Picture {
-    /// One of the bundled samples.
-    Sample(usize),
-    /// The visitor's.
-    Own,
-}
-
-/// Number of bundled sample images.
-pub const SAMPLES: usize = 10;
-
 impl Default for Denoise {
     fn default() -> Self {
         Self {
-            picture: Picture::Sample(9),
+            picture: Picture::default(),
             sigma: 0.3,
             seed: 4711,
             steps: None,
@@ -69,15 +63,12 @@ impl Activity for Denoise {
             sampler: self.sampler.decide(&model.denoising.sampler, model),
             steps: self.steps.unwrap_or(steps),
             origin: Origin::Image { noise: self.sigma },
+            known: None,
         })
     }
 
     fn write(&self, model: Option<&Model>, pairs: &mut Pairs) {
-        let picture = match self.picture {
-            Picture::Sample(index) => index.to_string(),
-            Picture::Own => "own".into(),
-        };
-        pairs.push(("picture", picture));
+        pairs.push(("picture", self.picture.name()));
         pairs.push(("sigma", self.sigma.to_string()));
         pairs.push(("seed", self.seed.to_string()));
         let plan = model.map(|model| self.plan(model));
@@ -89,10 +80,7 @@ impl Activity for Denoise {
 
     fn read(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
-            "picture" if value == "own" => self.picture = Picture::Own,
-            "picture" => {
-                self.picture = Picture::Sample(number(value, 0..=SAMPLES - 1, "0 to 9 or own")?);
-            }
+            "picture" => self.picture = picture_choice::read(value)?,
             "sigma" => self.sigma = number(value, 0.0..=1.0, "0 to 1")?,
             "seed" => self.seed = seed(value)?,
             "steps" => self.steps = steps(value)?,

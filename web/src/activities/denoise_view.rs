@@ -6,11 +6,7 @@ use basin_protocol::{Plan, Sampler};
 use leptos::prelude::*;
 
 use crate::{
-    activities::{
-        Activity, LONGEST_CHAIN,
-        denoise::{Denoise, Picture as Choice, SAMPLES},
-        dream_view::FileButton,
-    },
+    activities::{Activity, LONGEST_CHAIN, denoise::Denoise, picture_choice::PictureChoice},
     images,
     lab::{Lab, chain::Chain},
     page::{
@@ -183,21 +179,10 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
     view! {
         <section class="choices" aria-label="What should it clean?">
             <h2>"What should it clean?"</h2>
-            <div class="samples" role="group" aria-label="Sample pictures">
-                {(0..SAMPLES).map(|i| view! {
-                    <button
-                        aria-label=format!("Sample {}", i + 1)
-                        aria-pressed=move || (denoise().picture == Choice::Sample(i)).to_string()
-                        on:click=move |_| change(&move |denoise| denoise.picture = Choice::Sample(i))
-                    >
-                        <img src=move || lab.samples().sample(i) alt="" width="28" height="28" />
-                    </button>
-                }).collect_view()}
-            </div>
-            <div class="row">
-                <FileButton label="choose a picture" accept="image/png,image/jpeg,image/webp" />
-                <span class="hint">"or drop or paste one anywhere"</span>
-            </div>
+            <PictureChoice
+                chosen=Signal::derive(move || denoise().picture)
+                choose=move |picture| change(&move |denoise| denoise.picture = picture)
+            />
             <label class="slider">
                 <span>"noise " <output>{move || format!("{:.2}", denoise().sigma)}</output></span>
                 <input

@@ -106,6 +106,7 @@ impl Activity for Dream {
                 },
                 StartChoice::Image => Origin::Image { noise: 0.0 },
             },
+            known: None,
         };
         told(plan)
     }

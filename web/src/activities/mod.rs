@@ -5,6 +5,9 @@ pub mod denoise;
 pub mod denoise_view;
 pub mod dream;
 pub mod dream_view;
+pub mod picture_choice;
+pub mod restore;
+pub mod restore_view;
 pub mod sampler_choice;
 
 use basin_protocol::{EnergyKind, Model, Plan, Sampler, ranges};

@@ -74,6 +74,7 @@ impl Default for Chain {
             sampler,
             steps: 0,
             origin: Origin::Noise,
+            known: None,
         };
         Self::new(0, plan, Arc::default(), Phase::Empty)
     }
@@ -174,13 +175,16 @@ impl Chain {
         match &self.newest {
             Some(frame) => {
                 let origin = Origin::Resume { step: frame.step };
-                (
-                    Plan {
-                        origin,
-                        ..self.plan.clone()
-                    },
-                    frame.pixels.clone(),
-                )
+                let plan = Plan {
+                    origin,
+                    ..self.plan.clone()
+                };
+                let x = match &self.plan.known {
+                    // What is known is beside the images.
+                    Some(_) => [&self.given[..], &frame.pixels].concat().into(),
+                    None => frame.pixels.clone(),
+                };
+                (plan, x)
             }
             None => (self.plan.clone(), self.given.clone()),
         }

@@ -18,6 +18,7 @@ impl Lab {
         match self.settings.with_untracked(|settings| settings.tab) {
             Tab::Dream => self.dream,
             Tab::Denoise => self.denoise,
+            Tab::Restore => self.restore,
         }
     }
 
@@ -65,6 +66,24 @@ impl Lab {
                     let id = self.next_id();
                     self.denoise.set(Chain::new(id, plan, given.clone(), phase));
                     self.run(self.guess, guess, given, Phase::Running);
+                });
+            }
+            Tab::Restore => {
+                leptos::task::spawn_local(async move {
+                    let shape = in_use.shape();
+                    let Some(given) = self.picture(settings.restore.picture, shape).await else {
+                        return;
+                    };
+                    self.whole.set(Some(given.clone()));
+                    if in_use.model.distances.is_none() {
+                        return;
+                    }
+                    let plan = settings.restore.plan(&in_use.model);
+                    let known = settings.restore.known(&in_use.model);
+                    match known.observed([shape.channels, shape.size]) {
+                        Ok(_) => self.run(self.restore, plan, given, phase),
+                        Err(why) => self.tell(false, format!("Nothing to restore: {why}.")),
+                    }
                 });
             }
         }
@@ -175,7 +194,7 @@ impl Lab {
     }
 
     pub(super) fn show(self, id: u32, step: u64, milliseconds: f64, mut numbers: Vec<f32>) {
-        let chains = [self.dream, self.denoise, self.guess];
+        let chains = [self.dream, self.denoise, self.guess, self.restore];
         let holds = |chain: &RwSignal<Chain>| chain.with_untracked(|chain| chain.id == id);
         let Some(chain) = chains.into_iter().find(holds) else {
             return;

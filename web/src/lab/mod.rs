@@ -100,11 +100,14 @@ pub struct Lab {
     pub denoise: RwSignal<Chain>,
     /// The best guess of the same picture, in one step.
     pub guess: RwSignal<Chain>,
-    /// The visitor's image for each tab, fitted to the model.
+    pub restore: RwSignal<Chain>,
+    /// The visitor's image to start dreams from, and the one that the other tabs work on, fitted to the model.
     pub own_dream: RwSignal<Option<Arc<[f32]>>>,
-    pub own_denoise: RwSignal<Option<Arc<[f32]>>>,
+    pub own_picture: RwSignal<Option<Arc<[f32]>>>,
     /// The image being cleaned, before noise.
     pub clean: RwSignal<Option<Arc<[f32]>>>,
+    /// The image being restored, with nothing missing.
+    pub whole: RwSignal<Option<Arc<[f32]>>>,
     /// Pixels are shown smoothed, rather than as pixels.
     pub smooth: RwSignal<bool>,
     bench: StoredValue<Bench, LocalStorage>,
@@ -173,9 +176,11 @@ impl Lab {
             dream: RwSignal::new(Chain::default()),
             denoise: RwSignal::new(Chain::default()),
             guess: RwSignal::new(Chain::default()),
+            restore: RwSignal::new(Chain::default()),
             own_dream: RwSignal::new(None),
-            own_denoise: RwSignal::new(None),
+            own_picture: RwSignal::new(None),
             clean: RwSignal::new(None),
+            whole: RwSignal::new(None),
             smooth: RwSignal::new(false),
             bench: StoredValue::new_local(Bench::default()),
         }

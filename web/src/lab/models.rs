@@ -205,8 +205,9 @@ impl Lab {
         }
         if !same_shape {
             self.own_dream.set(None);
-            self.own_denoise.set(None);
+            self.own_picture.set(None);
             self.clean.set(None);
+            self.whole.set(None);
         }
         let lost = |start: Option<StartChoice>| start == Some(StartChoice::Image);
         if self.own_dream.with_untracked(Option::is_none)
@@ -235,6 +236,7 @@ impl Lab {
         self.dream.set(Chain::default());
         self.denoise.set(Chain::default());
         self.guess.set(Chain::default());
+        self.restore.set(Chain::default());
         if !prefers_rest() {
             self.restart();
         }

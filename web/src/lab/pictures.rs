@@ -9,7 +9,7 @@ use web_sys::{Blob, Response};
 
 use super::Lab;
 use crate::{
-    activities::{denoise::Picture, dream::StartChoice},
+    activities::{dream::StartChoice, picture_choice::Picture},
     address::Tab,
     images::{self, Shape},
 };
@@ -30,9 +30,9 @@ impl Lab {
                             .update(|s| s.dream.start = Some(StartChoice::Image));
                         self.restart();
                     }
-                    Tab::Denoise => {
-                        self.own_denoise.set(Some(pixels.into()));
-                        self.settings.update(|s| s.denoise.picture = Picture::Own);
+                    Tab::Denoise | Tab::Restore => {
+                        self.own_picture.set(Some(pixels.into()));
+                        self.choose_picture(Picture::Own);
                         self.restart();
                     }
                 },
@@ -41,14 +41,22 @@ impl Lab {
         });
     }
 
+    /// Sets the picture that the tab on screen works on.
+    fn choose_picture(self, picture: Picture) {
+        self.settings.update(|settings| {
+            if let Some(chosen) = settings.picture_mut() {
+                *chosen = picture;
+            }
+        });
+    }
+
     pub(super) async fn picture(self, picture: Picture, shape: Shape) -> Option<Arc<[f32]>> {
-        let index = match (picture, self.own_denoise.get_untracked()) {
+        let index = match (picture, self.own_picture.get_untracked()) {
             (Picture::Own, Some(own)) => return Some(own),
             (Picture::Own, None) => {
                 self.tell(false, "The link shows somebody's own picture, which a link cannot carry; here is a sample instead.");
-                self.settings
-                    .update(|settings| settings.denoise.picture = Picture::Sample(9));
-                9
+                self.choose_picture(Picture::default());
+                SAMPLE
             }
             (Picture::Sample(index), _) => index,
         };
@@ -62,6 +70,9 @@ impl Lab {
         }
     }
 }
+
+/// The sample that stands for a picture that is not here.
+const SAMPLE: usize = 9;
 
 /// A bundled sample, by where it lies.
 async fn sample(path: &str, shape: Shape) -> Result<Vec<f32>, String> {

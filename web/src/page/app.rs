@@ -7,7 +7,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 
 use crate::{
-    activities::{denoise_view::DenoiseTab, dream_view::DreamTab},
+    activities::{denoise_view::DenoiseTab, dream_view::DreamTab, restore_view::RestoreTab},
     address::{ModelSource, Settings, Tab},
     bundled::Bundled,
     lab::Lab,
@@ -71,13 +71,14 @@ pub fn App() -> impl IntoView {
         </header>
         <main class:smooth=lab.smooth>
             <div class="tabs" role="group" aria-label="What to do">
-                {[("Dream", Tab::Dream), ("Denoise", Tab::Denoise)].map(|(name, this)| view! {
-                    <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{name}</button>
+                {Tab::ALL.map(|this| view! {
+                    <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{this.title()}</button>
                 }).collect_view()}
             </div>
             {move || match tab.get() {
                 Tab::Dream => view! { <DreamTab /> }.into_any(),
                 Tab::Denoise => view! { <DenoiseTab /> }.into_any(),
+                Tab::Restore => view! { <RestoreTab /> }.into_any(),
             }}
         </main>
     }

@@ -29,6 +29,7 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
     };
     let wants = move || match (lab.settings.with(|s| s.tab), energy()) {
         (Tab::Denoise, _) => "what it takes for a likely picture".to_owned(),
+        (Tab::Restore, _) => "a likely picture that agrees with what is known".to_owned(),
         (_, EnergyKind::Marginal) => "any picture it knows".to_owned(),
         _ => class().unwrap_or_else(|| "the class".into()),
     };

@@ -6,7 +6,7 @@ use basin_shared::{
     classifier::Evaluation,
     energy::Joint,
     file::container::probe_images,
-    samplers::{ClassGaussian, Distances, HostChain, STEPS_PER_FRAME},
+    samplers::{ClassGaussian, Distances, HostChain, Observation, STEPS_PER_FRAME, Step},
 };
 
 use crate::{
@@ -43,8 +43,8 @@ struct Loaded<N> {
     network: N,
     class_gaussian: ClassGaussian,
     distances: Option<Distances>,
-    /// Numbers of an image.
-    image: usize,
+    /// Channels and size of an image.
+    shape: [usize; 2],
     classes: usize,
 }
 
@@ -118,7 +118,7 @@ impl<E: Engine> Session<E> {
             network,
             class_gaussian: file.class_gaussian().clone(),
             distances: file.card.distances.clone(),
-            image: architecture.image().iter().product(),
+            shape: [architecture.image()[0], architecture.image()[1]],
             classes: architecture.classes(),
         });
         self.running = None;
@@ -146,27 +146,54 @@ impl<E: Engine> Session<E> {
         let Some(loaded) = &self.loaded else {
             return Err("there is no model yet".into());
         };
-        let walk = model::step(&plan, loaded.distances.as_ref())?;
+        let mut walk = model::step(&plan, loaded.distances.as_ref())?;
         let Plan {
             seed,
             classes,
             energy,
             origin,
+            known,
             ..
         } = plan;
+        let [channels, size] = loaded.shape;
+        let image = channels * size * size;
         if classes.is_empty() || classes.iter().any(|&class| class >= loaded.classes) {
             let last = loaded.classes - 1;
             return Err(format!(
                 "the classes asked for are {classes:?}, expected some of 0 to {last}"
             ));
         }
-        let count = classes.len() * loaded.image;
-        let given = || match numbers.len() == count {
+        let count = classes.len() * image;
+        let expect = |numbers: Vec<f32>, count| match numbers.len() == count {
             true => Ok(numbers),
             false => Err(format!(
                 "the image has {} numbers, expected {count}",
                 numbers.len()
             )),
+        };
+        let given = || match (&known, origin) {
+            (None, _) => expect(numbers, count),
+            (Some(known), origin) => {
+                let mut numbers = numbers;
+                let resumed = matches!(origin, Origin::Resume { .. });
+                let rest = if resumed { count } else { 0 };
+                numbers = expect(numbers, image + rest)?;
+                let rest = numbers.split_off(image);
+                let Step::ByDistance(annealing) = &mut walk else {
+                    return Err("only a chain by distance restores an image".into());
+                };
+                let observed = known
+                    .observed(loaded.shape)
+                    .map_err(|error| error.to_string())?;
+                let values = observed.of(&numbers).repeat(classes.len());
+                let observation = Observation::new(observed, values, classes.len());
+                annealing.observation = Some(observation.map_err(|error| error.to_string())?);
+                if resumed {
+                    return Ok(rest);
+                }
+                known.plainest(&mut numbers, size);
+                Ok(numbers.repeat(classes.len()))
+            }
         };
         let key = Key::new(seed.into());
         let start_key = key.fold_in(START);
@@ -261,7 +288,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::engine::cpu::Cpu;
-    use basin_protocol::{ByDistance, EnergyKind, GradientScaling, Sampler, Sgld};
+    use basin_protocol::{ByDistance, EnergyKind, GradientScaling, Known, Sampler, Sgld};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -311,6 +338,7 @@ mod tests {
             sampler,
             steps: 20,
             origin,
+            known: None,
         }
     }
 
@@ -407,6 +435,78 @@ mod tests {
             "{}",
             energy(&frames[20])
         );
+    }
+
+    /// The fixture's images are grey, 8 × 8.
+    #[test]
+    fn a_hole_is_filled_in_several_ways_and_its_surroundings_stay() {
+        let hole: Vec<bool> = (0..64)
+            .map(|pixel| pixel / 8 < 4 && pixel % 8 < 4)
+            .collect();
+        let image: Vec<f32> = (0..64).map(|pixel| 0.3 + 0.005 * pixel as f32).collect();
+        let restoring = |origin, hole: &[bool]| Plan {
+            energy: EnergyKind::Marginal,
+            known: Some(Known::Around { hole: hole.into() }),
+            ..plan_by_distance(origin)
+        };
+        let mut session = loaded();
+        let noisy = Origin::Image { noise: 0.3 };
+        let begin = |session: &mut Session<Cpu>, chain, plan, numbers: &[f32]| {
+            ask(session, Request::Begin { chain, plan }, numbers)
+        };
+        assert_eq!(
+            begin(&mut session, 1, restoring(noisy, &hole), &image),
+            None
+        );
+        let found = frames(&mut session, 1, 21);
+        let last = &found[20].1[..128];
+        let [first, second] = [&last[..64], &last[64..]];
+        for (pixel, inside) in hole.iter().enumerate() {
+            for x in [first, second] {
+                assert!(*inside || (x[pixel] - image[pixel]).abs() < 0.02, "{pixel}");
+            }
+        }
+        assert_ne!(first, second);
+        // It goes on where it stood.
+        let resumed = restoring(Origin::Resume { step: 20 }, &hole);
+        let both = [&image[..], last].concat();
+        assert_eq!(begin(&mut session, 2, resumed.clone(), &both), None);
+        assert_eq!(frames(&mut session, 2, 1)[0], found[20]);
+        for (plan, numbers, expected) in [
+            (
+                resumed,
+                &image[..],
+                "the image has 64 numbers, expected 192",
+            ),
+            (restoring(noisy, &[false; 64]), &image, "the mask is empty"),
+            (
+                restoring(noisy, &hole[1..]),
+                &image,
+                "the mask has 63 pixels",
+            ),
+            (
+                Plan {
+                    known: Some(Known::Grey { colourless: None }),
+                    ..restoring(noisy, &hole)
+                },
+                &image,
+                "have no colour to find",
+            ),
+            (
+                Plan {
+                    known: Some(Known::BlockMeans { factor: 2 }),
+                    ..plan(noisy)
+                },
+                &image,
+                "only a chain by distance",
+            ),
+        ] {
+            let Some((Reply::Refused { message }, _)) = begin(&mut session, 3, plan, numbers)
+            else {
+                panic!("{expected}")
+            };
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     #[test]

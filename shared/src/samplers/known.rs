@@ -41,9 +41,13 @@ impl Known {
     }
 
     /// Makes of an image, `[channels, size, size]`, the plainest that agrees with what is known of it, which
-    /// needs no model: a hole filled from its surroundings, blocks of one colour, grey.
+    /// needs no model: a hole filled from its surroundings, blocks of one colour, grey. Images that
+    /// [`Self::observed`] refuses stay as they are.
     pub fn plainest(&self, image: &mut [f32], size: usize) {
         let pixels = size * size;
+        if self.observed([image.len() / pixels, size]).is_err() {
+            return;
+        }
         match self {
             Self::Around { hole } => {
                 for plane in image.chunks_exact_mut(pixels) {
@@ -83,6 +87,22 @@ impl Known {
 mod tests {
     use super::*;
     use crate::{key::Key, samplers::Observation};
+
+    #[test]
+    fn what_cannot_be_restored_stays() {
+        let (image, size) = (Key::new(3).uniforms(64), 8);
+        for known in [
+            Known::Grey { colourless: None },
+            Known::BlockMeans { factor: 3 },
+            Known::Around {
+                hole: vec![true; 9],
+            },
+        ] {
+            let mut plain = image.clone();
+            known.plainest(&mut plain, size);
+            assert_eq!(plain, image, "{known:?}");
+        }
+    }
 
     #[test]
     fn the_plainest_image_agrees_with_what_is_known() {

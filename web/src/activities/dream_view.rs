@@ -44,6 +44,7 @@ pub fn DreamTab() -> impl IntoView {
                             on:click=move |_| looked_at.set(image)
                         >
                             {picture}
+                            <span class="caption" aria-hidden="true">{move || (count.get() == 10).then(|| class_of(lab, image))}</span>
                         </button>
                     }
                     .into_any(),
@@ -95,16 +96,19 @@ fn image_of(lab: Lab, image: usize) -> Shown {
 }
 
 fn label_of(lab: Lab, image: usize) -> String {
+    format!(
+        "Dream of {}",
+        class_of(lab, image).unwrap_or_else(|| "a class".into())
+    )
+}
+
+/// The name of the class intended.
+fn class_of(lab: Lab, image: usize) -> Option<String> {
     let class = lab
         .dream
         .with(|chain| chain.plan.classes.get(image).copied());
-    let name = class.and_then(|class| {
-        lab.model.with(|m| {
-            m.as_ref()
-                .and_then(|m| m.model.class_names.get(class).cloned())
-        })
-    });
-    format!("Dream of {}", name.unwrap_or_else(|| "a class".into()))
+    lab.model
+        .with(|m| m.as_ref()?.model.class_names.get(class?).cloned())
 }
 
 /// What to dream of, and how.

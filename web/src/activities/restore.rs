@@ -115,8 +115,8 @@ impl Hole {
     /// Paints a square of `brush` pixels around a pixel, or wipes it.
     pub fn paint(&mut self, [row, column]: [usize; 2], brush: usize, inside: bool) {
         let reach = |at: usize| {
-            let first = at.saturating_sub(brush / 2);
-            first..(at + brush.div_ceil(2)).min(self.side)
+            let at = at.min(self.side - 1);
+            at.saturating_sub(brush / 2)..(at + brush.div_ceil(2)).min(self.side)
         };
         let (rows, columns) = (reach(row), reach(column));
         for row in rows {
@@ -249,6 +249,9 @@ mod tests {
         assert_eq!(rows[3], rows[2]);
         assert_eq!(hole.runs(), [0, 1, 9, 2, 2, 2]);
         assert_eq!(Hole::of_runs(&hole.runs()), Some(hole.clone()));
+        let mut beyond = hole.clone();
+        beyond.paint([700, 700], 3, true);
+        assert_eq!(beyond, hole);
         hole.paint([2, 2], 1, false);
         assert!(!hole.contains(10) && hole.contains(11));
         for runs in [&[15][..], &[1], &[usize::MAX, 1], &[257 * 257]] {

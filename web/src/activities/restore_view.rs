@@ -244,8 +244,9 @@ fn Known() -> impl IntoView {
             let mut inner = square.clone();
             square.clear();
             inner.clear();
-            square.paint(cursor.get(), brush.get() + 2, true);
-            inner.paint(cursor.get(), brush.get(), true);
+            let at = cursor.get().map(|at| at.min(shape.size - 1));
+            square.paint(at, brush.get() + 2, true);
+            inner.paint(at, brush.get(), true);
             for (number, x) in pixels.iter_mut().enumerate() {
                 let pixel = number % plane;
                 if square.contains(pixel) && !inner.contains(pixel) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leptos::{ev, prelude::*};
+use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 
@@ -15,6 +15,7 @@ use crate::{
         engine_panel::{self, EnginePanel},
         later::Later,
         model_card::{self, ModelCard},
+        theme::Theme,
     },
 };
 
@@ -35,7 +36,10 @@ pub fn App() -> impl IntoView {
             lab.take_file(file);
         }
     });
+    let panels = [NodeRef::new(), NodeRef::new()];
+    let closing = close_panels(panels);
     on_cleanup(move || {
+        closing.into_iter().for_each(|listener| listener.remove());
         follow.remove();
         paste.remove();
         drop.into_iter().for_each(|listener| listener.remove());
@@ -60,11 +64,12 @@ pub fn App() -> impl IntoView {
         <header>
             <h1>"Basin"</h1>
             <p class="tagline">"a classifier, dreaming"</p>
-            <details class="chip-panel" name="panel">
+            <Theme />
+            <details class="chip-panel" name="panel" node_ref=panels[0]>
                 <summary data-chip="model">{model_chip}</summary>
                 <div class="panel"><Later><ModelCard /></Later></div>
             </details>
-            <details class="chip-panel" name="panel">
+            <details class="chip-panel" name="panel" node_ref=panels[1]>
                 <summary data-chip="engine" data-engine=kind>{engine_chip}</summary>
                 <div class="panel"><Later><EnginePanel /></Later></div>
             </details>
@@ -132,6 +137,30 @@ fn follow_address(lab: Lab) {
         lab.tell(false, format!("The link: {fault}. The default is used."));
     }
     lab.follow(settings);
+}
+
+/// Closes the panels on Escape and on a click elsewhere.
+fn close_panels(panels: [NodeRef<html::Details>; 2]) -> [WindowListenerHandle; 2] {
+    let open = move || {
+        let all = panels.into_iter().filter_map(|panel| panel.get_untracked());
+        all.filter(|panel| panel.has_attribute("open"))
+    };
+    let close = |panel: web_sys::HtmlDetailsElement| {
+        let _ = panel.remove_attribute("open");
+    };
+    [
+        window_event_listener(ev::keydown, move |event| {
+            if event.key() == "Escape" {
+                open().for_each(close);
+            }
+        }),
+        window_event_listener(ev::pointerdown, move |event| {
+            let target: Option<web_sys::Node> = event.target().map(JsCast::unchecked_into);
+            open()
+                .filter(|panel| !panel.contains(target.as_ref()))
+                .for_each(close);
+        }),
+    ]
 }
 
 fn take_dropped(lab: Lab) -> [WindowListenerHandle; 2] {

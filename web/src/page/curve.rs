@@ -51,6 +51,8 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
                     <output>{format!("{distance:.1}")}</output>
                 </p>
             })}
+            <div class="plot">
+            <p class="ends"><span>{most}</span><span>{least}</span></p>
             <svg viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" aria-hidden="true">
                 {move || cursor().map(|x| view! { <line class="cursor" x1=x x2=x y1="0" y2=HEIGHT /> })}
                 {move || lines.with(|lines| {
@@ -59,7 +61,8 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
                     }).collect_view()
                 })}
             </svg>
-            <p class="ends"><span>{most}</span><span>{least}</span></p>
+            <p class="steps"><span>"0"</span><span>"steps"</span><span>{move || chain.with(|chain| chain.goal.max(chain.step()))}</span></p>
+            </div>
         </figure>
     }
 }
@@ -122,13 +125,25 @@ pub fn Probabilities(chain: RwSignal<Chain>, #[prop(into)] image: Signal<usize>)
         })?;
         Some(names.into_iter().zip(probabilities).collect::<Vec<_>>())
     };
+    // Of several images, which this is about.
+    let about = move || {
+        let class = chain.with(|chain| {
+            let classes = &chain.plan.classes;
+            let several = classes.len() > 1 && chain.plan.energy != EnergyKind::Marginal;
+            several.then(|| classes.get(image.get()).copied()).flatten()
+        })?;
+        let name = lab
+            .model
+            .with(|m| m.as_ref()?.model.class_names.get(class).cloned())?;
+        Some(format!(" in the {name}"))
+    };
     let wanted = move || match lab.settings.with(|s| (s.tab, s.dream.class)) {
         (Tab::Dream, ClassChoice::One(class)) => Some(class),
         _ => None,
     };
     view! {
         <section class="sees" aria-label="What the classifier sees now">
-            <h3>"what it sees now"</h3>
+            <h3>"what it sees now"{about}</h3>
             <ol>
                 {move || rows().unwrap_or_default().into_iter().enumerate().map(|(i, (name, p))| view! {
                     <li class=format!("class-{}", i % 10) class:wanted=wanted() == Some(i)>

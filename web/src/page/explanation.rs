@@ -50,6 +50,14 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
         match sampler() {
         Sampler::ByDistance(by_distance) => lab.model.with(|in_use| {
             let [at_noise, at_picture] = in_use.as_ref().and_then(|in_use| ends(&in_use.model, energy()))?;
+            if chain.with(|chain| chain.plan.known.is_some()) {
+                return Some(format!(
+                    "Each picture begins as the plainest that agrees with what is known, under noise. Where the picture is \
+                     known, what a step must take away is known too, and tells how much noise is left everywhere; each step \
+                     goes a share of the way toward {}. Four chains with other noise end at four pictures that all fit.",
+                    wants()
+                ));
+            }
             Some(format!(
                 "The energy of this one also tells how far a picture is from those that it knows: {at_noise:.0} of \
                  pure noise, {at_picture:.0} of a clean picture. Each step reads that distance d̂ off and goes a share of \

@@ -8,3 +8,4 @@ pub mod explanation;
 pub mod later;
 pub mod model_card;
 pub mod stage;
+pub mod theme;

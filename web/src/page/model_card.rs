@@ -1,5 +1,6 @@
 //! What the model file says of its model, and the ways to another.
 
+use basin_protocol::Model;
 use leptos::prelude::*;
 
 use crate::{
@@ -49,6 +50,77 @@ fn measured(name: &str, value: f64) -> (String, String) {
     }
 }
 
+/// Attacks as the card names them, and as people do.
+const ATTACKS: [(&str, &str); 4] = [
+    ("auto_attack_accuracy", "AutoAttack"),
+    (
+        "pgd_100_restarts_accuracy",
+        "PGD, 100 steps from five starts",
+    ),
+    ("pgd_20_accuracy", "PGD, 20 steps"),
+    ("transfer_accuracy", "pictures that fool other models"),
+];
+
+/// What a visitor wants to know first, where the card says it.
+fn headlines(model: &Model) -> Vec<(&'static str, String)> {
+    let of = |name: &str| model.metrics.get(name).copied();
+    let mut rows = Vec::new();
+    if let Some(clean) = of("clean_accuracy") {
+        rows.push(("right on clean pictures", share(clean)));
+    }
+    let attacks = ATTACKS
+        .iter()
+        .filter_map(|(name, words)| Some((of(name)?, words)));
+    if let Some((left, attack)) = attacks.min_by(|a, b| a.0.total_cmp(&b.0)) {
+        let radius = of("attack_epsilon").map(radius).unwrap_or_default();
+        rows.push((
+            "right under attack",
+            format!("{} ({attack}{radius})", share(left)),
+        ));
+    }
+    if let Some(agrees) = of("judge_agrees_uniform") {
+        let words = "another network recognises its drawings";
+        rows.push((words, share(agrees)));
+    }
+    let clean = |way: &str| of(&format!("denoising_0.3_psnr_{way}"));
+    match (
+        clean("best_guess"),
+        clean("blur"),
+        of("denoising_psnr_denoised"),
+    ) {
+        (Some(guess), Some(blur), _) => rows.push((
+            "cleans pictures with noise 0.3 to",
+            format!("{guess:.1} dB, where a blur reaches {blur:.1} dB"),
+        )),
+        (_, _, Some(denoised)) => {
+            rows.push((
+                "cleans pictures with noise 0.3 to",
+                format!("{denoised:.1} dB"),
+            ));
+        }
+        _ => {}
+    }
+    rows.push((
+        "size",
+        format!(
+            "{:.2} MB, {} parameters, images of {size} × {size}",
+            model.file_length as f64 / 1e6,
+            thousands(model.parameters),
+            size = model.size,
+        ),
+    ));
+    rows
+}
+
+/// A radius in steps of 255 where it is a whole number of them.
+fn radius(epsilon: f64) -> String {
+    let steps = epsilon * 255.0;
+    match (steps - steps.round()).abs() < 1e-3 {
+        true => format!(", each pixel by at most {steps:.0}/255"),
+        false => format!(", each pixel by at most {epsilon:.2}"),
+    }
+}
+
 /// The card.
 #[component]
 pub fn ModelCard() -> impl IntoView {
@@ -79,13 +151,21 @@ pub fn ModelCard() -> impl IntoView {
         <div class="row" role="group" aria-label="The page's models">{bundled.collect_view()}</div>
         {move || lab.model.get().map(|in_use| {
             let model = in_use.model.clone();
-            let metrics = model.metrics.iter().map(|(name, value)| {
+            let headlines = headlines(&model).into_iter();
+            let headlines = headlines.map(|(words, value)| view! { <dt>{words}</dt><dd>{value}</dd> }).collect_view();
+            // What a test holds the file to says nothing to people.
+            let metrics = model.metrics.iter().filter(|(name, _)| !name.starts_with("check_"));
+            let metrics = metrics.map(|(name, value)| {
                 let (words, value) = measured(name, *value);
                 view! { <dt>{words}</dt><dd>{value}</dd> }
             }).collect_view();
             view! {
-                <dl>
+                <dl class="headlines">
                     <dt>"name"</dt><dd data-model-name>{model.name}</dd>
+                    {headlines}
+                </dl>
+                <details><summary>"all that was measured"</summary><dl>{metrics}</dl></details>
+                <details><summary>"network, training, licence"</summary><dl>
                     <dt>"network"</dt><dd>{model.architecture}", "{thousands(model.parameters)}" parameters"</dd>
                     <dt>"images"</dt><dd>{model.size}" × "{model.size}", "{if model.channels == 1 { "grey" } else { "colour" }}</dd>
                     <dt>"trained on"</dt><dd>{model.data_set}</dd>
@@ -93,11 +173,10 @@ pub fn ModelCard() -> impl IntoView {
                     {(!model.hardware.is_empty()).then(|| view! {
                         <dt>"hardware"</dt><dd>{model.hardware.join("; then ")}</dd>
                     })}
-                    {metrics}
                     <dt>"licence"</dt><dd>{model.licence}</dd>
                     <dt>"made by"</dt><dd>{model.author}", Basin "{model.basin_version}</dd>
                     <dt>"SHA-256"</dt><dd class="checksum">{model.weights_sha256}</dd>
-                </dl>
+                </dl></details>
                 <details><summary>"recipe"</summary><pre tabindex="0">{model.recipe}</pre></details>
             }
         })}
@@ -140,5 +219,34 @@ mod tests {
             ("clean accuracy".into(), "88.1 %".into())
         );
         assert_eq!(measured("denoising_psnr_gain", 5.234).1, "5.2 dB");
+    }
+
+    #[test]
+    fn the_headlines_are_the_worst_attack_and_what_a_blur_reaches() {
+        let mut model = crate::tests::model();
+        assert_eq!(headlines(&model).len(), 1);
+        model.metrics = [
+            ("clean_accuracy", 0.72),
+            ("pgd_20_accuracy", 0.40),
+            ("pgd_100_restarts_accuracy", 0.39),
+            ("transfer_accuracy", 0.5),
+            ("attack_epsilon", 8.0 / 255.0),
+            ("judge_agrees_uniform", 0.97),
+            ("denoising_0.3_psnr_best_guess", 21.8),
+            ("denoising_0.3_psnr_blur", 19.7),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let rows: Vec<_> = headlines(&model).into_iter().map(|row| row.1).collect();
+        assert_eq!(
+            rows[..4],
+            [
+                "72.0 %",
+                "39.0 % (PGD, 100 steps from five starts, each pixel by at most 8/255)",
+                "97.0 %",
+                "21.8 dB, where a blur reaches 19.7 dB",
+            ]
+        );
+        assert_eq!(radius(0.1), ", each pixel by at most 0.10");
     }
 }

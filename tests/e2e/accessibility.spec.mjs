@@ -7,7 +7,7 @@ const phone = { width: 360, height: 740 };
 
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [wide, phone]) {
-    for (const tab of ["dream", "denoise", "restore"]) {
+    for (const tab of ["dream", "denoise", "restore", "attack"]) {
       test(`axe finds nothing: ${tab}, ${colorScheme}, ${viewport.width} px`, async ({ page }) => {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize(viewport);

@@ -240,3 +240,27 @@ test("a model in capitals is a model, and a picture that comes first waits for i
   await expect.poll(() => page.url()).toContain("model=file:M.SAFETENSORS");
   arrive();
 });
+
+test("panels close on Escape and on a click elsewhere, the card says what matters first, a theme is kept", async ({ page }) => {
+  await open(page, "/#engine=cpu&steps=2");
+  await finished(page);
+  const panel = page.locator(".chip-panel[open]");
+  await openPanel(page, "model");
+  await expect(panel.locator(".headlines")).toContainText("right under attack");
+  await expect(panel).not.toContainText("check pgd");
+  await page.keyboard.press("Escape");
+  await expect(panel).toHaveCount(0);
+  await openPanel(page, "engine");
+  await page.locator("h1").click();
+  await expect(panel).toHaveCount(0);
+
+  const paper = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  await page.emulateMedia({ colorScheme: "light" });
+  const light = await paper();
+  await page.getByRole("button", { name: "theme: auto" }).click();
+  await page.getByRole("button", { name: "theme: light" }).click();
+  await expect(page.getByRole("button", { name: "theme: dark" })).toBeVisible();
+  expect(await paper()).not.toBe(light);
+  await page.reload();
+  await expect(page.getByRole("button", { name: "theme: dark" })).toBeVisible();
+});

@@ -8,7 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::{
     activities::{
-        Activity, Pairs, denoise::Denoise, dream::Dream, picture_choice::Picture, restore::Restore,
+        Activity, Pairs, attack::Attack, denoise::Denoise, dream::Dream, picture_choice::Picture,
+        restore::Restore,
     },
     bundled::Bundled,
 };
@@ -22,6 +23,7 @@ pub struct Settings {
     pub dream: Dream,
     pub denoise: Denoise,
     pub restore: Restore,
+    pub attack: Attack,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -30,10 +32,11 @@ pub enum Tab {
     Dream,
     Denoise,
     Restore,
+    Attack,
 }
 
 impl Tab {
-    pub const ALL: [Self; 3] = [Self::Dream, Self::Denoise, Self::Restore];
+    pub const ALL: [Self; 4] = [Self::Dream, Self::Denoise, Self::Restore, Self::Attack];
 
     /// The word for it in a link.
     pub fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Tab {
             Self::Dream => "dream",
             Self::Denoise => "denoise",
             Self::Restore => "restore",
+            Self::Attack => "attack",
         }
     }
 
@@ -50,6 +54,7 @@ impl Tab {
             Self::Dream => "Dream",
             Self::Denoise => "Denoise",
             Self::Restore => "Restore",
+            Self::Attack => "Attack",
         }
     }
 
@@ -166,6 +171,7 @@ impl Settings {
             Tab::Dream => &self.dream,
             Tab::Denoise => &self.denoise,
             Tab::Restore => &self.restore,
+            Tab::Attack => &self.attack,
         }
     }
 
@@ -175,6 +181,7 @@ impl Settings {
             Tab::Dream => None,
             Tab::Denoise => Some(&mut self.denoise.picture),
             Tab::Restore => Some(&mut self.restore.picture),
+            Tab::Attack => Some(&mut self.attack.picture),
         }
     }
 
@@ -183,6 +190,7 @@ impl Settings {
             Tab::Dream => &mut self.dream,
             Tab::Denoise => &mut self.denoise,
             Tab::Restore => &mut self.restore,
+            Tab::Attack => &mut self.attack,
         }
     }
 }
@@ -217,7 +225,7 @@ mod tests {
         },
         tests::model,
     };
-    use basin_protocol::{ByDistance, EnergyKind, Origin, Sampler, Sgld, Start};
+    use basin_protocol::{ByDistance, EnergyKind, Norm, Origin, Sampler, Sgld, Start};
 
     fn by_distance() -> Model {
         let mut model = model();
@@ -346,6 +354,17 @@ mod tests {
                     hole: Hole::default().fitted(28),
                     class: Some(3),
                     seed: 8,
+                },
+                ..Settings::default()
+            },
+            Settings {
+                tab: Tab::Attack,
+                attack: Attack {
+                    picture: Picture::Sample(0),
+                    class: Some(7),
+                    norm: Norm::L2,
+                    notch: 32,
+                    steps: 7,
                 },
                 ..Settings::default()
             },

@@ -40,6 +40,14 @@ impl Bundled {
         format!("models/{}-jeat.safetensors", self.name())
     }
 
+    /// Where the file of a standard network of the same classes lies, if there is one.
+    pub fn rival(self) -> Option<String> {
+        match self {
+            Self::Cifar10 => Some("models/cifar-10-judge.safetensors".into()),
+            Self::FashionMnist => None,
+        }
+    }
+
     /// Where the sample picture of this class of test images lies.
     pub fn sample(self, index: usize) -> String {
         format!("samples/{}/{index}.png", self.name())
@@ -95,7 +103,10 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../static/");
         for bundled in Bundled::ALL {
             let samples = (0..10).flat_map(|i| [bundled.sample(i), bundled.class_mean(i)]);
-            for path in samples.chain([bundled.file(), bundled.dream()]) {
+            let files = [bundled.file(), bundled.dream()]
+                .into_iter()
+                .chain(bundled.rival());
+            for path in samples.chain(files) {
                 assert!(
                     std::fs::exists(format!("{folder}{path}")).unwrap(),
                     "{path}"

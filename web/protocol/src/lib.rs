@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 pub use basin_shared::{
+    attacks::{Budget, Norm},
     class_names,
     energy::{EnergyKind, softmax},
     metrics, ranges,
@@ -24,6 +25,9 @@ pub enum Request {
     /// Read the model file beside this message, and use it if it is sound.
     /// Answered by [`Reply::Loaded`], [`Reply::Refused`] or [`Reply::Unable`].
     Load,
+    /// Read the model file beside this message, of another network for the same images and classes, to run attacks
+    /// on beside the model in use. Answered by [`Reply::RivalLoaded`].
+    LoadRival,
     /// Begin a chain; where it starts from an image, that image is beside this message.
     /// Not answered, unless refused.
     Begin {
@@ -78,6 +82,11 @@ pub enum Reply {
         model: Box<Model>,
         /// How far this engine is from the numbers in the file.
         self_test: SelfTest,
+    },
+    /// The rival is there, by its name; or why it is not.
+    RivalLoaded {
+        /// The name, or the fault.
+        rival: Result<String, String>,
     },
     /// The model file cannot be used; the model before it, if any, still is.
     Refused {
@@ -136,6 +145,20 @@ pub struct Plan {
     /// What is known of the image that it is to restore. That image is then beside the request, once, before any
     /// others, and [`Origin::Image`] starts from the plainest image that agrees with it.
     pub known: Option<Known>,
+    /// Who attacks the images, if anybody does: the chain then climbs the energy in the place of sampling. The images
+    /// as they were are beside the request, before those of a chain that is resumed.
+    pub adversary: Option<Adversary>,
+}
+
+/// Projected gradient ascent (Madry et al. 2018), from the image itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adversary {
+    /// What may change.
+    pub budget: Budget,
+    /// Step size, in [0, 1] pixel units.
+    pub step_size: f32,
+    /// Whether the rival's network is attacked, rather than that of the model in use.
+    pub rival: bool,
 }
 
 /// Where a chain starts.

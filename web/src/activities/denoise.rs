@@ -64,6 +64,7 @@ impl Activity for Denoise {
             steps: self.steps.unwrap_or(steps),
             origin: Origin::Image { noise: self.sigma },
             known: None,
+            adversary: None,
         })
     }
 

@@ -107,6 +107,7 @@ impl Activity for Dream {
                 StartChoice::Image => Origin::Image { noise: 0.0 },
             },
             known: None,
+            adversary: None,
         };
         told(plan)
     }

@@ -1,6 +1,8 @@
 //! What a visitor can do with a model. An activity has its settings, which a link holds and which decide about a
 //! chain, and its view.
 
+pub mod attack;
+pub mod attack_view;
 pub mod denoise;
 pub mod denoise_view;
 pub mod dream;

@@ -198,6 +198,7 @@ impl Activity for Restore {
                 noise: ByDistance::RESTORING_NOISE,
             },
             known: Some(self.known(model)),
+            adversary: None,
         }
     }
 

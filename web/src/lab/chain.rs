@@ -75,6 +75,7 @@ impl Default for Chain {
             steps: 0,
             origin: Origin::Noise,
             known: None,
+            adversary: None,
         };
         Self::new(0, plan, Arc::default(), Phase::Empty)
     }
@@ -179,10 +180,11 @@ impl Chain {
                     origin,
                     ..self.plan.clone()
                 };
-                let x = match &self.plan.known {
-                    // What is known is beside the images.
-                    Some(_) => [&self.given[..], &frame.pixels].concat().into(),
-                    None => frame.pixels.clone(),
+                // What is known, or was before an attack, is beside the images.
+                let beside = self.plan.known.is_some() || self.plan.adversary.is_some();
+                let x = match beside {
+                    true => [&self.given[..], &frame.pixels].concat().into(),
+                    false => frame.pixels.clone(),
                 };
                 (plan, x)
             }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use basin_protocol::{Plan, Request, Sampler};
 use leptos::prelude::*;
 
-use super::Lab;
+use super::{Lab, Rival};
 use crate::{
-    activities::{Activity, dream::StartChoice},
+    activities::{Activity, attack::Attack, dream::StartChoice},
     address::Tab,
     lab::chain::{Chain, Frame, Phase},
 };
@@ -19,6 +19,7 @@ impl Lab {
             Tab::Dream => self.dream,
             Tab::Denoise => self.denoise,
             Tab::Restore => self.restore,
+            Tab::Attack => self.attack,
         }
     }
 
@@ -68,6 +69,22 @@ impl Lab {
                     self.run(self.guess, guess, given, Phase::Running);
                 });
             }
+            Tab::Attack => {
+                leptos::task::spawn_local(async move {
+                    let shape = in_use.shape();
+                    let Some(given) = self.picture(settings.attack.picture, shape).await else {
+                        return;
+                    };
+                    let plan = settings.attack.plan(&in_use.model);
+                    self.expect_rival();
+                    if let Rival::Ready(_) = self.rival.get_untracked() {
+                        let (id, plan) = (self.next_id(), Attack::on_rival(&plan));
+                        let rival = Chain::new(id, plan, given.clone(), phase);
+                        self.rival_attack.set(rival);
+                    }
+                    self.run(self.attack, plan, given, phase);
+                });
+            }
             Tab::Restore => {
                 leptos::task::spawn_local(async move {
                     let shape = in_use.shape();
@@ -96,9 +113,22 @@ impl Lab {
         self.advance(chain);
     }
 
+    /// The chain that runs in turn with the one on screen, if any does.
+    fn beside(self) -> Option<RwSignal<Chain>> {
+        let tab = self.settings.with_untracked(|settings| settings.tab);
+        (tab == Tab::Attack).then_some(self.rival_attack)
+    }
+
     /// Runs the chain on screen, from where it is.
     pub fn play(self) {
         let chain = self.chain();
+        if let Some(beside) = self.beside() {
+            beside.update(|chain| {
+                if chain.phase == Phase::Paused {
+                    chain.phase = Phase::Running;
+                }
+            });
+        }
         match chain.with_untracked(|chain| chain.phase) {
             Phase::Empty | Phase::Finished | Phase::RanAway => self.restart(),
             Phase::Paused => {
@@ -114,11 +144,13 @@ impl Lab {
 
     /// Holds the chain on screen.
     pub fn pause(self) {
-        self.chain().update(|chain| {
-            if chain.phase == Phase::Running {
-                chain.phase = Phase::Paused;
-            }
-        });
+        for chain in [self.chain()].into_iter().chain(self.beside()) {
+            chain.update(|chain| {
+                if chain.phase == Phase::Running {
+                    chain.phase = Phase::Paused;
+                }
+            });
+        }
     }
 
     /// Takes a single step.
@@ -194,7 +226,14 @@ impl Lab {
     }
 
     pub(super) fn show(self, id: u32, step: u64, milliseconds: f64, mut numbers: Vec<f32>) {
-        let chains = [self.dream, self.denoise, self.guess, self.restore];
+        let chains = [
+            self.dream,
+            self.denoise,
+            self.guess,
+            self.restore,
+            self.attack,
+            self.rival_attack,
+        ];
         let holds = |chain: &RwSignal<Chain>| chain.with_untracked(|chain| chain.id == id);
         let Some(chain) = chains.into_iter().find(holds) else {
             return;
@@ -203,6 +242,9 @@ impl Lab {
             return;
         };
         let batch = chain.with_untracked(|chain| chain.plan.classes.len());
+        if holds(&self.attack) && step == 0 && self.learns_truth(&numbers[in_use.shape().len()..]) {
+            return;
+        }
         let mut logits = numbers.split_off(in_use.shape().len() * batch);
         let last = logits.len() - in_use.model.class_names.len() * batch;
         let shown = logits.split_off(last);
@@ -233,6 +275,21 @@ impl Lab {
         if holds(&self.guess) {
             let guessed = chain.with_untracked(|chain| chain.phase) != Phase::Running;
             return self.advance(if guessed { self.denoise } else { self.guess });
+        }
+        // The rival's turn comes when the model in use has had its own.
+        let rivals = [self.attack, self.rival_attack];
+        if rivals.iter().any(holds) {
+            let goes_on = |chain: &RwSignal<Chain>| {
+                chain.with_untracked(|chain| chain.id != 0 && chain.phase == Phase::Running)
+            };
+            if let Some(next) = rivals.into_iter().find(goes_on) {
+                request_animation_frame(move || {
+                    if self.settings.with_untracked(|s| s.tab) == Tab::Attack && goes_on(&next) {
+                        self.advance(next);
+                    }
+                });
+            }
+            return;
         }
         let on_screen = self.chain().with_untracked(|on_screen| on_screen.id == id);
         if chain.with_untracked(|chain| chain.phase) == Phase::Running && on_screen {

@@ -97,6 +97,7 @@ impl Lab {
             loaded: 0,
             total: None,
         });
+        self.forget_rival();
         let generation = self.next_id();
         let on_reply = move |reply, numbers| {
             // Later, as a reply may end the engine whose callback this is.
@@ -166,6 +167,7 @@ impl Lab {
                 }
             }
             Reply::Loaded { model, self_test } => self.loaded(*model, self_test, numbers),
+            Reply::RivalLoaded { rival } => self.rival_loaded(rival),
             Reply::Refused { message } => {
                 let candidate = self
                     .bench

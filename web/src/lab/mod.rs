@@ -8,6 +8,7 @@ pub mod gpu;
 pub mod load_model;
 mod models;
 mod pictures;
+mod rival;
 pub mod worker_handle;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use basin_protocol::{Model, SelfTest};
 use leptos::prelude::*;
 use web_sys::{AbortController, Blob};
+
+pub use rival::Rival;
 
 use crate::{
     address::{ModelSource, Settings},
@@ -101,6 +104,10 @@ pub struct Lab {
     /// The best guess of the same picture, in one step.
     pub guess: RwSignal<Chain>,
     pub restore: RwSignal<Chain>,
+    /// The attack on the model in use, and the same on another that was not trained against attacks.
+    pub attack: RwSignal<Chain>,
+    pub rival_attack: RwSignal<Chain>,
+    pub rival: RwSignal<Rival>,
     /// The visitor's image to start dreams from, and the one that the other tabs work on, fitted to the model.
     pub own_dream: RwSignal<Option<Arc<[f32]>>>,
     pub own_picture: RwSignal<Option<Arc<[f32]>>>,
@@ -122,6 +129,8 @@ struct Bench {
     ready: bool,
     /// The file of the model in use.
     file: Option<Arc<Vec<u8>>>,
+    /// The file of the rival, where it was fetched.
+    rival: Option<Arc<Vec<u8>>>,
     /// A file that the engine has not judged yet, and where it is from.
     candidate: Option<(Arc<Vec<u8>>, ModelSource)>,
     /// What a link asks of a model that is not here yet.
@@ -177,6 +186,9 @@ impl Lab {
             denoise: RwSignal::new(Chain::default()),
             guess: RwSignal::new(Chain::default()),
             restore: RwSignal::new(Chain::default()),
+            attack: RwSignal::new(Chain::default()),
+            rival_attack: RwSignal::new(Chain::default()),
+            rival: RwSignal::new(Rival::default()),
             own_dream: RwSignal::new(None),
             own_picture: RwSignal::new(None),
             clean: RwSignal::new(None),

@@ -9,7 +9,7 @@ use web_sys::{AbortController, Blob, File};
 use super::{InUse, Lab, Progress, now};
 use crate::{
     activities::dream::StartChoice,
-    address::{ModelSource, Settings},
+    address::{ModelSource, Settings, Tab},
     lab::{
         chain::Chain,
         load_model::{self, FetchError, LONGEST},
@@ -180,6 +180,9 @@ impl Lab {
         self.progress.set(Progress::Ready { seconds });
         let Some(source) = taken.flatten() else {
             // The same model in a new engine.
+            if self.settings.with_untracked(|settings| settings.tab) == Tab::Attack {
+                self.expect_rival();
+            }
             self.go_on();
             return self.load_candidate();
         };
@@ -237,6 +240,8 @@ impl Lab {
         self.denoise.set(Chain::default());
         self.guess.set(Chain::default());
         self.restore.set(Chain::default());
+        self.attack.set(Chain::default());
+        self.forget_rival();
         if !prefers_rest() {
             self.restart();
         }

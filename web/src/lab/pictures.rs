@@ -30,7 +30,7 @@ impl Lab {
                             .update(|s| s.dream.start = Some(StartChoice::Image));
                         self.restart();
                     }
-                    Tab::Denoise | Tab::Restore => {
+                    Tab::Denoise | Tab::Restore | Tab::Attack => {
                         self.own_picture.set(Some(pixels.into()));
                         self.choose_picture(Picture::Own);
                         self.restart();

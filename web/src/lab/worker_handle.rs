@@ -90,9 +90,14 @@ impl WorkerHandle {
 
     /// Has it read a model file.
     pub fn load(&self, bytes: &[u8]) {
+        self.send_file(&Request::Load, bytes);
+    }
+
+    /// Asks for something that has a file beside it.
+    pub fn send_file(&self, request: &Request, bytes: &[u8]) {
         let bytes = Uint8Array::from(bytes);
         let buffer = bytes.buffer();
-        self.post(&Request::Load, bytes.into(), &Array::of1(&buffer));
+        self.post(request, bytes.into(), &Array::of1(&buffer));
     }
 
     /// Asks for something that has numbers beside it, or none.

@@ -7,7 +7,10 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 
 use crate::{
-    activities::{denoise_view::DenoiseTab, dream_view::DreamTab, restore_view::RestoreTab},
+    activities::{
+        attack_view::AttackTab, denoise_view::DenoiseTab, dream_view::DreamTab,
+        restore_view::RestoreTab,
+    },
     address::{ModelSource, Settings, Tab},
     bundled::Bundled,
     lab::Lab,
@@ -84,6 +87,7 @@ pub fn App() -> impl IntoView {
                 Tab::Dream => view! { <DreamTab /> }.into_any(),
                 Tab::Denoise => view! { <DenoiseTab /> }.into_any(),
                 Tab::Restore => view! { <RestoreTab /> }.into_any(),
+                Tab::Attack => view! { <AttackTab /> }.into_any(),
             }}
         </main>
     }

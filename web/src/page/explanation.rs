@@ -1,6 +1,6 @@
 //! What is happening, in three sentences and one line of maths, with the chain's own numbers.
 
-use basin_protocol::{EnergyKind, GradientScaling, Model, Sampler};
+use basin_protocol::{Adversary, EnergyKind, GradientScaling, Model, Norm, Sampler};
 use leptos::prelude::*;
 
 use crate::{
@@ -47,6 +47,14 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
         })
     };
     let how = move || {
+        if chain.with(|chain| chain.plan.adversary.is_some()) {
+            return Some(format!(
+                "An attack climbs: each step moves the picture to where the network is less sure of {}, as far as the \
+                 radius lets it, and no eye would see it. A network that was trained against attacks has no steep way up \
+                 close to a picture; that is also why its energy has a way down from noise that leads to pictures.",
+                class().unwrap_or_else(|| "the class".into())
+            ));
+        }
         match sampler() {
         Sampler::ByDistance(by_distance) => lab.model.with(|in_use| {
             let [at_noise, at_picture] = in_use.as_ref().and_then(|in_use| ends(&in_use.model, energy()))?;
@@ -89,7 +97,10 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
                 {so_far}
             </p>
             <p class="maths" hidden=move || chain.with(|chain| chain.newest.is_none())>
-                {move || maths(sampler(), energies::symbol(energy()))}
+                {move || match chain.with(|chain| chain.plan.adversary) {
+                    Some(adversary) => climb(&adversary, energies::symbol(energy())).into_any(),
+                    None => maths(sampler(), energies::symbol(energy())).into_any(),
+                }}
             </p>
         </section>
     }
@@ -99,6 +110,18 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
 fn ends(model: &Model, kind: EnergyKind) -> Option<[f32; 2]> {
     let told = |energy| energies::distance(model, kind, energy);
     Some([told(f32::INFINITY)?, told(f32::NEG_INFINITY)?])
+}
+
+/// A step of an attack in symbols, with its numbers.
+fn climb(adversary: &Adversary, symbol: &'static str) -> impl IntoView {
+    let direction = match adversary.budget.norm {
+        Norm::Linf => format!("sign ∇{symbol}"),
+        Norm::L2 => format!("∇{symbol} / ‖∇{symbol}‖"),
+    };
+    view! {
+        <i>"x"</i>" ← Π("<i>"x"</i>" + "{format!("{:.4}", adversary.step_size)}" · "{direction}
+        "),  Π: back to within "{format!("{:.4}", adversary.budget.epsilon)}" and to [0, 1]"
+    }
 }
 
 /// A step in symbols, with its numbers.

@@ -1,6 +1,7 @@
 //! Basin's engines for the browser. [`session::Session`] holds a model and a chain and knows nothing
 //! of a browser; [`edge`] joins it to the page's messages; one program a backend, in `bin/`.
 
+mod climb;
 #[cfg(target_arch = "wasm32")]
 pub mod edge;
 pub mod engine;

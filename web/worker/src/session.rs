@@ -1,6 +1,6 @@
 //! A model, a chain, and what the page may ask of them.
 
-use basin_protocol::{Origin, Plan, Reply, Request, SelfTest};
+use basin_protocol::{Adversary, Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
     Key, ModelFile,
     classifier::Evaluation,
@@ -10,6 +10,7 @@ use basin_shared::{
 };
 
 use crate::{
+    climb::Climb,
     engine::{Chain, Engine, Network},
     model,
 };
@@ -34,6 +35,8 @@ pub struct Beside {
 pub struct Session<E: Engine> {
     engine: E,
     loaded: Option<Loaded<E::Network>>,
+    /// Another network for the same images and classes.
+    rival: Option<E::Network>,
     running: Option<Running<<E::Network as Network>::Chain>>,
     /// Milliseconds since some moment.
     clock: fn() -> f64,
@@ -45,14 +48,20 @@ struct Loaded<N> {
     distances: Option<Distances>,
     /// Channels and size of an image.
     shape: [usize; 2],
-    classes: usize,
+    class_names: Vec<String>,
 }
 
 struct Running<C> {
     id: u32,
-    chain: C,
+    course: Course<C>,
     /// How many steps fit into a frame; one at first.
     steps: u64,
+}
+
+/// What runs.
+enum Course<C> {
+    Chain(C),
+    Attack(Climb),
 }
 
 impl<E: Engine> Session<E> {
@@ -61,6 +70,7 @@ impl<E: Engine> Session<E> {
         Self {
             engine,
             loaded: None,
+            rival: None,
             running: None,
             clock,
         }
@@ -70,6 +80,10 @@ impl<E: Engine> Session<E> {
     pub async fn answer(&mut self, request: Request, beside: Beside) -> Option<(Reply, Vec<f32>)> {
         match request {
             Request::Load => Some(self.load(&beside.bytes).await),
+            Request::LoadRival => {
+                let rival = self.load_rival(&beside.bytes).await;
+                Some((Reply::RivalLoaded { rival }, Vec::new()))
+            }
             Request::Begin { chain, plan } => {
                 let refused = |message| (Reply::Refused { message }, Vec::new());
                 let begun = self.begin(chain, plan, beside.numbers).await;
@@ -119,9 +133,11 @@ impl<E: Engine> Session<E> {
             class_gaussian: file.class_gaussian().clone(),
             distances: file.card.distances.clone(),
             shape: [architecture.image()[0], architecture.image()[1]],
-            classes: architecture.classes(),
+            class_names: file.card.class_names.clone(),
         });
         self.running = None;
+        // It may be of other images.
+        self.rival = None;
         (
             Reply::Loaded {
                 model: Box::new(model::describe(&file, bytes.len())),
@@ -129,6 +145,24 @@ impl<E: Engine> Session<E> {
             },
             means,
         )
+    }
+
+    /// Takes a rival; its name, or why it is none.
+    async fn load_rival(&mut self, bytes: &[u8]) -> Result<String, String> {
+        let loaded = self.loaded.as_ref().ok_or("there is no model yet")?;
+        let file = ModelFile::read(bytes).map_err(|error| error.to_string())?;
+        let card = &file.card;
+        let [channels, size, _] = card.architecture.image();
+        let found = ([channels, size], &card.class_names);
+        if found != (loaded.shape, &loaded.class_names) {
+            return Err(format!("{} knows other images or classes", card.name));
+        }
+        let (network, test) = self.tested(&file, bytes).await?;
+        if !test.passed() {
+            return Err(format!("{} fails the self-test", card.name));
+        }
+        self.rival = Some(network);
+        Ok(file.card.name)
     }
 
     /// The network of a file, and how far it is from the numbers in the file.
@@ -146,7 +180,11 @@ impl<E: Engine> Session<E> {
         let Some(loaded) = &self.loaded else {
             return Err("there is no model yet".into());
         };
+        if let Some(adversary) = plan.adversary {
+            return self.attack(id, plan, adversary, numbers);
+        }
         let mut walk = model::step(&plan, loaded.distances.as_ref())?;
+        loaded.check(&plan.classes)?;
         let Plan {
             seed,
             classes,
@@ -157,20 +195,7 @@ impl<E: Engine> Session<E> {
         } = plan;
         let [channels, size] = loaded.shape;
         let image = channels * size * size;
-        if classes.is_empty() || classes.iter().any(|&class| class >= loaded.classes) {
-            let last = loaded.classes - 1;
-            return Err(format!(
-                "the classes asked for are {classes:?}, expected some of 0 to {last}"
-            ));
-        }
         let count = classes.len() * image;
-        let expect = |numbers: Vec<f32>, count| match numbers.len() == count {
-            true => Ok(numbers),
-            false => Err(format!(
-                "the image has {} numbers, expected {count}",
-                numbers.len()
-            )),
-        };
         let given = || match (&known, origin) {
             (None, _) => expect(numbers, count),
             (Some(known), origin) => {
@@ -225,7 +250,55 @@ impl<E: Engine> Session<E> {
         let chain = loaded.network.chain(dynamics).await?;
         self.running = Some(Running {
             id,
-            chain,
+            course: Course::Chain(chain),
+            steps: 1,
+        });
+        Ok(())
+    }
+
+    /// Begins an attack.
+    fn attack(
+        &mut self,
+        id: u32,
+        plan: Plan,
+        adversary: Adversary,
+        numbers: Vec<f32>,
+    ) -> Result<(), String> {
+        let loaded = self.loaded.as_ref().ok_or("there is no model yet")?;
+        loaded.check(&plan.classes)?;
+        if adversary.rival && self.rival.is_none() {
+            return Err("there is no rival".into());
+        }
+        let (epsilon, step_size) = (adversary.budget.epsilon, adversary.step_size);
+        if !(epsilon >= 0.0 && step_size >= 0.0 && (epsilon + step_size).is_finite()) {
+            return Err(format!(
+                "the radius is {epsilon} and the step {step_size}, expected 0 or more"
+            ));
+        }
+        let [channels, size] = loaded.shape;
+        let count = plan.classes.len() * channels * size * size;
+        let (step, all) = match plan.origin {
+            Origin::Resume { step } => (step, 2 * count),
+            _ => (0, count),
+        };
+        let mut x = expect(numbers, all)?;
+        let resumed = x.split_off(count);
+        let x_adv = if resumed.is_empty() {
+            x.clone()
+        } else {
+            resumed
+        };
+        let climb = Climb {
+            adversary,
+            energy: plan.energy,
+            classes: plan.classes,
+            x,
+            x_adv,
+            step,
+        };
+        self.running = Some(Running {
+            id,
+            course: Course::Attack(climb),
             steps: 1,
         });
         Ok(())
@@ -235,7 +308,19 @@ impl<E: Engine> Session<E> {
         let running = self.running.as_mut().filter(|running| running.id == id)?;
         let steps = running.steps.min(most).max(1);
         let begun = (self.clock)();
-        let (frame, workers) = running.chain.advance(steps as usize).await;
+        let (frame, workers) = match &mut running.course {
+            Course::Chain(chain) => chain.advance(steps as usize).await,
+            Course::Attack(climb) => {
+                let network = match climb.adversary.rival {
+                    true => self.rival.as_ref()?,
+                    false => &self.loaded.as_ref()?.network,
+                };
+                match climb.advance(network, steps as usize).await {
+                    Ok(frame) => (frame, 1),
+                    Err(message) => return Some((Reply::Refused { message }, Vec::new())),
+                }
+            }
+        };
         let milliseconds = ((self.clock)() - begun) / steps as f64;
         // No more than twice as many: the first steps are no measure.
         let fit = (FRAME_MILLISECONDS / milliseconds) as u64;
@@ -249,6 +334,30 @@ impl<E: Engine> Session<E> {
         let mut numbers = frame.x;
         numbers.extend(frame.logits);
         Some((reply, numbers))
+    }
+}
+
+impl<N> Loaded<N> {
+    /// Whether there are such classes.
+    fn check(&self, classes: &[usize]) -> Result<(), String> {
+        let last = self.class_names.len() - 1;
+        match classes.is_empty() || classes.iter().any(|&class| class > last) {
+            true => Err(format!(
+                "the classes asked for are {classes:?}, expected some of 0 to {last}"
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Numbers of images, as many as there must be.
+fn expect(numbers: Vec<f32>, count: usize) -> Result<Vec<f32>, String> {
+    match numbers.len() == count {
+        true => Ok(numbers),
+        false => Err(format!(
+            "the image has {} numbers, expected {count}",
+            numbers.len()
+        )),
     }
 }
 
@@ -288,7 +397,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::engine::cpu::Cpu;
-    use basin_protocol::{ByDistance, EnergyKind, GradientScaling, Known, Sampler, Sgld};
+    use basin_protocol::{Budget, ByDistance, EnergyKind, GradientScaling, Known, Sampler, Sgld};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -339,6 +448,7 @@ mod tests {
             steps: 20,
             origin,
             known: None,
+            adversary: None,
         }
     }
 
@@ -507,6 +617,74 @@ mod tests {
             };
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn an_attack_climbs_within_its_radius_and_goes_on_where_it_stood() {
+        let image: Vec<f32> = (0..64).map(|pixel| 0.3 + 0.005 * pixel as f32).collect();
+        let adversary = Adversary {
+            budget: Budget::linf(0.1),
+            step_size: 0.025,
+            rival: false,
+        };
+        let attack = |origin, adversary| Plan {
+            classes: vec![0],
+            energy: EnergyKind::Conditional,
+            adversary: Some(adversary),
+            ..plan(origin)
+        };
+        let mut session = loaded();
+        let begin = |session: &mut Session<Cpu>, chain, plan, numbers: &[f32]| {
+            ask(session, Request::Begin { chain, plan }, numbers)
+        };
+        let still = Origin::Image { noise: 0.0 };
+        assert_eq!(
+            begin(&mut session, 1, attack(still, adversary), &image),
+            None
+        );
+        let found = frames(&mut session, 1, 11);
+        assert_eq!(found[0].1[..64], image);
+        let energy = |frame: &(u64, Vec<f32>)| EnergyKind::Conditional.of_logits(&frame.1[64..], 0);
+        assert!(energy(&found[10]) > energy(&found[0]) + 1e-3);
+        for (x, clean) in found[10].1[..64].iter().zip(&image) {
+            assert!((x - clean).abs() <= 0.1 + 1e-6);
+        }
+        let resumed = Origin::Resume { step: 4 };
+        let both = [&image[..], &found[4].1[..64]].concat();
+        assert_eq!(
+            begin(&mut session, 2, attack(resumed, adversary), &both),
+            None
+        );
+        assert_eq!(frames(&mut session, 2, 7), found[4..]);
+
+        // The rival is another network of the same images and classes: here, the same once more.
+        let rival = Adversary {
+            rival: true,
+            ..adversary
+        };
+        let refused = begin(&mut session, 3, attack(still, rival), &image);
+        assert!(
+            matches!(refused, Some((Reply::Refused { message }, _)) if message == "there is no rival")
+        );
+        let mut load = |bytes: &[u8]| {
+            let beside = Beside {
+                bytes: bytes.to_vec(),
+                ..Beside::default()
+            };
+            match block_on(session.answer(Request::LoadRival, beside)) {
+                Some((Reply::RivalLoaded { rival }, _)) => rival,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(load(&UNTRAINED[..9000]).is_err());
+        assert_eq!(load(UNTRAINED), Ok("untrained".into()));
+        assert_eq!(begin(&mut session, 4, attack(still, rival), &image), None);
+        assert_eq!(frames(&mut session, 4, 11), found);
+        let nan = Adversary {
+            step_size: f32::NAN,
+            ..adversary
+        };
+        assert!(begin(&mut session, 5, attack(still, nan), &image).is_some());
     }
 
     #[test]

@@ -415,6 +415,7 @@ mod worker {
             steps: 20,
             origin: Origin::Class { spread: 1.0 },
             known: None,
+            adversary: None,
         }
     }
 

@@ -1,0 +1,219 @@
+//! Attacking a picture: the view.
+
+use std::sync::Arc;
+
+use basin_protocol::Norm;
+use leptos::prelude::*;
+
+use crate::{
+    activities::{
+        attack::{Attack, LAST_NOTCH, MOST_STEPS},
+        picture_choice::PictureChoice,
+    },
+    lab::{Lab, Rival, chain::Chain},
+    page::{
+        curve::{Curve, Probabilities},
+        energies,
+        explanation::Explanation,
+        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+    },
+};
+
+/// How bright a change of the whole radius is shown in the magnified change.
+const FULL: f32 = 0.5;
+
+/// The tab.
+#[component]
+pub fn AttackTab() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let (chain, rival) = (lab.attack, lab.rival_attack);
+    let own_name = move || {
+        lab.model
+            .with(|m| m.as_ref().map(|m| m.model.name.clone()))
+            .unwrap_or_default()
+    };
+    let rival_name = move || match lab.rival.get() {
+        Rival::Ready(name) => name,
+        Rival::Expected => "a standard network, on its way".into(),
+        Rival::None(why) => why,
+    };
+    let there = move || !matches!(lab.rival.get(), Rival::None(_));
+    view! {
+        <div class="desk">
+            <section class="stage" aria-label="Stage" data-step=move || chain.with(|c| c.step()) data-phase=move || format!("{:?}", chain.with(|c| c.phase))>
+                <div class="duel">
+                    <Side chain name=Signal::derive(own_name) what="robust" />
+                    <Show
+                        when=there
+                        fallback=move || view! { <p class="hint">{rival_name}</p> }
+                    >
+                        <Side chain=rival name=Signal::derive(rival_name) what="standard" />
+                    </Show>
+                </div>
+                <Transport chain />
+                <Lines />
+            </section>
+            <Choices />
+            <div class="readings">
+                <Curve chain />
+                <Probabilities chain image=Signal::derive(|| 0) />
+            </div>
+        </div>
+        <Explanation chain />
+    }
+}
+
+/// One network under attack: the picture, what was added to it, and what the network says.
+#[component]
+fn Side(
+    chain: RwSignal<Chain>,
+    #[prop(into)] name: Signal<String>,
+    /// Which of the two, in tests.
+    what: &'static str,
+) -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let shape = move || lab.model.with(|m| m.as_ref().map(|m| m.shape()));
+    let attacked = Memo::new(move |_| -> Shown {
+        Some((
+            shape()?,
+            chain.with(|c| c.shown().map(|f| f.pixels.clone()))?,
+        ))
+    });
+    let change = Memo::new(move |_| -> Shown {
+        let shape = shape()?;
+        chain.with(|chain| {
+            let frame = chain.shown()?;
+            let delta = frame.pixels.iter().zip(chain.given.iter());
+            let delta: Vec<f32> = delta.map(|(x, clean)| x - clean).collect();
+            // The largest change is as bright as can be, whatever the norm.
+            let most = delta.iter().fold(1e-6, |most: f32, d| most.max(d.abs()));
+            let shown = delta.iter().map(|d| 0.5 + FULL * d / most);
+            Some((shape, shown.collect::<Arc<[f32]>>()))
+        })
+    });
+    let verdict = move |frame: fn(&Chain) -> Option<&crate::lab::chain::Frame>| {
+        let logits = chain.with(|chain| frame(chain).map(|frame| frame.logits.clone()))?;
+        let p = energies::probabilities(&logits);
+        let best = (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b]))?;
+        let name = lab
+            .model
+            .with(|m| m.as_ref()?.model.class_names.get(best).cloned())?;
+        Some((best, format!("{name} {:.0} %", 100.0 * p[best])))
+    };
+    let before = move || verdict(Chain::first);
+    let now = move || verdict(Chain::shown);
+    let fooled = move || {
+        let truth = chain.with(|chain| chain.plan.classes.first().copied());
+        now().zip(truth).map(|((best, _), truth)| best != truth)
+    };
+    let words = move || match fooled() {
+        Some(true) => "fooled",
+        Some(false) => "not fooled",
+        None => "",
+    };
+    let label = move |of: &str| format!("{of}, {what} network");
+    view! {
+        <figure class="side" data-side=what data-fooled=move || fooled().map(|fooled| fooled.to_string())>
+            <figcaption>{name}</figcaption>
+            <Picture pixels=attacked label=label("The attacked picture") />
+            <Picture pixels=change label=label("What was added, magnified") />
+            <p>
+                <span>{move || before().map(|(_, text)| text)}</span>" → "
+                <strong>{move || now().map(|(_, text)| text)}</strong>
+            </p>
+            <p class="verdict">{words}</p>
+        </figure>
+    }
+}
+
+/// What to attack, and how.
+#[component]
+fn Choices() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let attack = move || lab.settings.with(|settings| settings.attack.clone());
+    let change = move |change: &dyn Fn(&mut Attack)| {
+        lab.settings.update(|settings| change(&mut settings.attack));
+        lab.restart();
+    };
+    let names = move || {
+        lab.model.with(|m| {
+            m.as_ref()
+                .map(|m| m.model.class_names.clone())
+                .unwrap_or_default()
+        })
+    };
+    let set_class = move |event| {
+        let class = event_target_value(&event).parse().ok();
+        change(&move |attack| attack.class = class);
+    };
+    let norms = [
+        (Norm::Linf, "linf", "each number a little, L∞"),
+        (Norm::L2, "l2", "all together, L2"),
+    ];
+    view! {
+        <section class="choices" aria-label="What should be attacked?">
+            <h2>"What should be attacked?"</h2>
+            <PictureChoice
+                chosen=Signal::derive(move || attack().picture)
+                choose=move |picture| change(&move |attack| {
+                    attack.picture = picture;
+                    attack.class = None;
+                })
+            />
+            <fieldset class="row">
+                <legend>"what may change"</legend>
+                {norms.map(|(norm, value, title)| view! {
+                    <label class="check">
+                        <input
+                            type="radio" name="norm" value=value
+                            prop:checked=move || attack().norm == norm
+                            on:change=move |_| change(&move |attack| attack.norm = norm)
+                        />
+                        <span>{title}</span>
+                    </label>
+                }).collect_view()}
+            </fieldset>
+            <label class="slider">
+                <span>"radius: " <output>{move || attack().radius()}</output></span>
+                <input
+                    type="range" min="0" max=LAST_NOTCH step="1"
+                    prop:value=move || attack().notch.to_string()
+                    on:input=move |event| {
+                        let notch = event_target_value(&event).parse().unwrap_or(8);
+                        change(&move |attack| attack.notch = notch);
+                    }
+                />
+            </label>
+            <div class="row">
+                <label class="field">
+                    <span>"away from"</span>
+                    <select on:change=set_class prop:value=move || attack().truth().map(|class| class.to_string()).unwrap_or_default()>
+                        <For
+                            each=move || names().into_iter().enumerate()
+                            key=|(class, name)| (*class, name.clone())
+                            children=move |(class, name)| view! {
+                                <option value=class.to_string() selected=move || attack().truth() == Some(class)>{name}</option>
+                            }
+                        />
+                    </select>
+                </label>
+                <NumberField
+                    label="steps" value=Signal::derive(move || attack().steps.to_string())
+                    set=move |steps| change(&move |attack| attack.steps = steps as u32)
+                    min=1.0 max=f64::from(MOST_STEPS) step="1"
+                />
+            </div>
+            <div class="row actions">
+                <button class="primary" on:click=move |_| lab.restart()>"attack it"</button>
+                <button on:click=move |_| lab.clean_attacked()>"clean it again"</button>
+                <CopyLink />
+            </div>
+            <p class="hint">
+                "Each step changes the picture a little so that the network is less sure of the right class: up the \
+                 energy, where a dream goes down. What is added is shown magnified, its largest change as black or white. \
+                 What fools the standard network looks like noise; what the robust one takes begins to look like \
+                 something."
+            </p>
+        </section>
+    }
+}

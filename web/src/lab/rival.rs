@@ -1,0 +1,137 @@
+//! A standard network of the same classes, attacked beside the model in use: it was not trained against attacks.
+
+use std::sync::Arc;
+
+use basin_protocol::Request;
+use leptos::prelude::*;
+use web_sys::AbortController;
+
+use super::{Lab, chain::Chain, load_model};
+use crate::{
+    activities::{Activity, denoise::Denoise, picture_choice::Picture},
+    address::Tab,
+    bundled::Bundled,
+};
+
+/// Whether there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rival {
+    /// It is on its way.
+    Expected,
+    /// The engine holds it; its name.
+    Ready(String),
+    /// There is none, and why.
+    None(String),
+}
+
+impl Default for Rival {
+    fn default() -> Self {
+        Self::None("A standard network comes with the page for CIFAR-10 alone.".into())
+    }
+}
+
+impl Lab {
+    /// Has the engine hold a rival, if there is one of the model's classes.
+    pub(super) fn expect_rival(self) {
+        let Some(in_use) = self.model.get_untracked() else {
+            return;
+        };
+        if matches!(
+            self.rival.get_untracked(),
+            Rival::Expected | Rival::Ready(_)
+        ) {
+            return;
+        }
+        let bundled = Bundled::nearest(&in_use.model);
+        let fits = in_use.model.class_names == bundled.class_names();
+        let Some(file) = bundled.rival().filter(|_| fits) else {
+            return;
+        };
+        self.rival.set(Rival::Expected);
+        if let Some(bytes) = self.bench.with_value(|bench| bench.rival.clone()) {
+            return self.ask_rival(&bytes);
+        }
+        leptos::task::spawn_local(async move {
+            let Ok(controller) = AbortController::new() else {
+                return;
+            };
+            match load_model::fetch(&file, &controller, |_, _| {}).await {
+                Ok(bytes) => {
+                    let bytes = Arc::new(bytes);
+                    self.ask_rival(&bytes);
+                    self.bench.update_value(|bench| bench.rival = Some(bytes));
+                }
+                Err(_) => self.rival.set(Rival::None(
+                    "The standard network could not be fetched.".into(),
+                )),
+            }
+        });
+    }
+
+    fn ask_rival(self, file: &[u8]) {
+        self.bench.with_value(|bench| {
+            if let Some(engine) = bench.engine.as_ref().filter(|_| bench.ready) {
+                engine.send_file(&Request::LoadRival, file);
+            }
+        });
+        self.expect_answer();
+    }
+
+    /// What the engine says of it.
+    pub(super) fn rival_loaded(self, rival: Result<String, String>) {
+        self.rival.set(match rival {
+            Ok(name) => Rival::Ready(name),
+            Err(why) => Rival::None(format!("The standard network: {why}.")),
+        });
+        if self.settings.with_untracked(|settings| settings.tab) == Tab::Attack {
+            self.restart();
+        }
+    }
+
+    /// The engine or its model is another: what it held is gone.
+    pub(super) fn forget_rival(self) {
+        self.rival.set(Rival::default());
+        self.rival_attack.set(Chain::default());
+    }
+
+    /// Takes the attacked picture to the tab that cleans.
+    pub fn clean_attacked(self) {
+        let attacked = self
+            .attack
+            .with_untracked(|chain| chain.shown().map(|frame| frame.pixels.clone()));
+        let Some(attacked) = attacked else {
+            return;
+        };
+        self.pause();
+        self.own_picture.set(Some(attacked));
+        self.settings.update(|settings| {
+            settings.tab = Tab::Denoise;
+            settings.denoise = Denoise {
+                picture: Picture::Own,
+                sigma: 0.0,
+                ..settings.denoise.clone()
+            };
+        });
+        self.restart();
+    }
+
+    /// Sets the class that an attack leads away from to the one that the model sees in the picture, where nobody
+    /// has said it; whether the attack begins anew for that.
+    pub(super) fn learns_truth(self, logits: &[f32]) -> bool {
+        let (truth, plan) = self.settings.with_untracked(|settings| {
+            let attack = &settings.attack;
+            let plan = self
+                .model
+                .with_untracked(|m| m.as_ref().map(|m| attack.plan(&m.model)));
+            (attack.truth(), plan)
+        });
+        if truth.is_some() || plan.is_none() {
+            return false;
+        }
+        let seen = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        self.settings
+            .update(|settings| settings.attack.class = seen);
+        self.restart();
+        true
+    }
+}

@@ -174,7 +174,7 @@ fn Choices() -> impl IntoView {
                 }).collect_view()}
             </fieldset>
             <label class="slider">
-                <span>"radius: " <output>{move || attack().radius()}</output></span>
+                <span>"radius: "{move || attack().radius()}</span>
                 <input
                     type="range" min="0" max=LAST_NOTCH step="1"
                     prop:value=move || attack().notch.to_string()

@@ -184,7 +184,7 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
                 choose=move |picture| change(&move |denoise| denoise.picture = picture)
             />
             <label class="slider">
-                <span>"noise " <output>{move || format!("{:.2}", denoise().sigma)}</output></span>
+                <span>"noise "{move || format!("{:.2}", denoise().sigma)}</span>
                 <input
                     type="range" min="0" max="1" step="0.05"
                     prop:value=move || denoise().sigma.to_string()

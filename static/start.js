@@ -15,6 +15,22 @@ try {
     const { default: init } = await import("./basin-web.js");
     await init({ module_or_path: new URL("./basin-web_bg.wasm", import.meta.url) });
     waiting.remove();
+    // The page is told of a version that takes over at the next load, and when it has time to spare, models are kept.
+    if (navigator.serviceWorker) {
+      const controlled = navigator.serviceWorker.controller !== null;
+      navigator.serviceWorker.addEventListener("controllerchange", () => {
+        if (controlled) dispatchEvent(new Event("basin-version"));
+      });
+      const page = new URL("../", import.meta.url);
+      navigator.serviceWorker
+        .register(new URL("offline.js", page), { scope: page.pathname })
+        .then(() => navigator.serviceWorker.ready)
+        .then(({ active }) => {
+          if (!navigator.connection?.saveData) setTimeout(() => active.postMessage("models"), 5000);
+        })
+        // A browser that lets no page do so works as before.
+        .catch(() => {});
+    }
   }
 } catch (error) {
   // Missing, cut short, or not of the version that the rest is of.

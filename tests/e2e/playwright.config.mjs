@@ -19,6 +19,8 @@ export default defineConfig({
   },
   use: {
     baseURL: "http://127.0.0.1:4173/",
+    // It would keep the page's files in every test; offline.spec.mjs is about it.
+    serviceWorkers: "block",
     launchOptions: {
       executablePath,
       args: [

@@ -13,17 +13,19 @@ const types = {
   ".wasm": "application/wasm",
   ".svg": "image/svg+xml",
   ".png": "image/png",
+  ".webmanifest": "application/manifest+json",
 };
 
-// `fixtures` is the folder behind /fixtures/.
-export function serve(port, fixtures = join(here, "fixtures")) {
+// `fixtures` is the folder behind /fixtures/; `altered` may change the text of a file by its path.
+export function serve(port, fixtures = join(here, "fixtures"), altered = {}) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://here").pathname));
     const file = path.startsWith("/fixtures/")
       ? join(fixtures, path.slice("/fixtures/".length))
       : join(dist, path === "/" ? "index.html" : path);
     try {
-      const body = await readFile(file);
+      const found = await readFile(file);
+      const body = path in altered ? Buffer.from(altered[path](found.toString())) : found;
       const type = types[extname(file)] ?? "application/octet-stream";
       response.writeHead(200, {
         "content-type": type,

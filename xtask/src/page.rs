@@ -75,7 +75,59 @@ fn gather(dist: &Path) -> Result<()> {
         html.contains(&format!("./{folder}/start.js")),
         "dist/index.html starts no ./start.js; expected what Trunk.toml writes there"
     );
-    Ok(fs::write(page, html)?)
+    fs::write(page, html)?;
+    list_for_offline(dist)
+}
+
+/// The script that keeps the page for a visit without a network.
+const OFFLINE: &str = "offline.js";
+
+/// Tells it which files there are, and of which version.
+fn list_for_offline(dist: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    walk(dist, "", &mut files)?;
+    files.retain(|file| file != OFFLINE && !file.ends_with(".md"));
+    files.sort();
+    let mut hasher = Sha256::new();
+    for file in &files {
+        hasher.update(file);
+        hasher.update(fs::read(dist.join(file))?);
+    }
+    let version: String = hasher.finalize()[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let path = dist.join(OFFLINE);
+    let mut script = fs::read_to_string(&path)?;
+    for (constant, value) in [
+        (
+            "const VERSION = \"\";",
+            format!("const VERSION = {version:?};"),
+        ),
+        ("const FILES = [];", format!("const FILES = {files:?};")),
+    ] {
+        ensure!(
+            script.contains(constant),
+            "static/{OFFLINE} has no `{constant}`, which the build fills in"
+        );
+        script = script.replace(constant, &value);
+    }
+    Ok(fs::write(path, script)?)
+}
+
+/// Every file below a folder, by its path from `dist` on.
+fn walk(folder: &Path, prefix: &str, files: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string();
+        let name = name.map_err(|name| anyhow!("{}: no text", name.display()))?;
+        let path = format!("{prefix}{name}");
+        match entry.path().is_dir() {
+            true => walk(&entry.path(), &format!("{path}/"), files)?,
+            false => files.push(path),
+        }
+    }
+    Ok(())
 }
 
 /// A program in the folder of the end-to-end tests, which drives the system's Chromium.

@@ -39,11 +39,18 @@ pub fn App() -> impl IntoView {
             lab.take_file(file);
         }
     });
+    let news = window_event_listener_untyped("basin-version", move |_| {
+        lab.tell(
+            false,
+            "There is a new version of this page. It takes over when the page is next loaded.",
+        );
+    });
     let panels = [NodeRef::new(), NodeRef::new()];
     let closing = close_panels(panels);
     on_cleanup(move || {
         closing.into_iter().for_each(|listener| listener.remove());
         follow.remove();
+        news.remove();
         paste.remove();
         drop.into_iter().for_each(|listener| listener.remove());
     });

@@ -22,6 +22,8 @@ try {
         if (controlled) dispatchEvent(new Event("basin-version"));
       });
       const page = new URL("../", import.meta.url);
+      // What is kept for later waits until the page has all that it needs now.
+      await new Promise((ready) => addEventListener("basin-ready", ready, { once: true }));
       navigator.serviceWorker
         .register(new URL("offline.js", page), { scope: page.pathname })
         .then(() => navigator.serviceWorker.ready)

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { expect, test } from "@playwright/test";
 import { alterWorkers, energies, engine, finished, notice, open, openPanel, pixels, stage, UNTRAINED } from "./page.mjs";
 
@@ -72,12 +73,22 @@ test("under reduced motion nothing starts by itself", async ({ page }) => {
   await finished(page);
 });
 
-test("the picture is saved as a PNG", async ({ page }) => {
+test("the picture is saved as a PNG, which opens its link again", async ({ page }) => {
   await open(page, "/#engine=cpu&class=1&seed=5&steps=2");
   await finished(page);
   const download = page.waitForEvent("download");
   await page.getByRole("button", { name: "save PNG" }).click();
-  expect((await download).suggestedFilename()).toBe("basin-5-2.png");
+  expect((await download).suggestedFilename()).toBe("basin-automobile-5-2.png");
+  const drawn = await pixels(page);
+  const path = await (await download).path();
+  await page.getByRole("button", { name: "frog" }).click();
+  await finished(page);
+  expect(await pixels(page)).not.toEqual(drawn);
+  const buffer = await readFile(path);
+  await page.getByLabel("my image").setInputFiles({ name: "any.png", mimeType: "image/png", buffer });
+  await expect.poll(() => page.url()).toContain("class=1&seed=5&steps=2");
+  await finished(page);
+  await expect.poll(() => pixels(page)).toEqual(drawn);
 });
 
 for (const [what, sampler] of [

@@ -264,3 +264,22 @@ test("panels close on Escape and on a click elsewhere, the card says what matter
   await page.reload();
   await expect(page.getByRole("button", { name: "theme: dark" })).toBeVisible();
 });
+
+test("an embedded page is the stage alone, and leads to the whole one", async ({ page, context, baseURL }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await open(page, "/#engine=cpu&class=3&seed=5&steps=2");
+  await finished(page);
+  await page.getByRole("button", { name: "copy embed" }).click();
+  await expect(page.getByRole("button", { name: "copied" })).toBeVisible();
+  const frame = await page.evaluate(() => navigator.clipboard.readText());
+  expect(frame).toContain(`<iframe src="${baseURL}?embed=1#tab=dream&amp;model=cifar-10&amp;engine=cpu&amp;class=3&amp;seed=5`);
+  const another = await context.newPage();
+  await another.setContent(`<!doctype html><title>another page</title>${frame}`);
+  const inside = another.frameLocator("iframe");
+  await expect(inside.locator(".stage")).toHaveAttribute("data-phase", "Finished");
+  await expect(inside.getByRole("button", { name: "step" })).toBeVisible();
+  for (const hidden of ["header", ".choices", ".readings"]) await expect(inside.locator(hidden)).toBeHidden();
+  const whole = inside.getByRole("link", { name: "open in Basin" });
+  await expect(whole).toHaveAttribute("href", /#tab=dream&model=cifar-10&engine=cpu&class=3&seed=5/);
+  await expect(whole).not.toHaveAttribute("href", /embed/);
+});

@@ -6,9 +6,11 @@ use image::{ImageBuffer, Rgba};
 use wasm_bindgen::{Clamped, JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Blob, CanvasRenderingContext2d, ColorSpaceConversion, HtmlAnchorElement, HtmlCanvasElement,
-    ImageBitmap, ImageBitmapOptions, ImageData,
+    Blob, BlobPropertyBag, CanvasRenderingContext2d, ColorSpaceConversion, HtmlAnchorElement,
+    HtmlCanvasElement, ImageBitmap, ImageBitmapOptions, ImageData, Url,
 };
+
+use crate::png_text;
 
 /// Channels, height and width of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +174,8 @@ async fn begins(blob: &Blob, at: i32, words: &[&[u8]]) -> bool {
     head.is_ok_and(|head| words.iter().any(|word| head.starts_with(word)))
 }
 
-/// Offers images as one PNG, side by side in rows of `columns`, each pixel a square of 8.
-pub fn save_png(shape: Shape, pixels: &[f32], columns: usize, name: &str) {
+/// Offers images as one PNG, side by side in rows of `columns`, each pixel a square of 8, with words in it.
+pub fn save_png(shape: Shape, pixels: &[f32], columns: usize, name: &str, texts: &[(&str, &str)]) {
     const SCALE: usize = 8;
     let count = pixels.len() / shape.len();
     let columns = columns.min(count).max(1);
@@ -191,13 +193,47 @@ pub fn save_png(shape: Shape, pixels: &[f32], columns: usize, name: &str) {
         let side = side as f64;
         let _ = context.draw_image_with_html_canvas_element_and_dw_and_dh(&one, x, y, side, side);
     }
+    let url = sheet.to_data_url().unwrap_or_default();
+    let encoded = url.split_once(',').map_or("", |(_, encoded)| encoded);
+    let window = web_sys::window().expect("the page has a window");
+    // Each character of the answer is a byte.
+    let png: Vec<u8> = window
+        .atob(encoded)
+        .unwrap_or_default()
+        .chars()
+        .map(|byte| byte as u8)
+        .collect();
+    let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(&*png_text::with_texts(
+        &png, texts,
+    )));
+    let options = BlobPropertyBag::new();
+    options.set_type("image/png");
+    let url = Blob::new_with_u8_array_sequence_and_options(&parts, &options)
+        .and_then(|blob| Url::create_object_url_with_blob(&blob));
+    let Ok(url) = url else {
+        return;
+    };
     let link: HtmlAnchorElement = document()
         .create_element("a")
         .expect("a link")
         .unchecked_into();
-    link.set_href(&sheet.to_data_url().unwrap_or_default());
+    link.set_href(&url);
     link.set_download(name);
     link.click();
+    // A browser may take its time to begin.
+    let revoke = move || {
+        let _ = Url::revoke_object_url(&url);
+    };
+    leptos::prelude::set_timeout(revoke, std::time::Duration::from_secs(60));
+}
+
+/// What the beginning of a picture says of the link that draws it again: the part after `#`.
+pub async fn link_in(blob: &Blob) -> Option<String> {
+    const BEGINNING: i32 = 1 << 16;
+    let head = blob.slice_with_i32_and_i32(0, BEGINNING).ok()?;
+    let head = JsFuture::from(head.array_buffer()).await.ok()?;
+    let link = png_text::text(&js_sys::Uint8Array::new(&head).to_vec(), png_text::LINK)?;
+    Some(link.split_once('#')?.1.to_owned())
 }
 
 fn new_canvas(width: u32, height: u32) -> HtmlCanvasElement {

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod images;
 mod lab;
 mod page;
+mod png_text;
 
 /// Shows the page.
 pub fn main() {

@@ -169,12 +169,10 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
         change(&move |denoise| denoise.seed = seed);
     };
     let save = move |_| {
-        let Some((shape, pixels)) = picture(lab, |lab| {
-            lab.denoise.with(|c| c.shown().map(|f| f.pixels.clone()))
-        }) else {
-            return;
-        };
-        images::save_png(shape, &pixels, 1, "basin-cleaned.png");
+        let shown = lab.denoise.with(|c| c.shown().map(|f| f.pixels.clone()));
+        if let Some(pixels) = shown {
+            lab.save(&pixels, 1, "cleaned");
+        }
     };
     view! {
         <section class="choices" aria-label="What should it clean?">

@@ -11,7 +11,6 @@ use crate::{
         dream::{self, ClassChoice, Dream, StartChoice},
         sampler_choice::{SamplerChoice, SamplerKind},
     },
-    images,
     lab::Lab,
     page::{
         curve::{Curve, Probabilities},
@@ -142,24 +141,19 @@ fn Choices() -> impl IntoView {
             .with(|m| m.as_ref().map(|m| dream().start(&m.model)))
     };
     let save = move |_| {
-        let Some(shape) = lab.model.with(|m| m.as_ref().map(|m| m.shape())) else {
-            return;
-        };
         let Some(frame) = lab.dream.with(|chain| chain.shown().cloned()) else {
             return;
         };
-        let Dream { seed, .. } = dream();
         let columns = lab.dream.with(|chain| match chain.plan.classes.len() {
             10 => 5,
             16 => 4,
             n => n.min(4),
         });
-        images::save_png(
-            shape,
-            &frame.pixels,
-            columns,
-            &format!("basin-{seed}-{}.png", frame.step),
-        );
+        let what = match dream().class {
+            ClassChoice::All => Some("all classes".into()),
+            ClassChoice::One(_) => class_of(lab, 0),
+        };
+        lab.save(&frame.pixels, columns, &what.unwrap_or_default());
     };
     view! {
         <section class="choices" aria-label="What should it dream of?">

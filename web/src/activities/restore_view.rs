@@ -10,7 +10,6 @@ use crate::{
         picture_choice::PictureChoice,
         restore::{Hole, RESULTS, Restore, What},
     },
-    images,
     lab::{
         Lab,
         chain::{Chain, Phase},
@@ -130,9 +129,8 @@ fn Choices(restored: Memo<Option<Arc<[f32]>>>) -> impl IntoView {
         change(&move |restore| restore.class = class);
     };
     let save = move |_| {
-        let shape = lab.model.with(|m| m.as_ref().map(|m| m.shape()));
-        if let (Some(shape), Some(pixels)) = (shape, restored.get_untracked()) {
-            images::save_png(shape, &pixels, 2, "basin-restored.png");
+        if let Some(pixels) = restored.get_untracked() {
+            lab.save(&pixels, 2, "restored");
         }
     };
     view! {

@@ -232,6 +232,10 @@ impl Lab {
         }
         self.settings.update(|settings| settings.model = source);
         self.model.set(Some(in_use));
+        // For the script that started the page.
+        if let Ok(event) = web_sys::Event::new("basin-ready") {
+            let _ = window().dispatch_event(&event);
+        }
         let waiting = self.bench.try_update_value(|bench| bench.picture.take());
         if let Some(picture) = waiting.flatten() {
             self.take_picture(picture);

@@ -10,11 +10,34 @@ use web_sys::{Blob, Response};
 use super::Lab;
 use crate::{
     activities::{dream::StartChoice, picture_choice::Picture},
-    address::Tab,
+    address::{Settings, Tab},
     images::{self, Shape},
+    png_text,
 };
 
 impl Lab {
+    /// Offers images as a PNG that says what it shows and holds its link; `what` is a part of its name.
+    pub fn save(self, pixels: &[f32], columns: usize, what: &str) {
+        let Some(in_use) = self.model.get_untracked() else {
+            return;
+        };
+        let link = self.link().unwrap_or_default();
+        let chain = self.chain();
+        let (seed, step) = chain.with_untracked(|chain| (chain.plan.seed, chain.step()));
+        let plain: String = what
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect();
+        let name = format!("basin-{}-{seed}-{step}.png", plain.to_lowercase());
+        let title = format!("{what}, by {}, seed {seed}, step {step}", in_use.model.name);
+        let texts = [
+            ("Title", title.as_str()),
+            ("Software", "Basin"),
+            (png_text::LINK, &link),
+        ];
+        images::save_png(in_use.shape(), pixels, columns, &name, &texts);
+    }
+
     /// Takes a picture of the visitor's, for the tab on screen.
     pub fn take_picture(self, blob: Blob) {
         let Some(in_use) = self.model.get_untracked() else {
@@ -22,6 +45,14 @@ impl Lab {
             return self.bench.update_value(|bench| bench.picture = Some(blob));
         };
         leptos::task::spawn_local(async move {
+            if let Some(hash) = images::link_in(&blob).await {
+                self.tell(
+                    false,
+                    "This picture was saved by a page like this one: here is what it was made of.",
+                );
+                let (settings, _) = Settings::from_hash(&hash);
+                return self.follow(settings);
+            }
             match images::decode(&blob, in_use.shape()).await {
                 Ok(pixels) => match self.settings.with_untracked(|settings| settings.tab) {
                     Tab::Dream => {

@@ -18,6 +18,7 @@ use crate::{
         engine_panel::{self, EnginePanel},
         later::Later,
         model_card::{self, ModelCard},
+        stage::EMBED,
         theme::Theme,
     },
 };
@@ -70,7 +71,23 @@ pub fn App() -> impl IntoView {
     let model_chip = move || lab.model.with(|model| model_card::chip(model.as_deref()));
     let engine_chip = move || lab.engine.with(engine_panel::chip);
     let kind = move || lab.engine.with(|engine| engine.kind.label());
+    let embedded = window().location().search().is_ok_and(|query| {
+        query
+            .trim_start_matches('?')
+            .split('&')
+            .any(|pair| pair == EMBED)
+    });
+    if embedded && let Some(root) = document().document_element() {
+        let _ = root.set_attribute("data-embedded", "");
+    }
+    let whole = move || {
+        lab.settings.track();
+        lab.link().unwrap_or_default()
+    };
     view! {
+        {embedded.then(|| view! {
+            <p class="whole"><a href=whole target="_blank" rel="noopener">"open in Basin"</a></p>
+        })}
         <header>
             <h1>"Basin"</h1>
             <p class="tagline">"a classifier, dreaming"</p>

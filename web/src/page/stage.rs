@@ -182,17 +182,41 @@ pub fn NumberField(
     }
 }
 
-/// Copies the address, which holds all that is on screen.
+/// Copies the address, which holds all that is on screen; or what shows the same in another page.
 #[component]
 pub fn CopyLink() -> impl IntoView {
+    // The address bar is some moments behind.
+    let lab = expect_context::<Lab>();
+    let link = move || {
+        let href = || window().location().href().unwrap_or_default();
+        lab.link().unwrap_or_else(href)
+    };
+    let frame = move || {
+        let link = link();
+        let (page, hash) = link.split_once('#').unwrap_or((&link, ""));
+        let page = page.split('?').next().unwrap_or_default();
+        format!(
+            "<iframe src=\"{page}?{EMBED}#{}\" width=\"420\" height=\"520\" title=\"Basin: a classifier, dreaming\" \
+             loading=\"lazy\" style=\"border:0\"></iframe>",
+            hash.replace('&', "&amp;")
+        )
+    };
+    view! {
+        <Copy what="copy link" text=link />
+        <Copy what="copy embed" text=frame />
+    }
+}
+
+/// What the address says of a page in another page's frame: the stage alone.
+pub const EMBED: &str = "embed=1";
+
+/// A button that copies a text.
+#[component]
+fn Copy(what: &'static str, text: impl Fn() -> String + 'static) -> impl IntoView {
     let lab = expect_context::<Lab>();
     let copied = RwSignal::new(false);
     let copy = move |_| {
-        let window = web_sys::window().expect("the page has a window");
-        // The address bar is some moments behind.
-        let href = || window.location().href().unwrap_or_default();
-        let link = lab.link().unwrap_or_else(href);
-        let promise = window.navigator().clipboard().write_text(&link);
+        let promise = window().navigator().clipboard().write_text(&text());
         leptos::task::spawn_local(async move {
             match wasm_bindgen_futures::JsFuture::from(promise).await {
                 Ok(_) => copied.set(true),
@@ -205,6 +229,6 @@ pub fn CopyLink() -> impl IntoView {
         });
     };
     view! {
-        <button on:click=copy>{move || if copied.get() { "copied" } else { "copy link" }}</button>
+        <button on:click=copy>{move || if copied.get() { "copied" } else { what }}</button>
     }
 }

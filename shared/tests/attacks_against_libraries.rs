@@ -147,7 +147,7 @@ impl Classifier for Tiny {
 
 fn images() -> Vec<f32> {
     let values = chirp(IMAGES * PIXELS, 3.5).into_iter();
-    values.map(|v| (0.5 + 0.4 * v) as f32).collect()
+    values.map(|v| (0.5 + 0.5 * v) as f32).collect()
 }
 
 fn subjects() -> Vec<Subject> {

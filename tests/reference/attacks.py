@@ -55,7 +55,7 @@ class Network(torch.nn.Module):
 
 
 NETWORK = Network().eval()
-X = 0.5 + 0.4 * chirp(IMAGES * PIXELS, 3.5).reshape(IMAGES, *SHAPE)
+X = 0.5 + 0.5 * chirp(IMAGES * PIXELS, 3.5).reshape(IMAGES, *SHAPE)
 Y = NETWORK(X).argmax(1)
 EPSILON = {"Linf": 0.009, "L2": 0.12}
 

@@ -176,6 +176,24 @@ impl AttackName {
 }
 
 impl NamedAttack {
+    /// How many answers it takes of a network of so many classes at most, of each image.
+    pub fn answers(self, classes: usize) -> usize {
+        let others = (classes - 1).max(1);
+        let run = match self.name {
+            // At each place, and again where another class was found.
+            AttackName::FabT => 2 * self.steps,
+            AttackName::Fab => (others + 1) * self.steps,
+            AttackName::DeepFool => others.min(DeepFool::default().others) * self.steps + 1,
+            AttackName::Cw => CarliniWagner::default().searches * self.steps,
+            _ => self.steps + 1,
+        };
+        let targets = match self.name {
+            AttackName::ApgdT | AttackName::FabT => self.targets.clamp(1, others),
+            _ => 1,
+        };
+        run * targets * self.restarts.max(1)
+    }
+
     /// The attack on an image whose class the network names. Its random numbers are the key's, whichever images are
     /// attacked beside it.
     ///

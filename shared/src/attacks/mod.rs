@@ -32,7 +32,7 @@ pub use in_turn::InTurn;
 pub use mim::Mim;
 pub use one_step::{GradientAt, OneStep};
 pub use pgd::Pgd;
-pub use pursuit::{Found, Pursuit, Subject, named, pursue};
+pub use pursuit::{Event, Found, Pursuit, Subject, named, pursue};
 pub use square::{Draws, Square, SquarePursuit};
 
 use walk::Walk;

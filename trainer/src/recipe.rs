@@ -607,6 +607,17 @@ mod tests {
     /// Whatever number any setting of any recipe is made, the recipe is refused by that setting's name or all its
     /// numbers are in their ranges.
     #[test]
+    fn fractions_are_numbers() {
+        let text = include_str!("../recipes/at-fashion-mnist.toml");
+        let parse = |value: &str| {
+            let assignment = format!("schedule.peak={value}");
+            Recipe::parse(text, "test", &[assignment])
+        };
+        assert_eq!(parse("1/8").unwrap(), parse("0.125").unwrap());
+        assert!(parse("1/0").is_err() && parse("8/").is_err());
+    }
+
+    #[test]
     fn any_number_anywhere_is_used_or_refused_by_name() {
         let odd = [
             "nan",

@@ -40,8 +40,8 @@ impl Default for Apgd {
     }
 }
 
-/// Iterations to the next checkpoint: 0.22 of all, then each time 0.03 of all fewer, down to 0.06 (section 3.2 of the
-/// paper, with the authors' rounding).
+/// Iterations to the next checkpoint: 0.22 of all, then each time 0.03 of all fewer, down to 0.06 (as in
+/// the paper, with the authors' rounding).
 #[derive(Clone, Copy, Debug)]
 struct Spacing {
     next: usize,
@@ -225,7 +225,7 @@ impl Pursuit for ApgdPursuit {
 mod tests {
     use super::*;
 
-    /// The checkpoints for 100 iterations, as the paper's section 3.2 prints their shares: 0, 0.22, 0.41, 0.57, 0.70,
+    /// The checkpoints for 100 iterations, as the paper gives their shares: 0, 0.22, 0.41, 0.57, 0.70,
     /// 0.80, 0.87, 0.93, 0.99.
     #[test]
     fn checkpoints_come_faster_and_faster() {

@@ -1,5 +1,5 @@
 //! The way to a hyperplane within the pixel range: what FAB takes for the decision boundary (Croce and Hein 2020,
-//! "Minimally distorted adversarial examples with a fast adaptive boundary attack", eq. 5 and section 2.2).
+//! "Minimally distorted adversarial examples with a fast adaptive boundary attack", section 2).
 
 use super::Norm;
 

@@ -1,5 +1,5 @@
 //! DeepFool (Moosavi-Dezfooli et al. 2016, "DeepFool: a simple and accurate method to fool deep neural networks",
-//! Algorithm 2 and eq. 8 and 9; 11 and 12 for other norms): step after step to the nearest of the linearised
+//! Algorithm 2, and its form for other norms): step after step to the nearest of the linearised
 //! boundaries, until another class is named. It looks for a near image, not for one within a ball.
 //!
 //! With f_k = f\[k\] − f\[y\] and the dual norm q: l = argmin |f_k| / ‖∇f_k‖_q;  r ← r + the shortest way to boundary l;

@@ -2,9 +2,9 @@
 //! boundary attack", Algorithm 1), which looks for the nearest image of another class rather than for any within a
 //! ball. With π(x) the way from x to the linearised boundary between y and the class that is nearest by it:
 //!
-//! x ← clip((1 − α) (x + η π(x)) + α (x₀ + η π(x₀))),  α = min(|π(x)| / (|π(x)| + |π(x₀)|), α_max) (eq. 8 and 9);
+//! x ← clip((1 − α) (x + η π(x)) + α (x₀ + η π(x₀))),  α = min(|π(x)| / (|π(x)| + |π(x₀)|), α_max);
 //!
-//! where that has another class, it is kept if no nearer one is, and x ← x₀ + β (x − x₀) (eq. 11).
+//! where that has another class, it is kept if no nearer one is, and x ← x₀ + β (x − x₀).
 //!
 //! FAB-T, the targeted form of AutoAttack, knows one other class and so needs one gradient an iteration rather
 //! than one for each class.

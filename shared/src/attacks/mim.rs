@@ -1,4 +1,4 @@
-//! PGD with momentum (Dong et al. 2018, "Boosting adversarial attacks with momentum", Algorithm 1 and eq. 6):
+//! PGD with momentum (Dong et al. 2018, "Boosting adversarial attacks with momentum", Algorithm 1):
 //! v ← μ v + ∇ / mean |∇|;  x_adv ← Π(x_adv + step_size · s(v)), with s the steepest direction under the norm. The paper
 //! divides by the sum of |∇|, which scales v alone.
 

@@ -2,8 +2,8 @@
 //! of diverse parameter-free attacks"): a margin that neither a shift nor a scale of the logits changes, so that its
 //! slope does not vanish where a network is very sure. With the logits in falling order, z₁ ≥ z₂ ≥ …:
 //!
-//! - untargeted (eq. 6): −(f\[y\] − max_{i≠y} f\[i\]) / (z₁ − z₃)
-//! - targeted (eq. 7): −(f\[y\] − f\[t\]) / (z₁ − (z₃ + z₄) / 2)
+//! - untargeted: −(f\[y\] − max_{i≠y} f\[i\]) / (z₁ − z₃)
+//! - targeted: −(f\[y\] − f\[t\]) / (z₁ − (z₃ + z₄) / 2)
 //!
 //! Both are above zero where another class, or t itself, has a larger logit than y.
 
@@ -113,7 +113,7 @@ mod tests {
 
     /// By hand: z = 3, 2, 1, 0.
     #[test]
-    fn values_are_those_of_the_equations() {
+    fn values_are_those_of_the_formulas() {
         let logits = [1.0, 3.0, 0.0, 2.0];
         let dlr = |class| {
             Dlr {

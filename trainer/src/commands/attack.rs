@@ -31,20 +31,18 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
         try_out(path)?;
     }
     picture::try_out(&arguments.output)?;
+    let (norm, attacks) = (arguments.norm.into(), attacks(&arguments));
+    let typed = arguments
+        .epsilon
+        .map(|epsilon| budget(norm, epsilon))
+        .transpose()?;
     let file = model::read(&arguments.model)?;
-    let attacks = attacks(&arguments);
-    let norm = arguments.norm.into();
     for attack in &attacks {
         attack
             .name
             .check(norm, file.card.class_names.len())
             .context("--attack")?;
     }
-    // What is typed wrongly is told before anything is downloaded.
-    let typed = arguments
-        .epsilon
-        .map(|epsilon| budget(norm, epsilon))
-        .transpose()?;
     let test = model::data(&file, &arguments.data)?.test;
     let budget = match (typed, usual_epsilon(norm, &test)) {
         (Some(budget), _) => budget,

@@ -345,3 +345,119 @@ pub(crate) fn usual_epsilon(norm: Norm, images: &Images) -> Option<f32> {
         (Norm::L2, _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use basin_shared::{attacks::AttackName, tensors::Frozen};
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::methods::fixture;
+
+    fn settings() -> Settings {
+        use AttackName::{ApgdCe, Fab, Square};
+        Settings {
+            model: "0123456789".into(),
+            data_set: "made-up".into(),
+            images: 8,
+            budget: Budget::linf(0.03),
+            attacks: [Square, ApgdCe, Fab]
+                .map(|name| NamedAttack {
+                    steps: 12,
+                    ..name.once()
+                })
+                .into(),
+            seed: 5,
+        }
+    }
+
+    fn network() -> Frozen {
+        fixture::network(&Device::flex()).frozen()
+    }
+
+    /// The made-up images with the classes that the network names, so that there is something to attack.
+    fn images(network: &Frozen) -> Images {
+        let made = fixture::images();
+        let pixels: Vec<u8> = (0..made.len())
+            .flat_map(|i| made.pixels(i))
+            .copied()
+            .collect();
+        let x: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        let logits = network.logits(&x, made.len());
+        let classes = logits.chunks_exact(3).map(|f| named(f) as u8);
+        Images::new(pixels, classes.collect(), made.shape())
+    }
+
+    fn finish(attacked: &mut Attacked, network: &Frozen, state: Option<&Path>) {
+        for place in 0..3 {
+            attacked.attack(network, place, state).unwrap();
+        }
+    }
+
+    /// A kill may come after any image of any attack.
+    #[test]
+    fn a_run_that_goes_on_from_a_file_ends_as_one_that_was_never_stopped() {
+        let network = network();
+        let images = images(&network);
+        let begin = || Attacked::new(&network, &images, settings()).unwrap();
+        let mut whole = begin();
+        finish(&mut whole, &network, None);
+        let fooled = whole.fooled().len();
+        assert!(fooled > 0, "nothing is fooled");
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        let mut stopped = begin();
+        stopped.attack(&network, 0, None).unwrap();
+        // What the second attack has done to half of the images by then.
+        let mut further = begin();
+        for place in 0..2 {
+            further.attack(&network, place, None).unwrap();
+        }
+        let pixels = 64;
+        for i in 0..4 {
+            stopped.through[i] = further.through[i];
+            stopped.fooled_by[i] = further.fooled_by[i];
+            stopped.distances[i] = further.distances[i];
+            let image = further.image(&further.x_adv, i).to_vec();
+            stopped.x_adv[i * pixels..][..pixels].copy_from_slice(&image);
+        }
+        stopped.write(&path).unwrap();
+
+        let mut resumed = begin();
+        resumed.restore(&path).unwrap();
+        assert_eq!(resumed.through, stopped.through);
+        finish(&mut resumed, &network, Some(&path));
+        assert_eq!(resumed.x_adv, whole.x_adv);
+        assert_eq!(resumed.fooled_by, whole.fooled_by);
+        assert_eq!(resumed.distances, whole.distances);
+        // And the file says the same.
+        let mut read = begin();
+        read.restore(&path).unwrap();
+        assert_eq!(read.fooled_by, whole.fooled_by);
+        assert_eq!(read.survivors().len() + fooled, 8);
+    }
+
+    #[test]
+    fn a_file_of_another_run_is_refused() {
+        let network = network();
+        let images = images(&network);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        let first = Attacked::new(&network, &images, settings()).unwrap();
+        first.write(&path).unwrap();
+        let mut other = settings();
+        other.seed = 6;
+        let mut other = Attacked::new(&network, &images, other).unwrap();
+        let error = format!("{:#}", other.restore(&path).unwrap_err());
+        assert!(
+            error.contains("state of another run") && error.contains("seed 5"),
+            "{error}"
+        );
+        for bytes in [&b"no safetensors"[..], &[]] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = format!("{:#}", other.restore(&path).unwrap_err());
+            assert!(error.contains("expected a state of attacks"), "{error}");
+        }
+    }
+}

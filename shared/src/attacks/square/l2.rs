@@ -7,8 +7,8 @@ use crate::attacks::Norm;
 /// What is added to lengths that divide.
 const LEAST: f32 = 1e-12;
 
-/// A sum of centred rectangles of `rows` × `columns`, the inner ones heavier: 1 / k² for the k-th from within (eq. 2 of
-/// the paper's supplement), of length 1.
+/// A sum of centred rectangles of `rows` × `columns`, the inner ones heavier: 1 / k² for the k-th from within as
+/// the paper builds it, of length 1.
 fn pyramid(rows: usize, columns: usize) -> Vec<f32> {
     let mut heights = vec![0.0; rows * columns];
     let centre = [rows / 2, columns / 2];

@@ -36,7 +36,7 @@ impl Default for Square {
     }
 }
 
-/// Queries from which on a square has half of the area that it had before (section 4.2 of the paper, for 10,000
+/// Queries from which on a square has half of the area that it had before (the paper's schedule for 10,000
 /// queries; AutoAttack keeps the same for 5,000).
 const HALVED_AFTER: [usize; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
 

@@ -3,7 +3,7 @@
 #[path = "program/mod.rs"]
 mod program;
 
-use std::path::Path;
+use std::{path::Path, process::Output};
 
 use basin_shared::ModelFile;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -1037,6 +1037,16 @@ fn errors_say_what_to_do() {
             vec!["evaluate", "x", "--epsilon", "8"],
             "epsilon is 8, expected 0 to 1",
         ),
+        (vec!["attack", "x", "--epsilon", "8"], "did you mean 8/255?"),
+        (
+            vec!["attack", "x", "--epsilon", "8/0"],
+            "a fraction such as 8/255",
+        ),
+        (
+            vec!["attack", "x", "--norm", "l2", "--epsilon", "-1/2"],
+            "l2.epsilon is -0.5, expected 0 to 1000",
+        ),
+        (vec!["attack", "x", "--attack", "apgdt"], "apgd-t"),
         (vec!["evaluate", "x", "--epsilon", "inf"], "epsilon is inf"),
         (
             vec!["evaluate", "x", "--epsilon", "-0.03"],
@@ -1102,4 +1112,87 @@ fn errors_say_what_to_do() {
             "`{error}` should say `{expected}`"
         );
     }
+}
+
+#[test]
+fn attacks_are_made_kept_and_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let model = root().join("static/models/fashion-mnist-jeat.safetensors");
+    let data = root().join("tests/data/fashion-mnist");
+    let attack = |epsilon: &str, seed: &str, attacks: &str| {
+        let [model, data] = [&model, &data].map(|path| path.to_str().unwrap().to_owned());
+        let arguments = [
+            "attack",
+            &model,
+            "--attack",
+            attacks,
+            "--steps",
+            "10",
+            "--epsilon",
+            epsilon,
+            "--images",
+            "16",
+            "--seed",
+            seed,
+            "--json",
+            "-",
+            "--save",
+            "adv.safetensors",
+            "--state",
+            "state.safetensors",
+            "-o",
+            "sheet.png",
+            "--data-dir",
+            &data,
+        ];
+        basin(directory, &arguments)
+    };
+    let report = |output: &Output| -> Value {
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = report(&attack("1/10", "3", "apgd-ce,apgd-t,square"));
+    let figure = |name: &str| first[name].as_f64().unwrap();
+    let (clean, robust) = (figure("clean_accuracy"), figure("robust_accuracy"));
+    assert!(robust < clean, "{first}");
+    let steps: Vec<f64> = first["attacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attack| attack["accuracy"].as_f64().unwrap())
+        .collect();
+    assert!(
+        steps.len() == 3 && steps.is_sorted_by(|a, b| a >= b) && steps[2] == robust,
+        "{first}"
+    );
+
+    // What is saved says the same.
+    let bytes = std::fs::read(directory.join("adv.safetensors")).unwrap();
+    let saved = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(saved.tensor("x_adv").unwrap().shape(), [16, 1, 28, 28]);
+    let fooled_by = saved.tensor("fooled_by").unwrap();
+    let numbers = fooled_by.data().as_chunks::<4>().0.iter();
+    let withstood = numbers
+        .filter(|number| i32::from_le_bytes(**number) == -2)
+        .count();
+    assert_eq!(withstood as f64 / 16.0, robust);
+    assert!(
+        std::fs::read(directory.join("sheet.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+
+    // All is known already.
+    let again = attack("0.1", "3", "apgd-ce,apgd-t,square");
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains("going on from state.safetensors"), "{told}");
+    assert_eq!(report(&again)["robust_accuracy"], robust);
+    let other = attack("0.1", "4", "apgd-ce,apgd-t,square");
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(
+        !other.status.success() && told.contains("the state of another run"),
+        "{told}"
+    );
 }

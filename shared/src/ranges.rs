@@ -244,6 +244,9 @@ const RANGES: &[(&str, Range)] = &[
     ("weights.energy_penalty", WEIGHT),
     // What a command is asked for.
     ("count", whole(1, 10_000).of("images")),
+    ("images", COUNT),
+    ("restarts", whole(1, 1_000)),
+    ("targets", whole(1, 1_000).of("classes")),
     ("noise", STD),
     ("known_noise", STD),
     ("start_noise", above(0.0, 1.0).of(PIXELS)),

@@ -2,15 +2,50 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use basin_shared::{file::container::LARGEST_RANK, ranges, samplers::ByDistance};
-use clap::{Args, Parser, Subcommand, value_parser};
+use basin_shared::{
+    attacks::{AttackName, Norm},
+    file::container::LARGEST_RANK,
+    ranges,
+    samplers::ByDistance,
+};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
 
 use crate::device::DeviceChoice;
+
+/// A number, or a fraction of two, such as 8/255.
+pub(crate) fn fraction(text: &str) -> Result<f32, String> {
+    let number = |text: &str| text.trim().parse::<f64>();
+    let found = match text.split_once('/') {
+        None => text.parse().ok(),
+        Some((above, below)) => match (number(above), number(below)) {
+            (Ok(above), Ok(below)) if below != 0.0 => Some((above / below) as f32),
+            _ => None,
+        },
+    };
+    found.ok_or_else(|| "expected a number, or a fraction such as 8/255".into())
+}
+
+/// The radius of a ball in L-infinity, where people forget that pixel values end at 1.
+pub(crate) fn check_epsilon(epsilon: f32) -> Result<f32, String> {
+    let right = ranges::check("epsilon", epsilon).map(|()| epsilon);
+    right.map_err(|fault| match epsilon > 1.0 && epsilon <= 255.0 {
+        true => format!("{fault}; did you mean {epsilon}/255?"),
+        false => fault.to_string(),
+    })
+}
+
+fn epsilon(text: &str) -> Result<f32, String> {
+    check_epsilon(fraction(text)?)
+}
 
 /// A number in the range of the setting of this name.
 fn number(name: &'static str) -> impl Fn(&str) -> Result<f32, String> + Clone {
     move |text| {
-        let found: f32 = text.parse().map_err(|_| "expected a number")?;
+        let found = fraction(text)?;
         let right = ranges::check(name, found).map(|()| found);
         right.map_err(|fault| fault.to_string())
     }
@@ -42,6 +77,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Measure a model file on the test set.
     Evaluate(Evaluate),
+    /// Make adversarial examples of test images, and measure what accuracy they leave.
+    Attack(Attack),
     /// Look for settings with which a model draws and cleans well, and write them into its card.
     TuneSampler(TuneSampler),
     /// Draw images of each class.
@@ -124,7 +161,7 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "MODEL")]
     pub transfer: Vec<PathBuf>,
     /// Radius of the attacks in L-infinity [default: 8/255 of colour images, 0.1 of grey ones].
-    #[arg(long, value_parser = number("epsilon"), allow_negative_numbers = true)]
+    #[arg(long, value_parser = epsilon, allow_negative_numbers = true)]
     pub epsilon: Option<f32>,
     /// Test images that are attacked by PGD-20; 0 leaves attacks out.
     #[arg(long, default_value_t = 10_000)]
@@ -150,6 +187,106 @@ pub(crate) struct Evaluate {
     pub check_dir: Option<PathBuf>,
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  basin attack model.safetensors\n  basin attack model.safetensors --attack apgd-t --epsilon 8/255 --images 200\n  basin attack model.safetensors --attack pgd,square --norm l2 --epsilon 0.5 --json -\n  basin attack model.safetensors --images 10000 --state attack.safetensors"
+)]
+pub(crate) struct Attack {
+    /// The model file.
+    pub model: PathBuf,
+    /// Attacks, separated by commas, each on the images that withstood those before it: auto-attack is apgd-ce, apgd-t,
+    /// fab-t and square.
+    #[arg(
+        long = "attack",
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "auto-attack",
+        value_parser = AttackChoice::parser()
+    )]
+    pub attacks: Vec<AttackChoice>,
+    /// How changes are measured.
+    #[arg(long, value_enum, default_value = "linf")]
+    pub norm: NormArg,
+    /// Radius of the ball, such as 8/255, of pixel values from 0 to 1 [default: 8/255 of colour images, 0.1 of grey
+    /// ones; 0.5 of colour images in L2].
+    #[arg(long, value_parser = fraction, allow_negative_numbers = true)]
+    pub epsilon: Option<f32>,
+    /// Test images, from the first on.
+    #[arg(long, default_value_t = 1_000, value_parser = count("images"), allow_negative_numbers = true)]
+    pub images: usize,
+    /// Iterations of each attack, or changes that Square tries [default: those of AutoAttack and the papers].
+    #[arg(long, value_parser = count("steps"), allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// How often each attack is tried, from another start each time.
+    #[arg(long, value_parser = count("restarts"), allow_negative_numbers = true)]
+    pub restarts: Option<usize>,
+    /// How many other classes apgd-t and fab-t are aimed at, the likeliest first.
+    #[arg(long, value_parser = count("targets"), allow_negative_numbers = true)]
+    pub targets: Option<usize>,
+    /// Seed of starts and draws.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The sheet to write, PNG or JPEG: images, changes magnified, results.
+    #[arg(long, short, default_value = "attacked.png")]
+    pub output: PathBuf,
+    /// Write the figures as JSON to this file; `-` is the standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the adversarial images, and which attack fooled the model with each, to this safetensors file.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Keep what is known in this file, and go on from it if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// An attack or an ensemble, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttackChoice {
+    /// AutoAttack's version `standard`.
+    AutoAttack,
+    /// AutoAttack's version `plus`.
+    AutoAttackPlus,
+    /// One attack.
+    Named(AttackName),
+}
+
+impl AttackChoice {
+    fn parser() -> impl TypedValueParser<Value = Self> {
+        let ensembles = ["auto-attack", "auto-attack-plus"].into_iter();
+        let names: Vec<&str> = ensembles
+            .chain(AttackName::ALL.map(AttackName::text))
+            .collect();
+        PossibleValuesParser::new(names).map(|text| match text.as_str() {
+            "auto-attack" => Self::AutoAttack,
+            "auto-attack-plus" => Self::AutoAttackPlus,
+            name => {
+                let named = AttackName::ALL
+                    .into_iter()
+                    .find(|attack| attack.text() == name);
+                Self::Named(named.expect("one of the possible values"))
+            }
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NormArg {
+    Linf,
+    L2,
+}
+
+impl From<NormArg> for Norm {
+    fn from(norm: NormArg) -> Self {
+        match norm {
+            NormArg::Linf => Self::Linf,
+            NormArg::L2 => Self::L2,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

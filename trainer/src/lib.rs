@@ -111,6 +111,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Train(arguments) => commands::train::run(arguments, &devices, names.join(" and ")),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, device),
+        Command::Attack(arguments) => commands::attack::run(arguments, device),
         Command::TuneSampler(arguments) => commands::tune_sampler::run(arguments, device),
         Command::Generate(arguments) => commands::generate::run(arguments, device),
         Command::Denoise(arguments) => commands::denoise::run(arguments, device),

@@ -15,6 +15,7 @@ use basin_shared::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cli::fraction,
     data::{Augmentation, DataError, DataSet},
     methods::Method,
     recipes,
@@ -498,11 +499,15 @@ fn set(table: &mut toml::Table, assignment: &str) -> Result<(), RecipeError> {
     while let Some(name) = path.next() {
         let slot = table.get_mut(name).ok_or_else(unknown)?;
         if path.peek().is_none() {
-            // `weight = 1` means 1.0 where a fraction stands.
+            // `weight = 1` means 1.0 where a fraction stands, and `epsilon = 8/255` is one.
             *slot = match (&*slot, value) {
                 (toml::Value::Float(_), toml::Value::Integer(whole)) => {
                     toml::Value::Float(whole as f64)
                 }
+                (toml::Value::Float(_), toml::Value::String(text)) => match fraction(&text) {
+                    Ok(number) => toml::Value::Float(number.into()),
+                    Err(_) => toml::Value::String(text),
+                },
                 (_, value) => value,
             };
             return Ok(());
@@ -601,6 +606,17 @@ mod tests {
 
     /// Whatever number any setting of any recipe is made, the recipe is refused by that setting's name or all its
     /// numbers are in their ranges.
+    #[test]
+    fn fractions_are_numbers() {
+        let text = include_str!("../recipes/at-fashion-mnist.toml");
+        let parse = |value: &str| {
+            let assignment = format!("schedule.peak={value}");
+            Recipe::parse(text, "test", &[assignment])
+        };
+        assert_eq!(parse("1/8").unwrap(), parse("0.125").unwrap());
+        assert!(parse("1/0").is_err() && parse("8/").is_err());
+    }
+
     #[test]
     fn any_number_anywhere_is_used_or_refused_by_name() {
         let odd = [

@@ -57,6 +57,12 @@ impl Countdown {
         }
     }
 
+    /// Says anew what it is that is done.
+    pub(crate) fn rename(&mut self, what: impl Into<String>) {
+        self.what = what.into();
+        self.bar.set_message(self.what.clone());
+    }
+
     /// So many parts more are done.
     pub(crate) fn advance(&mut self, parts: usize) {
         self.done += parts;

@@ -27,6 +27,38 @@ pub enum Norm {
     L2,
 }
 
+impl Norm {
+    /// As people write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Linf => "L-infinity",
+            Self::L2 => "L2",
+        }
+    }
+
+    /// The norm of a change.
+    pub fn of(self, delta: &[f32]) -> f32 {
+        match self {
+            Self::Linf => delta.iter().fold(0.0, |most, d| d.abs().max(most)),
+            Self::L2 => delta.iter().map(|d| d * d).sum::<f32>().sqrt(),
+        }
+    }
+
+    /// The dual norm of a gradient: how much a function rises by a change of length one.
+    pub fn dual_of(self, gradient: &[f32]) -> f32 {
+        match self {
+            Self::Linf => gradient.iter().map(|g| g.abs()).sum(),
+            Self::L2 => self.of(gradient),
+        }
+    }
+
+    /// The norm of the change from an image to another.
+    pub fn between(self, x: &[f32], x_adv: &[f32]) -> f32 {
+        let delta: Vec<f32> = x_adv.iter().zip(x).map(|(a, b)| a - b).collect();
+        self.of(&delta)
+    }
+}
+
 /// What no length is below where it divides.
 const LEAST: f32 = 1e-12;
 
@@ -64,6 +96,27 @@ impl Budget {
         }
         self.project(&mut start, x, batch);
         start
+    }
+
+    /// x + δ with δ on the ball's surface, cut to [0, 1]: a uniform draw divided by its largest change, or a Gaussian
+    /// one by its length.
+    pub fn start_on_surface(&self, key: Key, x: &[f32], batch: usize) -> Vec<f32> {
+        let mut delta = match self.norm {
+            Norm::Linf => key
+                .uniforms(x.len())
+                .iter()
+                .map(|u| u * 2.0 - 1.0)
+                .collect(),
+            Norm::L2 => key.normals(x.len()),
+        };
+        for delta in images_mut(&mut delta, batch) {
+            let factor = self.epsilon / self.norm.of(delta).max(LEAST);
+            delta.iter_mut().for_each(|d| *d *= factor);
+        }
+        for (delta, x) in delta.iter_mut().zip(x) {
+            *delta = (*delta + x).clamp(0.0, 1.0);
+        }
+        delta
     }
 
     /// Replaces each image's gradient by the direction of steepest ascent under the norm, of length one: its
@@ -125,16 +178,8 @@ impl Budget {
     pub fn spent(&self, x_adv: &[f32], x: &[f32], batch: usize) -> Vec<f32> {
         let image = x.len() / batch;
         let pairs = x_adv.chunks_exact(image).zip(x.chunks_exact(image));
-        let length = |(x_adv, x): (&[f32], &[f32])| {
-            let delta = x_adv.iter().zip(x).map(|(a, b)| a - b);
-            match self.norm {
-                Norm::Linf => delta.fold(0.0, |most, d| d.abs().max(most)),
-                Norm::L2 => delta.map(|d| d * d).sum::<f32>().sqrt(),
-            }
-        };
-        pairs
-            .map(|pair| length(pair) / self.epsilon.max(LEAST))
-            .collect()
+        let spent = |(x_adv, x)| self.norm.between(x, x_adv) / self.epsilon.max(LEAST);
+        pairs.map(spent).collect()
     }
 }
 
@@ -145,5 +190,5 @@ fn images_mut(x: &mut [f32], batch: usize) -> std::slice::ChunksExactMut<'_, f32
 
 /// The length of an image, at least 1e-12.
 fn l2(x: &[f32]) -> f32 {
-    x.iter().map(|x| x * x).sum::<f32>().sqrt().max(LEAST)
+    Norm::L2.of(x).max(LEAST)
 }

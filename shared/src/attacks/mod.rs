@@ -2,15 +2,40 @@
 //! ([`Search`], one a file).
 //!
 //! An attack is written as what it asks and what it does with the answer ([`Attempt`]), so that whoever has to await a
-//! network's numbers can run it as well as [`Attack::run`] does.
+//! network's numbers can run it as well as [`Attack::run`] does. Those that go another way with each image, and end
+//! when it is fooled, are written so of one image ([`Pursuit`]); tables know them by their names ([`AttackName`]).
 
+mod apgd;
+pub mod auto_attack;
+mod boundary;
 mod budget;
+mod by_name;
+mod carlini_wagner;
+mod deep_fool;
+mod fab;
+mod in_turn;
+mod mim;
 mod one_step;
 mod pgd;
+mod pursuit;
+mod square;
+mod walk;
 
+pub use apgd::{Apgd, ApgdPursuit};
+pub use boundary::way_to_hyperplane;
 pub use budget::{Budget, Norm};
+pub use by_name::{AttackError, AttackName, NamedAttack};
+pub use carlini_wagner::{CarliniWagner, CarliniWagnerPursuit};
+pub use deep_fool::{DeepFool, DeepFoolPursuit};
+pub use fab::{Fab, FabPursuit};
+pub use in_turn::InTurn;
+pub use mim::Mim;
 pub use one_step::{GradientAt, OneStep};
 pub use pgd::Pgd;
+pub use pursuit::{Event, Found, Pursuit, Subject, named, pursue};
+pub use square::{Draws, Square, SquarePursuit};
+
+use walk::Walk;
 
 use crate::{
     classifier::{Classifier, Evaluation},
@@ -52,6 +77,24 @@ pub enum Search {
     OneStep(OneStep),
     /// Many.
     Pgd(Pgd),
+    /// Many, with momentum.
+    Mim(Mim),
+}
+
+impl Origin {
+    /// The start for images.
+    fn start(self, budget: Budget, x: &[f32], batch: usize, key: Key) -> Vec<f32> {
+        match self {
+            Self::Image => x.to_vec(),
+            Self::Ball => budget.random_start(key, x, batch),
+            Self::Noise(std) => {
+                let noise = key.normals(x.len());
+                let mut start: Vec<f32> = x.iter().zip(noise).map(|(x, n)| x + n * std).collect();
+                budget.project(&mut start, x, batch);
+                start
+            }
+        }
+    }
 }
 
 /// An attack under way.
@@ -60,9 +103,7 @@ pub struct Attempt<'a> {
     attack: Attack<'a>,
     x: &'a [f32],
     batch: usize,
-    x_adv: Vec<f32>,
-    /// Answers taken.
-    step: usize,
+    walk: Walk,
 }
 
 impl<'a> Attack<'a> {
@@ -108,16 +149,7 @@ impl<'a> Attack<'a> {
 
     /// The attack before its first question.
     pub fn begin<'b>(&'b self, x: &'b [f32], batch: usize, key: Key) -> Attempt<'b> {
-        let x_adv = match self.origin {
-            Origin::Image => x.to_vec(),
-            Origin::Ball => self.budget.random_start(key, x, batch),
-            Origin::Noise(std) => {
-                let noise = key.normals(x.len());
-                let mut start: Vec<f32> = x.iter().zip(noise).map(|(x, n)| x + n * std).collect();
-                self.budget.project(&mut start, x, batch);
-                start
-            }
-        };
+        let x_adv = self.origin.start(self.budget, x, batch, key);
         self.begin_at(x, batch, x_adv)
     }
 
@@ -127,8 +159,7 @@ impl<'a> Attack<'a> {
             attack: *self,
             x,
             batch,
-            x_adv: start,
-            step: 0,
+            walk: Walk::from(start, self.budget, self.search, self.targeted),
         }
     }
 }
@@ -136,24 +167,12 @@ impl<'a> Attack<'a> {
 impl Attempt<'_> {
     /// The images whose gradient is wanted next; none where the attack is at its end.
     pub fn asks(&self) -> Option<&[f32]> {
-        match &self.attack.search {
-            Search::OneStep(one) => {
-                (self.step == 0).then(|| one.gradient_at.of(self.x, &self.x_adv))
-            }
-            Search::Pgd(pgd) => (self.step < pgd.steps).then_some(&self.x_adv),
-        }
+        self.walk.asks(self.x)
     }
 
     /// Goes on by what the network has computed of the images asked for.
     pub fn take(&mut self, found: &Evaluation) {
-        let Attack { budget, search, .. } = self.attack;
-        let size = match search {
-            Search::OneStep(one) => one.step_size,
-            Search::Pgd(pgd) => pgd.step_size,
-        };
-        let step = if self.attack.targeted { -size } else { size };
-        budget.step(&mut self.x_adv, self.x, &found.gradient, step, self.batch);
-        self.step += 1;
+        self.walk.take(self.x, &found.gradient, self.batch);
     }
 
     /// Has the model answer to the end; returns x_adv.
@@ -162,11 +181,11 @@ impl Attempt<'_> {
             let found = model.evaluate(point, self.batch, self.attack.objective);
             self.take(&found);
         }
-        self.x_adv
+        self.walk.x_adv
     }
 
     /// x_adv so far.
     pub fn end(self) -> Vec<f32> {
-        self.x_adv
+        self.walk.x_adv
     }
 }

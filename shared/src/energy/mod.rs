@@ -3,8 +3,12 @@
 //! ascend: an [`Objective`], one a file.
 
 mod conditional;
+mod difference;
+mod dlr;
+mod each;
 mod expected;
 mod joint;
+mod margin;
 mod marginal;
 
 use std::fmt::Debug;
@@ -12,8 +16,12 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 pub use conditional::Conditional;
+pub use difference::Difference;
+pub use dlr::{Dlr, TargetedDlr, ranked};
+pub use each::Each;
 pub use expected::Expected;
 pub use joint::Joint;
+pub use margin::{Hinge, likeliest_other, margin};
 pub use marginal::Marginal;
 
 /// A function of an image by way of its logits. As it is one of the logits, a network's backward pass needs
@@ -106,8 +114,23 @@ mod tests {
         vec![
             EnergyKind::Joint.of(classes.clone()),
             EnergyKind::Marginal.of(classes.clone()),
-            EnergyKind::Conditional.of(classes),
+            EnergyKind::Conditional.of(classes.clone()),
             Box::new(Expected { probabilities }),
+            Box::new(Dlr {
+                classes: classes.clone(),
+            }),
+            Box::new(TargetedDlr {
+                classes: classes.clone(),
+                targets: vec![5, 1, 2],
+            }),
+            Box::new(Difference {
+                classes: classes.clone(),
+                targets: vec![5, 1, 2],
+            }),
+            Box::new(Hinge {
+                classes,
+                confidence: 4.0,
+            }),
         ]
     }
 

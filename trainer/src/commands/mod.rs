@@ -1,5 +1,6 @@
 //! One command, one file, read from top to bottom.
 
+pub(crate) mod attack;
 pub(crate) mod average;
 pub(crate) mod benchmark;
 pub(crate) mod checkpoint;

@@ -161,7 +161,7 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "MODEL")]
     pub transfer: Vec<PathBuf>,
     /// Radius of the attacks in L-infinity [default: 8/255 of colour images, 0.1 of grey ones].
-    #[arg(long, value_parser = epsilon, allow_negative_numbers = true)]
+    #[arg(long, value_parser = epsilon, allow_hyphen_values = true)]
     pub epsilon: Option<f32>,
     /// Test images that are attacked by PGD-20; 0 leaves attacks out.
     #[arg(long, default_value_t = 10_000)]
@@ -211,7 +211,7 @@ pub(crate) struct Attack {
     pub norm: NormArg,
     /// Radius of the ball, such as 8/255, of pixel values from 0 to 1 [default: 8/255 of colour images, 0.1 of grey
     /// ones; 0.5 of colour images in L2].
-    #[arg(long, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_parser = fraction, allow_hyphen_values = true)]
     pub epsilon: Option<f32>,
     /// Test images, from the first on.
     #[arg(long, default_value_t = 1_000, value_parser = count("images"), allow_negative_numbers = true)]

@@ -20,7 +20,7 @@ impl Draws {
         Self(Source::Key { key, drawn: 0 })
     }
 
-    /// Drawn elsewhere: whole numbers as [`Draws::below`] gives them, and 0 or 1 for the sign − or +.
+    /// Drawn elsewhere: places from 0, 0 or 1 for a square that is turned, and 0 or 1 for the sign − or +.
     pub fn recorded(numbers: impl IntoIterator<Item = usize>) -> Self {
         Self(Source::Recorded(numbers.into_iter().collect()))
     }

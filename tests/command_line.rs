@@ -851,13 +851,13 @@ fn a_run_begins_with_the_weights_of_a_model_file() {
     assert_eq!(mean.card.averaged[1], begun_with);
     assert!(!mean.card.metrics.is_empty());
     assert_ne!(mean.probe().logits, second_file.probe().logits);
-    let other = root().join("static/models/cifar-10-jeat.safetensors");
+    let other = root().join("static/models/cifar-10-dsm.safetensors");
     let error = fail(
         path,
         &["average", "first.safetensors", other.to_str().unwrap()],
     );
     assert!(
-        error.contains("cifar-10-jeat.safetensors: ")
+        error.contains("cifar-10-dsm.safetensors: ")
             && error.contains("expected the first file's")
     );
 

@@ -58,12 +58,14 @@ test("a first visitor sees the CIFAR-10 model, and the other one is a click away
     "samples/fashion-mnist/2.png",
   );
   await finished(page);
-  // A link to the first one, pasted over the address, keeps its own numbers.
+  // A link to the first one, pasted over the address, keeps its own numbers: here those of Langevin dynamics, from when
+  // the page's model was another.
   const link = "tab=dream&model=cifar-10&engine=cpu&class=3&seed=5&steps=7&step=0.5";
   await page.evaluate((link) => (location.hash = link), link);
   await expect(page.getByRole("button", { name: "cat" })).toHaveAttribute("aria-pressed", "true");
   await finished(page);
-  await expect.poll(() => page.url()).toContain(link);
+  await expect.poll(() => page.url()).toContain(link.replace("step=0.5", "sampler=langevin&step=0.5"));
+  await expect(notice(page)).toContainText("an earlier model of the page");
 });
 
 test("?model= names a model, and the address keeps it", async ({ page, baseURL }) => {

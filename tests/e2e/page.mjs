@@ -18,8 +18,12 @@ export async function open(page, address) {
 export async function alterWorkers(page, words) {
   await page.route("**/worker.js", async (route) => {
     // A worker may be asked for while the test ends.
-    const response = await route.fetch().catch(() => null);
-    if (response) await route.fulfill({ response, body: `${words}\n${await response.text()}` });
+    try {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${words}\n${await response.text()}` });
+    } catch (error) {
+      if (!/disposed|closed|ended/i.test(error.message)) throw error;
+    }
   });
 }
 

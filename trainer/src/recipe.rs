@@ -696,18 +696,33 @@ mod tests {
         }
     }
 
-    /// The recipes of the bundled model: its run's, and that on its card.
+    /// The recipes of the bundled models: their runs', and those on their cards.
     #[test]
     fn published_recipes_stay_readable() {
-        let file = include_bytes!("../../static/models/fashion-mnist-jeat.safetensors");
-        let card = basin_shared::ModelFile::read(file).unwrap().card;
-        for text in [
-            include_str!("../../docs/fashion-mnist-jeat/recipe.toml"),
-            include_str!("../../docs/fashion-mnist-jeat/recipe-00005000.toml"),
-            &card.recipe,
+        let fashion_mnist: &[u8] =
+            include_bytes!("../../static/models/fashion-mnist-jeat.safetensors");
+        let cifar_10: &[u8] = include_bytes!("../../static/models/cifar-10-dsm.safetensors");
+        for (file, texts) in [
+            (
+                fashion_mnist,
+                [
+                    include_str!("../../docs/fashion-mnist-jeat/recipe.toml"),
+                    include_str!("../../docs/fashion-mnist-jeat/recipe-00005000.toml"),
+                ],
+            ),
+            (
+                cifar_10,
+                [
+                    include_str!("../../docs/cifar-10-dsm/recipe.toml"),
+                    include_str!("../../docs/cifar-10-dsm/stage-2.toml"),
+                ],
+            ),
         ] {
-            let recipe = Recipe::kept(text).unwrap();
-            assert_eq!(recipe.architecture(), card.architecture);
+            let card = basin_shared::ModelFile::read(file).unwrap().card;
+            for text in texts.into_iter().chain([card.recipe.as_str()]) {
+                let recipe = Recipe::kept(text).unwrap();
+                assert_eq!(recipe.architecture(), card.architecture);
+            }
         }
     }
 

@@ -37,7 +37,11 @@ impl Bundled {
 
     /// Where the model file lies.
     pub fn file(self) -> String {
-        format!("models/{}-jeat.safetensors", self.name())
+        let method = match self {
+            Self::Cifar10 => "dsm",
+            Self::FashionMnist => "jeat",
+        };
+        format!("models/{}-{method}.safetensors", self.name())
     }
 
     /// Where the file of a standard network of the same classes lies, if there is one.

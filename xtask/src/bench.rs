@@ -91,7 +91,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
 }
 
 /// The model that the page starts with.
-const MODEL: &str = "static/models/cifar-10-jeat.safetensors";
+const MODEL: &str = "static/models/cifar-10-dsm.safetensors";
 
 /// Networks of the rows: depth and width; colour images of 32 by 32 pixels, as the peers have.
 const NETWORKS: [(usize, usize); 4] = [(16, 1), (16, 2), (22, 3), (16, 4)];

@@ -98,8 +98,13 @@ pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
     let found = json!({
         "generation": card.generation, "quick": card.quick, "denoising": card.denoising,
     });
-    for name in ["generation", "quick", "denoising"] {
-        report.tell(&format!("{name}: {}", found[name]));
+    for (name, settings) in [
+        ("generation", &card.generation),
+        ("quick", card.quick.as_ref().expect("just found")),
+        ("denoising", &card.denoising),
+    ] {
+        let settings = serde_json::to_string(settings).expect("plain data");
+        report.tell(&format!("{name}: {settings}"));
     }
     let figures = Figures::from([
         ("generation_score".into(), best.score),

@@ -857,8 +857,7 @@ fn a_run_begins_with_the_weights_of_a_model_file() {
         &["average", "first.safetensors", other.to_str().unwrap()],
     );
     assert!(
-        error.contains("cifar-10-dsm.safetensors: ")
-            && error.contains("expected the first file's")
+        error.contains("cifar-10-dsm.safetensors: ") && error.contains("expected the first file's")
     );
 
     for (more, expected) in [

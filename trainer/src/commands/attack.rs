@@ -9,16 +9,19 @@ use basin_shared::{
     ranges,
 };
 use burn::tensor::Device;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    atomic_file::{try_out, write_atomically},
+    atomic_file::try_out,
     cli::{self, AttackChoice},
     evaluation::{
         accuracy::BATCH,
         attacked::{Attacked, Settings, usual_epsilon},
     },
-    figures::picture::{self, Grid},
+    figures::{
+        json::JsonReport,
+        picture::{self, Grid},
+    },
     model,
 };
 
@@ -26,8 +29,8 @@ use crate::{
 const SHOWN: usize = 10;
 
 pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
-    let files = [&arguments.json, &arguments.save, &arguments.state];
-    for path in files.into_iter().flatten() {
+    let report = JsonReport::to(arguments.json.clone())?;
+    for path in [&arguments.save, &arguments.state].into_iter().flatten() {
         try_out(path)?;
     }
     picture::try_out(&arguments.output)?;
@@ -66,11 +69,7 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
         tell!("going on from {}", path.display());
     }
 
-    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
-    let told = |line: String| match to_stdout {
-        true => tell!("{line}"),
-        false => say!("{line}"),
-    };
+    let told = |line: String| report.tell(&line);
     told(format!(
         "{}, {} test images, {} of radius {}",
         file.card.name,
@@ -87,14 +86,14 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
     for warning in &warnings {
         tell!("warning: {warning}");
     }
-    let mut report = Vec::new();
+    let mut found = Vec::new();
     for (place, attack) in attacked.settings.attacks.clone().into_iter().enumerate() {
         let begun = Instant::now();
         attacked.attack(&network, place, arguments.state.as_deref())?;
         let accuracy = attacked.accuracy_before(place + 1);
         let name = format!("accuracy_after_{}", attack.name.text());
         told(format!("  {name:<36} {accuracy:>10.4}"));
-        report.push(json!({
+        found.push(json!({
             "attack": attack, "accuracy": accuracy, "seconds": begun.elapsed().as_secs_f64(),
         }));
         let before = attacked.accuracy_before(place);
@@ -128,11 +127,9 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
     let text = json!({
         "model": file.card.name, "settings": attacked.settings, "warnings": warnings,
         "clean_accuracy": attacked.accuracy_before(0), "robust_accuracy": robust,
-        "median_distance": median, "attacks": report,
+        "median_distance": median, "attacks": found,
     });
-    write_report(arguments.json.as_deref(), &text)
-        .and(saved)
-        .and(drawn)
+    report.write(&text).and(saved).and(drawn)
 }
 
 /// What was typed, as attacks.
@@ -222,15 +219,4 @@ fn sheet(
     grid.write(path, &values, attacked.shape)?;
     tell!("{}: image, change, result", path.display());
     Ok(())
-}
-
-fn write_report(path: Option<&Path>, report: &Value) -> Result<()> {
-    match path {
-        None => Ok(()),
-        Some(path) if path == Path::new("-") => {
-            say!("{report}");
-            Ok(())
-        }
-        Some(path) => write_atomically(path, report.to_string().as_bytes()).context("--json"),
-    }
 }

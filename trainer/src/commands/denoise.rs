@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: cli::Denoise, device: &Device) -> Result<()> {
     let settings = json!({
         "noise_std": arguments.noise, "known_noise_std": known, "images": count, "denoising": settings,
     });
-    report.write(
+    report.write_figures(
         &file,
         arguments.seed,
         settings,

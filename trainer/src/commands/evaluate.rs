@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
         "attacked_again": arguments.attacked_again, "generated": arguments.generated,
         "generation": file.card.generation, "denoising": file.card.denoising,
     });
-    let reported = report.write(&file, arguments.seed, settings, &figures);
+    let reported = report.write_figures(&file, arguments.seed, settings, &figures);
     if arguments.card {
         file.card.metrics.extend(figures);
         model::write(&arguments.model, &file)?;

@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: cli::TuneSampler, device: &Device) -> Result<()> {
         ("quick_score".into(), quick.score),
         ("denoising_psnr".into(), psnr),
     ]);
-    report.write(&file, arguments.seed, found, &figures)
+    report.write_figures(&file, arguments.seed, found, &figures)
 }
 
 /// The chain by distance whose images are most like real ones to the judge, among those that come as near

@@ -40,20 +40,24 @@ impl JsonReport {
     }
 
     /// Writes what was found of a model, and how.
-    pub(crate) fn write(
+    pub(crate) fn write_figures(
         &self,
         file: &ModelFile,
         seed: u64,
         settings: Value,
         figures: &Figures,
     ) -> Result<()> {
+        self.write(&json!({
+            "model": file.card.name, "weights_sha256": file.card.weights_sha256, "seed": seed,
+            "settings": settings, "figures": figures,
+        }))
+    }
+
+    /// Writes the report.
+    pub(crate) fn write(&self, report: &Value) -> Result<()> {
         let Some(path) = &self.0 else {
             return Ok(());
         };
-        let report = json!({
-            "model": file.card.name, "weights_sha256": file.card.weights_sha256, "seed": seed,
-            "settings": settings, "figures": figures,
-        });
         if self.is_on_stdout() {
             say!("{report}");
             return Ok(());

@@ -387,6 +387,15 @@ mod tests {
         }
     }
 
+    /// Found by the fuzzer: what shows only once another class is chosen was lost.
+    #[test]
+    fn a_link_to_all_classes_keeps_the_number_of_images() {
+        let (settings, faults) = Settings::from_hash("#class=all&images=2");
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(settings.dream.images, 2);
+        assert_eq!(Settings::from_hash(&settings.to_hash(None)).0, settings);
+    }
+
     #[test]
     fn a_link_writes_out_what_the_model_recommends() {
         for model in [model(), by_distance()] {

@@ -118,7 +118,7 @@ impl Activity for Dream {
             ClassChoice::All => "all".into(),
         };
         pairs.push(("class", class));
-        if self.class != ClassChoice::All && self.images != 1 {
+        if self.images != 1 {
             pairs.push(("images", self.images.to_string()));
         }
         pairs.push(("seed", self.seed.to_string()));

@@ -234,6 +234,8 @@ test("a model in capitals is a model, and a picture that comes first waits for i
     await route.abort();
   });
   await open(page, "/#tab=denoise&engine=cpu&steps=2");
+  // Before that there is nobody who would take it.
+  await page.waitForSelector("header h1");
   await dropped(page, "photo.png", picture);
   await expect(notice(page)).toContainText("The picture waits for the model");
   await dropped(page, "M.SAFETENSORS", bytes);

@@ -15,9 +15,11 @@ pub fn distance(model: &Model, kind: EnergyKind, energy: f32) -> Option<f32> {
     Some(table.distance(energy))
 }
 
-/// A number with a minus sign proper.
+/// A number with a minus sign proper, which zero has not.
 pub fn text(value: f32, digits: usize) -> String {
-    format!("{value:.digits$}").replace('-', "−")
+    let text = format!("{value:.digits$}");
+    let zero = text.bytes().all(|byte| b"-0.".contains(&byte));
+    text.replace('-', if zero { "" } else { "−" })
 }
 
 /// How the page writes an energy.
@@ -32,6 +34,12 @@ pub fn symbol(kind: EnergyKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zero_has_no_sign() {
+        let texts = [-0.04, -0.06, 0.0, 1.25].map(|value| text(value, 1));
+        assert_eq!(texts, ["0.0", "−0.1", "0.0", "1.2"]);
+    }
 
     #[test]
     fn a_distance_is_read_off_its_energys_table() {

@@ -6,7 +6,7 @@ mod program;
 use std::{
     collections::BTreeMap,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -23,6 +23,33 @@ const DIVERGING: [&str; 4] = [
     "divergence.rate_factor=0.7",
     "divergence.roll_backs=100",
 ];
+
+/// Begins a run, or goes on with it where it has got to a checkpoint, and kills it after a pause; how it ended where it
+/// had by itself. `arguments` are those to begin it with, or to go on.
+fn killed_after(
+    pause: Duration,
+    run: &Path,
+    arguments: impl Fn(bool) -> Vec<String>,
+) -> Option<ExitStatus> {
+    let resume = run.join("recipe.toml").exists() && !checkpoints(run).is_empty();
+    if !resume {
+        let _ = std::fs::remove_dir_all(run);
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
+        .args(["--device", "cpu"])
+        .args(arguments(resume))
+        .current_dir(run.parent().unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(pause);
+    let ended = child.try_wait().unwrap();
+    if ended.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    ended
+}
 
 /// A run that rolls back, killed at random moments until it ends, has the weights of one that nobody killed.
 /// Returns the number of kills.
@@ -51,40 +78,18 @@ fn killed_at_random(seed: u64) -> usize {
     assert!(roll_backs >= 3, "{text}");
 
     let run = directory.path().join("killed");
-    let kept = || {
-        if run.is_dir() {
-            checkpoints(&run)
-        } else {
-            Vec::new()
-        }
-    };
     let (mut kills, mut attempts) = (0, 0);
     loop {
         // Longer and longer, as a busy machine may need long to get anywhere.
         let longest = 400.0 + 10.0 * attempts as f32;
-        let [share, _] = Key::new(seed).fold_in(attempts).uniforms(2)[..] else {
-            unreachable!("two were asked for")
-        };
+        let share = Key::new(seed).fold_in(attempts).uniforms(1)[0];
         attempts += 1;
         assert!(attempts < 1000, "killed {kills} times, and not at the end");
-        let resume = run.join("recipe.toml").exists() && !kept().is_empty();
-        if !resume {
-            let _ = std::fs::remove_dir_all(&run);
-        }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
-            .args(["--device", "cpu"])
-            .args(arguments("killed", resume))
-            .current_dir(directory.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_secs_f32(share * longest / 1000.0));
-        if let Some(status) = child.try_wait().unwrap() {
+        let pause = Duration::from_secs_f32(share * longest / 1000.0);
+        if let Some(status) = killed_after(pause, &run, |resume| arguments("killed", resume)) {
             assert!(status.success(), "{status} after {kills} kills");
             break;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
         kills += 1;
     }
     let [through, killed] =
@@ -143,21 +148,8 @@ fn a_run_survives_being_killed_at_any_moment() {
         );
         let pause = [150, 40, 230, 90, 310, 170, 60][attempts % 7] + 20 * attempts as u64;
         attempts += 1;
-        let resume = run.join("recipe.toml").exists() && !checkpoints(&run).is_empty();
-        if !resume {
-            let _ = std::fs::remove_dir_all(&run);
-        }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_basin"))
-            .args(arguments("killed", resume))
-            .current_dir(directory.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause));
-        let ended = child.try_wait().unwrap().is_some();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if ended {
+        let pause = Duration::from_millis(pause);
+        if killed_after(pause, &run, |resume| arguments("killed", resume)).is_some() {
             break;
         }
         kills += 1;

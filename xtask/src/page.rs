@@ -54,16 +54,7 @@ fn gather(dist: &Path) -> Result<()> {
         }
     }
     names.sort();
-    let mut hasher = Sha256::new();
-    for name in &names {
-        hasher.update(name);
-        hasher.update(fs::read(dist.join(name))?);
-    }
-    let hash: String = hasher.finalize()[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let folder = format!("programs-{hash}");
+    let folder = format!("programs-{}", hash(dist, &names)?);
     fs::create_dir_all(dist.join(&folder))?;
     let page = dist.join("index.html");
     let mut html = fs::read_to_string(&page)?;
@@ -88,15 +79,7 @@ fn list_for_offline(dist: &Path) -> Result<()> {
     walk(dist, "", &mut files)?;
     files.retain(|file| file != OFFLINE && !file.ends_with(".md"));
     files.sort();
-    let mut hasher = Sha256::new();
-    for file in &files {
-        hasher.update(file);
-        hasher.update(fs::read(dist.join(file))?);
-    }
-    let version: String = hasher.finalize()[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let version = hash(dist, &files)?;
     let path = dist.join(OFFLINE);
     let mut script = fs::read_to_string(&path)?;
     for (constant, value) in [
@@ -113,6 +96,17 @@ fn list_for_offline(dist: &Path) -> Result<()> {
         script = script.replace(constant, &value);
     }
     Ok(fs::write(path, script)?)
+}
+
+/// A short hash of files below a folder, by names and contents.
+fn hash(folder: &Path, files: &[String]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in files {
+        hasher.update(file);
+        hasher.update(fs::read(folder.join(file))?);
+    }
+    let hash = hasher.finalize();
+    Ok(hash[..6].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Every file below a folder, by its path from `dist` on.

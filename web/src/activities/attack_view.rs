@@ -8,14 +8,14 @@ use leptos::prelude::*;
 use crate::{
     activities::{
         attack::{Attack, LAST_NOTCH, MOST_STEPS},
-        picture_choice::PictureChoice,
+        picture_choice::{ClassField, PictureChoice},
     },
     lab::{Lab, Rival, chain::Chain},
     page::{
         curve::{Curve, Probabilities},
         energies,
         explanation::Explanation,
-        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+        stage::{CopyLink, Lines, NumberField, Picture, Shown, Slider, Transport},
     },
 };
 
@@ -135,17 +135,6 @@ fn Choices() -> impl IntoView {
         lab.settings.update(|settings| change(&mut settings.attack));
         lab.restart();
     };
-    let names = move || {
-        lab.model.with(|m| {
-            m.as_ref()
-                .map(|m| m.model.class_names.clone())
-                .unwrap_or_default()
-        })
-    };
-    let set_class = move |event| {
-        let class = event_target_value(&event).parse().ok();
-        change(&move |attack| attack.class = class);
-    };
     let norms = [
         (Norm::Linf, "linf", "each number a little, L∞"),
         (Norm::L2, "l2", "all together, L2"),
@@ -173,30 +162,18 @@ fn Choices() -> impl IntoView {
                     </label>
                 }).collect_view()}
             </fieldset>
-            <label class="slider">
-                <span>"radius: "{move || attack().radius()}</span>
-                <input
-                    type="range" min="0" max=LAST_NOTCH step="1"
-                    prop:value=move || attack().notch.to_string()
-                    on:input=move |event| {
-                        let notch = event_target_value(&event).parse().unwrap_or(8);
-                        change(&move |attack| attack.notch = notch);
-                    }
-                />
-            </label>
+            <Slider
+                label=Signal::derive(move || format!("radius: {}", attack().radius()))
+                value=Signal::derive(move || attack().notch as f32)
+                set=move |notch| change(&move |attack| attack.notch = notch as u32)
+                max=LAST_NOTCH as f32 step=1.0
+            />
             <div class="row">
-                <label class="field">
-                    <span>"away from"</span>
-                    <select on:change=set_class prop:value=move || attack().truth().map(|class| class.to_string()).unwrap_or_default()>
-                        <For
-                            each=move || names().into_iter().enumerate()
-                            key=|(class, name)| (*class, name.clone())
-                            children=move |(class, name)| view! {
-                                <option value=class.to_string() selected=move || attack().truth() == Some(class)>{name}</option>
-                            }
-                        />
-                    </select>
-                </label>
+                <ClassField
+                    label="away from"
+                    chosen=Signal::derive(move || attack().truth())
+                    choose=move |class| change(&move |attack| attack.class = class)
+                />
                 <NumberField
                     label="steps" value=Signal::derive(move || attack().steps.to_string())
                     set=move |steps| change(&move |attack| attack.steps = steps as u32)

@@ -12,7 +12,7 @@ use crate::{
     page::{
         curve::{Curve, Probabilities},
         explanation::Explanation,
-        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+        stage::{CopyLink, Lines, NumberField, Picture, SeedField, Shown, Slider, Transport},
     },
 };
 
@@ -164,10 +164,6 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
         lab.model
             .with(|m| m.as_ref().map(|m| denoise().plan(&m.model)))
     };
-    let roll = move |_| {
-        let seed = (js_sys::Math::random() * 1e4) as u32;
-        change(&move |denoise| denoise.seed = seed);
-    };
     let save = move |_| {
         let shown = lab.denoise.with(|c| c.shown().map(|f| f.pixels.clone()));
         if let Some(pixels) = shown {
@@ -181,26 +177,18 @@ fn Choices(clean: Memo<Shown>, guess: Memo<Shown>) -> impl IntoView {
                 chosen=Signal::derive(move || denoise().picture)
                 choose=move |picture| change(&move |denoise| denoise.picture = picture)
             />
-            <label class="slider">
-                <span>"noise "{move || format!("{:.2}", denoise().sigma)}</span>
-                <input
-                    type="range" min="0" max="1" step="0.05"
-                    prop:value=move || denoise().sigma.to_string()
-                    on:input=move |event| {
-                        let sigma = event_target_value(&event).parse().unwrap_or(0.3);
-                        change(&move |denoise| denoise.sigma = sigma);
-                    }
-                />
-            </label>
+            <Slider
+                label=Signal::derive(move || format!("noise {:.2}", denoise().sigma))
+                value=Signal::derive(move || denoise().sigma)
+                set=move |sigma| change(&move |denoise| denoise.sigma = sigma)
+                max=1.0 step=0.05
+            />
             <div class="row">
-                <NumberField
-                    label="seed" value=Signal::derive(move || denoise().seed.to_string())
-                    set=move |seed| change(&move |denoise| denoise.seed = seed as u32)
-                    min=0.0 max=4294967295.0 step="1"
+                <SeedField
+                    seed=Signal::derive(move || denoise().seed)
+                    set=move |seed| change(&move |denoise| denoise.seed = seed)
+                    title="Other noise"
                 />
-                <button class="dice" on:click=roll title="Other noise" aria-label="Roll other noise">
-                    <span aria-hidden="true">"⚄"</span>
-                </button>
                 <NumberField
                     label="steps"
                     value=Signal::derive(move || plan().map(|plan| plan.steps.to_string()).unwrap_or_default())

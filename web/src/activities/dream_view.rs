@@ -16,7 +16,7 @@ use crate::{
         curve::{Curve, Probabilities},
         explanation::Explanation,
         later::Later,
-        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+        stage::{CopyLink, Lines, NumberField, Picture, SeedField, Shown, Transport},
     },
 };
 
@@ -121,10 +121,6 @@ fn Choices() -> impl IntoView {
     };
     let dream = move || lab.settings.with(|settings| settings.dream.clone());
     let locked = RwSignal::new(false);
-    let roll = move |_| {
-        let seed = (js_sys::Math::random() * 1e4) as u32;
-        change(&move |dream| dream.seed = seed);
-    };
     let pick = move |class: ClassChoice| {
         // Another class is another dream; a lock keeps the noise it starts from.
         let seed = (js_sys::Math::random() * 1e4) as u32;
@@ -193,15 +189,11 @@ fn Choices() -> impl IntoView {
             </div>
 
             <div class="row">
-                <NumberField
-                    label="seed"
-                    value=Signal::derive(move || dream().seed.to_string())
-                    set=move |seed| change(&move |dream| dream.seed = seed as u32)
-                    min=0.0 max=4294967295.0 step="1"
+                <SeedField
+                    seed=Signal::derive(move || dream().seed)
+                    set=move |seed| change(&move |dream| dream.seed = seed)
+                    title="Another seed"
                 />
-                <button class="dice" on:click=roll title="Another seed" aria-label="Roll another seed">
-                    <span aria-hidden="true">"⚄"</span>
-                </button>
                 <label class="check">
                     <input type="checkbox" prop:checked=locked on:change=move |event| locked.set(event_target_checked(&event)) />
                     <span>"lock"</span>

@@ -1,4 +1,4 @@
-//! Which picture an activity works on: a bundled sample, or the visitor's.
+//! Which picture an activity works on, a bundled sample or the visitor's, and of which class it is.
 
 use leptos::prelude::*;
 
@@ -17,9 +17,12 @@ pub enum Picture {
 /// Number of bundled sample images.
 pub const SAMPLES: usize = 10;
 
+/// The sample that is there first, and in the place of a picture that is not here.
+pub const FIRST_SAMPLE: usize = 9;
+
 impl Default for Picture {
     fn default() -> Self {
-        Self::Sample(9)
+        Self::Sample(FIRST_SAMPLE)
     }
 }
 
@@ -64,5 +67,35 @@ pub fn PictureChoice(
             <FileButton label="choose a picture" accept="image/png,image/jpeg,image/webp" />
             <span class="hint">"or drop or paste one anywhere"</span>
         </div>
+    }
+}
+
+/// The class of the picture; `any` is the word for none, where none may be chosen.
+#[component]
+pub fn ClassField(
+    label: &'static str,
+    #[prop(optional)] any: Option<&'static str>,
+    #[prop(into)] chosen: Signal<Option<usize>>,
+    choose: impl Fn(Option<usize>) + 'static,
+) -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let value = move || chosen.get().map(|class| class.to_string());
+    view! {
+        <label class="field">
+            <span>{label}</span>
+            <select
+                on:change=move |event| choose(event_target_value(&event).parse().ok())
+                prop:value=move || value().unwrap_or_default()
+            >
+                {any.map(|any| view! { <option value="">{any}</option> })}
+                <For
+                    each=move || lab.class_names().into_iter().enumerate()
+                    key=|(class, name)| (*class, name.clone())
+                    children=move |(class, name)| view! {
+                        <option value=class.to_string() selected=move || chosen.get() == Some(class)>{name}</option>
+                    }
+                />
+            </select>
+        </label>
     }
 }

@@ -107,9 +107,12 @@ impl Hole {
         self.inside[pixel]
     }
 
-    /// Nothing.
-    pub fn clear(&mut self) {
-        self.inside.fill(false);
+    /// Nothing of the same square.
+    pub fn cleared(&self) -> Self {
+        Self {
+            side: self.side,
+            inside: vec![false; self.inside.len()],
+        }
     }
 
     /// Paints a square of `brush` pixels around a pixel, or wipes it.

@@ -7,9 +7,10 @@ use leptos::{ev, html, prelude::*};
 
 use crate::{
     activities::{
-        picture_choice::PictureChoice,
+        picture_choice::{ClassField, PictureChoice},
         restore::{Hole, RESULTS, Restore, What},
     },
+    images::Shape,
     lab::{
         Lab,
         chain::{Chain, Phase},
@@ -17,7 +18,7 @@ use crate::{
     page::{
         curve::{Curve, Probabilities},
         explanation::Explanation,
-        stage::{CopyLink, Lines, NumberField, Picture, Shown, Transport},
+        stage::{CopyLink, Lines, Picture, SeedField, Shown, Transport},
     },
 };
 
@@ -30,7 +31,10 @@ pub fn RestoreTab() -> impl IntoView {
     let lab = expect_context::<Lab>();
     let chain = lab.restore;
     let looked_at = RwSignal::new(0);
-    let restored = Memo::new(move |_| chain.with(restored));
+    let restored = Memo::new(move |_| {
+        let shape = lab.model.with(|m| m.as_ref().map(|m| m.shape()))?;
+        chain.with(|chain| restored(chain, shape))
+    });
     let image = move |image: usize| {
         let shape = lab.model.with(|m| m.as_ref().map(|m| m.shape()))?;
         let pixels = restored.get()?;
@@ -79,7 +83,7 @@ pub fn RestoreTab() -> impl IntoView {
 }
 
 /// The images to show. Once the chain is at its end they are made to agree exactly with what is known.
-fn restored(chain: &Chain) -> Option<Arc<[f32]>> {
+fn restored(chain: &Chain, shape: Shape) -> Option<Arc<[f32]>> {
     let frame = chain.shown()?;
     let finished = chain.phase == Phase::Finished && chain.scrubbed.is_none();
     let known = chain.plan.known.as_ref().filter(|_| finished);
@@ -87,16 +91,8 @@ fn restored(chain: &Chain) -> Option<Arc<[f32]>> {
         return Some(frame.pixels.clone());
     };
     let batch = chain.plan.classes.len();
-    let (image, numbers) = (&chain.given, frame.pixels.len() / batch);
-    let channels = if numbers.is_multiple_of(3) && (numbers / 3).isqrt().pow(2) == numbers / 3 {
-        3
-    } else {
-        1
-    };
-    let observed = known
-        .observed([channels, (numbers / channels).isqrt()])
-        .ok()?;
-    let values = observed.of(image).repeat(batch);
+    let observed = known.observed([shape.channels, shape.size]).ok()?;
+    let values = observed.of(&chain.given).repeat(batch);
     let observation = Observation::new(observed, values, batch).ok()?;
     let mut x = frame.pixels.to_vec();
     observation.project(&mut x);
@@ -112,21 +108,6 @@ fn Choices(restored: Memo<Option<Arc<[f32]>>>) -> impl IntoView {
         lab.settings
             .update(|settings| change(&mut settings.restore));
         lab.restart();
-    };
-    let roll = move |_| {
-        let seed = (js_sys::Math::random() * 1e4) as u32;
-        change(&move |restore| restore.seed = seed);
-    };
-    let names = move || {
-        lab.model.with(|m| {
-            m.as_ref()
-                .map(|m| m.model.class_names.clone())
-                .unwrap_or_default()
-        })
-    };
-    let set_class = move |event| {
-        let class = event_target_value(&event).parse().ok();
-        change(&move |restore| restore.class = class);
     };
     let save = move |_| {
         if let Some(pixels) = restored.get_untracked() {
@@ -155,27 +136,16 @@ fn Choices(restored: Memo<Option<Arc<[f32]>>>) -> impl IntoView {
             </fieldset>
             <Known />
             <div class="row">
-                <label class="field">
-                    <span>"it shows"</span>
-                    <select on:change=set_class prop:value=move || restore().class.map(|class| class.to_string()).unwrap_or_default()>
-                        <option value="">"anything"</option>
-                        <For
-                            each=move || names().into_iter().enumerate()
-                            key=|(class, name)| (*class, name.clone())
-                            children=move |(class, name)| view! {
-                                <option value=class.to_string() selected=move || restore().class == Some(class)>{name}</option>
-                            }
-                        />
-                    </select>
-                </label>
-                <NumberField
-                    label="seed" value=Signal::derive(move || restore().seed.to_string())
-                    set=move |seed| change(&move |restore| restore.seed = seed as u32)
-                    min=0.0 max=4294967295.0 step="1"
+                <ClassField
+                    label="it shows" any="anything"
+                    chosen=Signal::derive(move || restore().class)
+                    choose=move |class| change(&move |restore| restore.class = class)
                 />
-                <button class="dice" on:click=roll title="Other results" aria-label="Roll other results">
-                    <span aria-hidden="true">"⚄"</span>
-                </button>
+                <SeedField
+                    seed=Signal::derive(move || restore().seed)
+                    set=move |seed| change(&move |restore| restore.seed = seed)
+                    title="Other results"
+                />
             </div>
             <div class="row actions">
                 <button class="primary" on:click=move |_| lab.restart()>"restore it"</button>
@@ -238,10 +208,7 @@ fn Known() -> impl IntoView {
         }
         if focused.get() {
             // The square that the keys would paint, inverted at its rim.
-            let mut square = Hole::default().fitted(shape.size);
-            let mut inner = square.clone();
-            square.clear();
-            inner.clear();
+            let [mut square, mut inner] = [hole.cleared(), hole.cleared()];
             let at = cursor.get().map(|at| at.min(shape.size - 1));
             square.paint(at, brush.get() + 2, true);
             inner.paint(at, brush.get(), true);
@@ -279,8 +246,9 @@ fn Known() -> impl IntoView {
     };
     let clear = move |_| {
         begin();
-        lab.settings
-            .update(|settings| settings.restore.hole.clear());
+        lab.settings.update(|settings| {
+            settings.restore.hole = settings.restore.hole.cleared();
+        });
         lab.pause();
     };
     let inside = move || tool.get_untracked() == Tool::Brush;

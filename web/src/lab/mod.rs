@@ -220,6 +220,13 @@ impl Lab {
         Some(format!("{origin}{path}#{hash}"))
     }
 
+    /// The names of the classes, once there is a model.
+    pub fn class_names(self) -> Vec<String> {
+        let names = |in_use: &Arc<InUse>| in_use.model.class_names.clone();
+        self.model
+            .with(|in_use| in_use.as_ref().map(names).unwrap_or_default())
+    }
+
     /// Says something to the visitor.
     pub fn tell(self, error: bool, text: impl Into<String>) {
         let id = self.next_id();

@@ -9,7 +9,10 @@ use web_sys::{Blob, Response};
 
 use super::Lab;
 use crate::{
-    activities::{dream::StartChoice, picture_choice::Picture},
+    activities::{
+        dream::StartChoice,
+        picture_choice::{FIRST_SAMPLE, Picture},
+    },
     address::{Settings, Tab},
     images::{self, Shape},
     png_text,
@@ -87,7 +90,7 @@ impl Lab {
             (Picture::Own, None) => {
                 self.tell(false, "The link shows somebody's own picture, which a link cannot carry; here is a sample instead.");
                 self.choose_picture(Picture::default());
-                SAMPLE
+                FIRST_SAMPLE
             }
             (Picture::Sample(index), _) => index,
         };
@@ -101,9 +104,6 @@ impl Lab {
         }
     }
 }
-
-/// The sample that stands for a picture that is not here.
-const SAMPLE: usize = 9;
 
 /// A bundled sample, by where it lies.
 async fn sample(path: &str, shape: Shape) -> Result<Vec<f32>, String> {

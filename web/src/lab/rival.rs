@@ -8,7 +8,7 @@ use web_sys::AbortController;
 
 use super::{Lab, chain::Chain, load_model};
 use crate::{
-    activities::{Activity, denoise::Denoise, picture_choice::Picture},
+    activities::{denoise::Denoise, picture_choice::Picture},
     address::Tab,
     bundled::Bundled,
 };
@@ -118,14 +118,10 @@ impl Lab {
     /// Sets the class that an attack leads away from to the one that the model sees in the picture, where nobody
     /// has said it; whether the attack begins anew for that.
     pub(super) fn learns_truth(self, logits: &[f32]) -> bool {
-        let (truth, plan) = self.settings.with_untracked(|settings| {
-            let attack = &settings.attack;
-            let plan = self
-                .model
-                .with_untracked(|m| m.as_ref().map(|m| attack.plan(&m.model)));
-            (attack.truth(), plan)
-        });
-        if truth.is_some() || plan.is_none() {
+        let truth = self
+            .settings
+            .with_untracked(|settings| settings.attack.truth());
+        if truth.is_some() {
             return false;
         }
         let seen = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));

@@ -182,6 +182,54 @@ pub fn NumberField(
     }
 }
 
+/// The seed, and a die that rolls another; `title` says what that gives.
+#[component]
+pub fn SeedField(
+    #[prop(into)] seed: Signal<u32>,
+    set: impl Fn(u32) + Copy + 'static,
+    title: &'static str,
+) -> impl IntoView {
+    view! {
+        <NumberField
+            label="seed" value=Signal::derive(move || seed.get().to_string())
+            set=move |seed| set(seed as u32)
+            min=0.0 max=4294967295.0 step="1"
+        />
+        <button
+            class="dice" title=title aria-label=format!("Roll {}", title.to_lowercase())
+            on:click=move |_| set((js_sys::Math::random() * 1e4) as u32)
+        >
+            <span aria-hidden="true">"⚄"</span>
+        </button>
+    }
+}
+
+/// A slider under its label.
+#[component]
+pub fn Slider(
+    #[prop(into)] label: Signal<String>,
+    #[prop(into)] value: Signal<f32>,
+    set: impl Fn(f32) + 'static,
+    max: f32,
+    step: f32,
+) -> impl IntoView {
+    let moved = move |event| {
+        if let Ok(number) = event_target_value(&event).parse() {
+            set(number);
+        }
+    };
+    view! {
+        <label class="slider">
+            <span>{label}</span>
+            <input
+                type="range" min="0" max=max step=step
+                prop:value=move || value.get().to_string()
+                on:input=moved
+            />
+        </label>
+    }
+}
+
 /// Copies the address, which holds all that is on screen; or what shows the same in another page.
 #[component]
 pub fn CopyLink() -> impl IntoView {

@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::{
     activities::{
-        Activity, Pairs, attack::Attack, denoise::Denoise, dream::Dream, picture_choice::Picture,
-        restore::Restore,
+        Activity, Pairs, attack::Attack, denoise::Denoise, dream::Dream, landscape::Landscape,
+        picture_choice::Picture, restore::Restore,
     },
     bundled::Bundled,
 };
@@ -24,6 +24,7 @@ pub struct Settings {
     pub denoise: Denoise,
     pub restore: Restore,
     pub attack: Attack,
+    pub landscape: Landscape,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,10 +34,17 @@ pub enum Tab {
     Denoise,
     Restore,
     Attack,
+    Landscape,
 }
 
 impl Tab {
-    pub const ALL: [Self; 4] = [Self::Dream, Self::Denoise, Self::Restore, Self::Attack];
+    pub const ALL: [Self; 5] = [
+        Self::Dream,
+        Self::Denoise,
+        Self::Restore,
+        Self::Attack,
+        Self::Landscape,
+    ];
 
     /// The word for it in a link.
     pub fn name(self) -> &'static str {
@@ -45,6 +53,7 @@ impl Tab {
             Self::Denoise => "denoise",
             Self::Restore => "restore",
             Self::Attack => "attack",
+            Self::Landscape => "landscape",
         }
     }
 
@@ -55,6 +64,7 @@ impl Tab {
             Self::Denoise => "Denoise",
             Self::Restore => "Restore",
             Self::Attack => "Attack",
+            Self::Landscape => "Landscape",
         }
     }
 
@@ -172,6 +182,7 @@ impl Settings {
             Tab::Denoise => &self.denoise,
             Tab::Restore => &self.restore,
             Tab::Attack => &self.attack,
+            Tab::Landscape => &self.landscape,
         }
     }
 
@@ -182,6 +193,7 @@ impl Settings {
             Tab::Denoise => Some(&mut self.denoise.picture),
             Tab::Restore => Some(&mut self.restore.picture),
             Tab::Attack => Some(&mut self.attack.picture),
+            Tab::Landscape => Some(&mut self.landscape.picture),
         }
     }
 
@@ -191,6 +203,7 @@ impl Settings {
             Tab::Denoise => &mut self.denoise,
             Tab::Restore => &mut self.restore,
             Tab::Attack => &mut self.attack,
+            Tab::Landscape => &mut self.landscape,
         }
     }
 }

@@ -49,8 +49,24 @@ pub enum Request {
     Evaluate {
         /// The class of each image.
         classes: Vec<usize>,
-        /// The energy whose gradient is wanted.
-        energy: EnergyKind,
+        /// The energy whose gradient is wanted; without it, only logits are.
+        energy: Option<EnergyKind>,
+    },
+    /// The logits of the images beside this message; the chain that runs is left alone. Answered by
+    /// [`Reply::Logits`].
+    Logits {
+        /// How many images there are.
+        images: usize,
+        /// Whether the rival's are wanted, rather than those of the model in use.
+        rival: bool,
+    },
+    /// Take a step apart: of the chain of this plan, which resumes with what is beside this message as one that
+    /// begins does. The chain that runs is left alone. Answered by [`Reply::Dissected`].
+    Dissect {
+        /// The chain.
+        plan: Plan,
+        /// Which of its images to show.
+        image: usize,
     },
 }
 
@@ -105,9 +121,20 @@ pub enum Reply {
         /// How many workers shared it.
         workers: usize,
     },
-    /// Beside it: the logits, `[batch, classes]`, then the gradient of each image's energy,
+    /// Beside it: the logits, `[batch, classes]`, then the gradient of each image's energy, if it was wanted,
     /// `[batch, channels, size, size]`.
     Evaluated,
+    /// Beside it: the logits, `[images, classes]`; none where there is a fault.
+    Logits {
+        /// Why there are none, if there are none.
+        fault: Option<String>,
+    },
+    /// Beside it, each `[channels, size, size]`: the image, the gradient of its energy, what the step adds but
+    /// for noise, the noise that it adds, and the image after it.
+    Dissected {
+        /// The numbers of the step, or why there is none.
+        step: Result<Dissection, String>,
+    },
     /// The GPU engine cannot hold the network of the file that it was asked to load, and would not if it
     /// were started again; the CPU engine may.
     Unable {
@@ -159,6 +186,20 @@ pub struct Adversary {
     pub step_size: f32,
     /// Whether the rival's network is attacked, rather than that of the model in use.
     pub rival: bool,
+}
+
+/// The numbers of one step of one image: x ← x − factor · g + noise_std · ξ, and back to where pixels may be, with g
+/// the gradient as the sampler scales it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dissection {
+    /// The energy of the image.
+    pub energy: f32,
+    /// How far the energy says that the data are, in L2; none where the step does not go by it.
+    pub distance: Option<f32>,
+    /// Factor of the gradient; none where the step is no multiple of it, as of what is known in part.
+    pub factor: Option<f32>,
+    /// Standard deviation of the noise.
+    pub noise_std: f32,
 }
 
 /// Where a chain starts.

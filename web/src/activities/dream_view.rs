@@ -68,7 +68,7 @@ pub fn DreamTab() -> impl IntoView {
                         <p class="prepared-note">"drawn earlier, while this page loads"</p>
                     })}
                 </div>
-                <Transport chain />
+                <Transport chain image=looked_at />
                 <Lines />
             </section>
             <Later><Choices /></Later>

@@ -174,22 +174,25 @@ impl Chain {
     /// How to begin it again where it stands, and from which images.
     pub fn resumption(&self) -> (Plan, Arc<[f32]>) {
         match &self.newest {
-            Some(frame) => {
-                let origin = Origin::Resume { step: frame.step };
-                let plan = Plan {
-                    origin,
-                    ..self.plan.clone()
-                };
-                // What is known, or was before an attack, is beside the images.
-                let beside = self.plan.known.is_some() || self.plan.adversary.is_some();
-                let x = match beside {
-                    true => [&self.given[..], &frame.pixels].concat().into(),
-                    false => frame.pixels.clone(),
-                };
-                (plan, x)
-            }
+            Some(frame) => self.resumption_at(frame),
             None => (self.plan.clone(), self.given.clone()),
         }
+    }
+
+    /// The same, where one of its frames stands.
+    pub fn resumption_at(&self, frame: &Frame) -> (Plan, Arc<[f32]>) {
+        let origin = Origin::Resume { step: frame.step };
+        let plan = Plan {
+            origin,
+            ..self.plan.clone()
+        };
+        // What is known, or was before an attack, is beside the images.
+        let beside = self.plan.known.is_some() || self.plan.adversary.is_some();
+        let x = match beside {
+            true => [&self.given[..], &frame.pixels].concat().into(),
+            false => frame.pixels.clone(),
+        };
+        (plan, x)
     }
 
     /// Median time of its steps; the first compiles and warms up, so it counts only if alone.

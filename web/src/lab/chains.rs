@@ -7,9 +7,15 @@ use leptos::prelude::*;
 
 use super::{Lab, Rival};
 use crate::{
-    activities::{Activity, attack::Attack, dream::StartChoice},
+    activities::{
+        Activity, attack::Attack, dream::StartChoice, landscape::Landscape, picture_choice::Picture,
+    },
     address::Tab,
-    lab::chain::{Chain, Frame, Phase},
+    images::Shape,
+    lab::{
+        chain::{Chain, Frame, Phase},
+        survey::{Plane, Surface},
+    },
 };
 
 impl Lab {
@@ -20,6 +26,7 @@ impl Lab {
             Tab::Denoise => self.denoise,
             Tab::Restore => self.restore,
             Tab::Attack => self.attack,
+            Tab::Landscape => self.landscape,
         }
     }
 
@@ -85,6 +92,24 @@ impl Lab {
                     self.run(self.attack, plan, given, phase);
                 });
             }
+            Tab::Landscape => {
+                leptos::task::spawn_local(async move {
+                    let Some(plane) = self.plane(&settings.landscape, in_use.shape()).await else {
+                        return;
+                    };
+                    self.expect_rival();
+                    let given = plane.at(settings.landscape.start());
+                    let known = |surface: &Surface| surface.plane.as_deref() == Some(&plane);
+                    if !self.surface.with_untracked(known) {
+                        let classes = in_use.model.class_names.len();
+                        let surface = Surface::new(self.next_id(), plane, classes);
+                        self.surface.set(surface);
+                    }
+                    let plan = settings.landscape.plan(&in_use.model);
+                    self.run(self.landscape, plan, given.into(), phase);
+                    self.survey();
+                });
+            }
             Tab::Restore => {
                 leptos::task::spawn_local(async move {
                     let shape = in_use.shape();
@@ -104,6 +129,25 @@ impl Lab {
                 });
             }
         }
+    }
+
+    /// The plane that is to be looked at.
+    async fn plane(self, landscape: &Landscape, shape: Shape) -> Option<Plane> {
+        let picture = self.picture(landscape.picture, shape).await?;
+        let Some([second, third]) = landscape.through else {
+            let reach = landscape.reach as f32;
+            return Some(Plane::random(&picture, reach, landscape.seed));
+        };
+        let second = self.picture(Picture::Sample(second), shape).await?;
+        let third = self.picture(Picture::Sample(third), shape).await?;
+        let plane = Plane::through([&picture, &second, &third]);
+        if plane.is_none() {
+            self.tell(
+                false,
+                "A plane takes three different pictures: choose others.",
+            );
+        }
+        plane
     }
 
     pub(super) fn run(self, chain: RwSignal<Chain>, plan: Plan, given: Arc<[f32]>, phase: Phase) {
@@ -223,6 +267,7 @@ impl Lab {
         if chain.with_untracked(|chain| chain.phase == Phase::Running) {
             self.advance(chain);
         }
+        self.survey();
     }
 
     pub(super) fn show(self, id: u32, step: u64, milliseconds: f64, mut numbers: Vec<f32>) {
@@ -233,6 +278,7 @@ impl Lab {
             self.restore,
             self.attack,
             self.rival_attack,
+            self.landscape,
         ];
         let holds = |chain: &RwSignal<Chain>| chain.with_untracked(|chain| chain.id == id);
         let Some(chain) = chains.into_iter().find(holds) else {

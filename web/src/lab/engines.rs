@@ -115,6 +115,7 @@ impl Lab {
             bench.generation = generation;
             bench.ready = false;
             bench.begun = None;
+            bench.asked = None;
             bench.started = now();
             bench.waited = Some(0);
         });
@@ -209,6 +210,8 @@ impl Lab {
             )),
             Reply::Crashed { message } => self.crashed(&message),
             Reply::NotStarted { message } => self.not_started(&message),
+            Reply::Logits { fault } => self.surveyed(fault, numbers),
+            Reply::Dissected { step } => self.dissected(step, numbers),
             // Said among workers only.
             Reply::Evaluated => {}
         }

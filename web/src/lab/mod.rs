@@ -7,13 +7,15 @@ mod engines;
 pub mod gpu;
 pub mod load_model;
 mod models;
+mod one_step;
 mod pictures;
 mod rival;
+pub mod survey;
 pub mod worker_handle;
 
 use std::sync::Arc;
 
-use basin_protocol::{Model, SelfTest};
+use basin_protocol::{Dissection, Model, SelfTest};
 use leptos::prelude::*;
 use web_sys::{AbortController, Blob};
 
@@ -26,6 +28,7 @@ use crate::{
     lab::{
         chain::Chain,
         gpu::Adapter,
+        survey::Surface,
         worker_handle::{Kind, WorkerHandle},
     },
 };
@@ -108,6 +111,11 @@ pub struct Lab {
     pub attack: RwSignal<Chain>,
     pub rival_attack: RwSignal<Chain>,
     pub rival: RwSignal<Rival>,
+    /// A chain in the plane that is looked at, and what was seen there.
+    pub landscape: RwSignal<Chain>,
+    pub surface: RwSignal<Surface>,
+    /// The step taken apart, if one is: its numbers, and its pictures as the worker gives them.
+    pub dissection: RwSignal<Option<(Dissection, Arc<[f32]>)>>,
     /// The visitor's image to start dreams from, and the one that the other tabs work on, fitted to the model.
     pub own_dream: RwSignal<Option<Arc<[f32]>>>,
     pub own_picture: RwSignal<Option<Arc<[f32]>>>,
@@ -140,6 +148,9 @@ struct Bench {
     fetching: Option<AbortController>,
     /// The chain that the worker holds.
     begun: Option<u32>,
+    /// The tile of the landscape that the engine looks at, and how many images the next is to have.
+    asked: Option<survey::Asked>,
+    tile: usize,
     last_id: u32,
     /// How often it was looked after since an answer is waited for.
     waited: Option<u32>,
@@ -189,12 +200,18 @@ impl Lab {
             attack: RwSignal::new(Chain::default()),
             rival_attack: RwSignal::new(Chain::default()),
             rival: RwSignal::new(Rival::default()),
+            landscape: RwSignal::new(Chain::default()),
+            surface: RwSignal::new(Surface::default()),
+            dissection: RwSignal::new(None),
             own_dream: RwSignal::new(None),
             own_picture: RwSignal::new(None),
             clean: RwSignal::new(None),
             whole: RwSignal::new(None),
             smooth: RwSignal::new(false),
-            bench: StoredValue::new_local(Bench::default()),
+            bench: StoredValue::new_local(Bench {
+                tile: 8,
+                ..Bench::default()
+            }),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     lab::{
         chain::Chain,
         load_model::{self, FetchError, LONGEST},
+        survey::Surface,
         worker_handle::Kind,
     },
 };
@@ -180,7 +181,8 @@ impl Lab {
         self.progress.set(Progress::Ready { seconds });
         let Some(source) = taken.flatten() else {
             // The same model in a new engine.
-            if self.settings.with_untracked(|settings| settings.tab) == Tab::Attack {
+            let tab = self.settings.with_untracked(|settings| settings.tab);
+            if matches!(tab, Tab::Attack | Tab::Landscape) {
                 self.expect_rival();
             }
             self.go_on();
@@ -245,6 +247,9 @@ impl Lab {
         self.guess.set(Chain::default());
         self.restore.set(Chain::default());
         self.attack.set(Chain::default());
+        self.landscape.set(Chain::default());
+        self.surface.set(Surface::default());
+        self.dissection.set(None);
         self.forget_rival();
         if !prefers_rest() {
             self.restart();

@@ -64,7 +64,7 @@ impl Lab {
                             .update(|s| s.dream.start = Some(StartChoice::Image));
                         self.restart();
                     }
-                    Tab::Denoise | Tab::Restore | Tab::Attack => {
+                    Tab::Denoise | Tab::Restore | Tab::Attack | Tab::Landscape => {
                         self.own_picture.set(Some(pixels.into()));
                         self.choose_picture(Picture::Own);
                         self.restart();

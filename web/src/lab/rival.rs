@@ -83,8 +83,10 @@ impl Lab {
             Ok(name) => Rival::Ready(name),
             Err(why) => Rival::None(format!("The standard network: {why}.")),
         });
-        if self.settings.with_untracked(|settings| settings.tab) == Tab::Attack {
-            self.restart();
+        match self.settings.with_untracked(|settings| settings.tab) {
+            Tab::Attack => self.restart(),
+            Tab::Landscape => self.survey(),
+            Tab::Dream | Tab::Denoise | Tab::Restore => {}
         }
     }
 

@@ -9,7 +9,7 @@ use wasm_bindgen::JsValue;
 use crate::{
     activities::{
         attack_view::AttackTab, denoise_view::DenoiseTab, dream_view::DreamTab,
-        restore_view::RestoreTab,
+        landscape_view::LandscapeTab, restore_view::RestoreTab,
     },
     address::{ModelSource, Settings, Tab},
     bundled::Bundled,
@@ -112,6 +112,7 @@ pub fn App() -> impl IntoView {
                 Tab::Denoise => view! { <DenoiseTab /> }.into_any(),
                 Tab::Restore => view! { <RestoreTab /> }.into_any(),
                 Tab::Attack => view! { <AttackTab /> }.into_any(),
+                Tab::Landscape => view! { <LandscapeTab /> }.into_any(),
             }}
         </main>
     }

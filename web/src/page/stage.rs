@@ -10,6 +10,7 @@ use crate::{
         Lab, Progress,
         chain::{Chain, Phase},
     },
+    page::one_step::OneStep,
 };
 
 /// An image to show, where there is one.
@@ -33,7 +34,12 @@ pub fn Picture(
 
 /// Play, pause, step, reset, and the way back through the chain.
 #[component]
-pub fn Transport(chain: RwSignal<Chain>) -> impl IntoView {
+pub fn Transport(
+    chain: RwSignal<Chain>,
+    /// Of several images, the one whose step is taken apart.
+    #[prop(optional, into)]
+    image: Signal<usize>,
+) -> impl IntoView {
     let lab = expect_context::<Lab>();
     let running = move || chain.with(|chain| chain.phase) == Phase::Running;
     let toggle = move |_| if running() { lab.pause() } else { lab.play() };
@@ -77,6 +83,7 @@ pub fn Transport(chain: RwSignal<Chain>) -> impl IntoView {
                 {move || format!("step {} / {}", shown_step(), chain.with(|chain| chain.goal))}
             </output>
         </div>
+        <OneStep chain image />
     }
 }
 
@@ -210,6 +217,7 @@ pub fn Slider(
     #[prop(into)] label: Signal<String>,
     #[prop(into)] value: Signal<f32>,
     set: impl Fn(f32) + 'static,
+    #[prop(optional)] min: f32,
     max: f32,
     step: f32,
 ) -> impl IntoView {
@@ -222,7 +230,7 @@ pub fn Slider(
         <label class="slider">
             <span>{label}</span>
             <input
-                type="range" min="0" max=max step=step
+                type="range" min=min max=max step=step
                 prop:value=move || value.get().to_string()
                 on:input=moved
             />

@@ -2,6 +2,7 @@
 //! of a browser; [`edge`] joins it to the page's messages; one program a backend, in `bin/`.
 
 mod climb;
+mod dissect;
 #[cfg(target_arch = "wasm32")]
 pub mod edge;
 pub mod engine;

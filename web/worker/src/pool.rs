@@ -57,19 +57,25 @@ impl Pool {
     }
 
     /// What `network` computes of the images, with the help of those partners that are ready; and
-    /// how many workers that were. Shapes as in [`Classifier::evaluate`].
+    /// how many workers that were. Without an energy, only logits. Shapes as in [`Classifier::evaluate`].
     pub async fn evaluate(
         &self,
         network: &CompiledNetwork,
         x: &[f32],
         classes: &[usize],
-        energy: EnergyKind,
+        energy: Option<EnergyKind>,
     ) -> (Evaluation, usize) {
         let image = x.len() / classes.len();
         let alone = |share: Range<usize>| {
             let x = &x[share.start * image..share.end * image];
             let count = share.len();
-            network.evaluate(x, count, &*energy.of(classes[share].to_vec()))
+            match energy {
+                Some(energy) => network.evaluate(x, count, &*energy.of(classes[share].to_vec())),
+                None => Evaluation {
+                    logits: network.logits(x, count),
+                    gradient: Vec::new(),
+                },
+            }
         };
         let wanted = |share: Range<usize>| {
             let request = Request::Evaluate {

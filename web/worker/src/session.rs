@@ -1,6 +1,6 @@
 //! A model, a chain, and what the page may ask of them.
 
-use basin_protocol::{Adversary, Origin, Plan, Reply, Request, SelfTest};
+use basin_protocol::{Adversary, Dissection, Origin, Plan, Reply, Request, SelfTest};
 use basin_shared::{
     Key, ModelFile,
     classifier::Evaluation,
@@ -11,6 +11,7 @@ use basin_shared::{
 
 use crate::{
     climb::Climb,
+    dissect,
     engine::{Chain, Engine, Network},
     model,
 };
@@ -93,13 +94,29 @@ impl<E: Engine> Session<E> {
             Request::Evaluate { classes, energy } => {
                 let loaded = self.loaded.as_ref()?;
                 let (network, batch) = (&loaded.network, classes.len());
-                let objective = energy.of(classes);
-                let evaluation = network.evaluate(&beside.numbers, batch, &*objective).await;
-                Some(match evaluation {
-                    Ok(Evaluation { logits, gradient }) => {
-                        (Reply::Evaluated, [logits, gradient].concat())
+                let found = match energy {
+                    Some(energy) => {
+                        let objective = energy.of(classes);
+                        let found = network.evaluate(&beside.numbers, batch, &*objective).await;
+                        found.map(|Evaluation { logits, gradient }| [logits, gradient].concat())
                     }
+                    None => network.logits(&beside.numbers, batch).await,
+                };
+                Some(match found {
+                    Ok(numbers) => (Reply::Evaluated, numbers),
                     Err(message) => (Reply::Refused { message }, Vec::new()),
+                })
+            }
+            Request::Logits { images, rival } => {
+                Some(match self.logits(images, rival, beside.numbers).await {
+                    Ok(logits) => (Reply::Logits { fault: None }, logits),
+                    Err(fault) => (Reply::Logits { fault: Some(fault) }, Vec::new()),
+                })
+            }
+            Request::Dissect { plan, image } => {
+                Some(match self.dissect(plan, image, beside.numbers).await {
+                    Ok((step, images)) => (Reply::Dissected { step: Ok(step) }, images),
+                    Err(fault) => (Reply::Dissected { step: Err(fault) }, Vec::new()),
                 })
             }
         }
@@ -149,7 +166,7 @@ impl<E: Engine> Session<E> {
 
     /// Takes a rival; its name, or why it is none.
     async fn load_rival(&mut self, bytes: &[u8]) -> Result<String, String> {
-        let loaded = self.loaded.as_ref().ok_or("there is no model yet")?;
+        let loaded = self.in_use()?;
         let file = ModelFile::read(bytes).map_err(|error| error.to_string())?;
         let card = &file.card;
         let [channels, size, _] = card.architecture.image();
@@ -177,12 +194,77 @@ impl<E: Engine> Session<E> {
     }
 
     async fn begin(&mut self, id: u32, plan: Plan, numbers: Vec<f32>) -> Result<(), String> {
-        let Some(loaded) = &self.loaded else {
-            return Err("there is no model yet".into());
+        let course = match plan.adversary {
+            Some(adversary) => Course::Attack(self.climb(plan, adversary, numbers)?),
+            None => {
+                let dynamics = self.dynamics(plan, numbers)?;
+                // What ran before makes room first.
+                self.running = None;
+                Course::Chain(self.in_use()?.network.chain(dynamics).await?)
+            }
         };
-        if let Some(adversary) = plan.adversary {
-            return self.attack(id, plan, adversary, numbers);
+        let steps = 1;
+        self.running = Some(Running { id, course, steps });
+        Ok(())
+    }
+
+    fn in_use(&self) -> Result<&Loaded<E::Network>, String> {
+        self.loaded.as_ref().ok_or("there is no model yet".into())
+    }
+
+    /// The network in use, or its rival.
+    fn network(&self, rival: bool) -> Result<&E::Network, String> {
+        match rival {
+            true => self.rival.as_ref().ok_or("there is no rival".into()),
+            false => Ok(&self.in_use()?.network),
         }
+    }
+
+    async fn logits(
+        &self,
+        images: usize,
+        rival: bool,
+        numbers: Vec<f32>,
+    ) -> Result<Vec<f32>, String> {
+        let [channels, size] = self.in_use()?.shape;
+        if images == 0 {
+            return Err("there are no images, expected one or more".into());
+        }
+        let x = expect(numbers, images * channels * size * size)?;
+        self.network(rival)?.logits_of_many(&x, images).await
+    }
+
+    /// The numbers of a step of one image, and its pictures as [`Reply::Dissected`] says.
+    async fn dissect(
+        &self,
+        plan: Plan,
+        image: usize,
+        numbers: Vec<f32>,
+    ) -> Result<(Dissection, Vec<f32>), String> {
+        let count = plan.classes.len();
+        if image >= count {
+            return Err(format!("there is no image {image} among {count}"));
+        }
+        let (step, parts) = match plan.adversary {
+            Some(adversary) => {
+                let climb = self.climb(plan, adversary, numbers)?;
+                dissect::attack(self.network(adversary.rival)?, climb, image).await?
+            }
+            None => {
+                let chain = self.dynamics(plan, numbers)?;
+                dissect::chain(&self.in_use()?.network, chain, image).await?
+            }
+        };
+        let of_image = |x: Vec<f32>| {
+            let size = x.len() / count;
+            x[image * size..][..size].to_vec()
+        };
+        Ok((step, parts.map(of_image).concat()))
+    }
+
+    /// A chain as a plan and what is beside it say.
+    fn dynamics(&self, plan: Plan, numbers: Vec<f32>) -> Result<HostChain, String> {
+        let loaded = self.in_use()?;
         let mut walk = model::step(&plan, loaded.distances.as_ref())?;
         loaded.check(&plan.classes)?;
         let Plan {
@@ -236,7 +318,7 @@ impl<E: Engine> Session<E> {
             }
             Origin::Resume { step } => (given()?, step),
         };
-        let dynamics = HostChain {
+        Ok(HostChain {
             key: key.fold_in(STEPS),
             walk,
             energy,
@@ -244,31 +326,14 @@ impl<E: Engine> Session<E> {
             velocity: vec![0.0; x.len()],
             x,
             step,
-        };
-        // What ran before makes room first.
-        self.running = None;
-        let chain = loaded.network.chain(dynamics).await?;
-        self.running = Some(Running {
-            id,
-            course: Course::Chain(chain),
-            steps: 1,
-        });
-        Ok(())
+        })
     }
 
-    /// Begins an attack.
-    fn attack(
-        &mut self,
-        id: u32,
-        plan: Plan,
-        adversary: Adversary,
-        numbers: Vec<f32>,
-    ) -> Result<(), String> {
-        let loaded = self.loaded.as_ref().ok_or("there is no model yet")?;
+    /// An attack as a plan and what is beside it say.
+    fn climb(&self, plan: Plan, adversary: Adversary, numbers: Vec<f32>) -> Result<Climb, String> {
+        let loaded = self.in_use()?;
         loaded.check(&plan.classes)?;
-        if adversary.rival && self.rival.is_none() {
-            return Err("there is no rival".into());
-        }
+        self.network(adversary.rival)?;
         let (epsilon, step_size) = (adversary.budget.epsilon, adversary.step_size);
         if !(epsilon >= 0.0 && step_size >= 0.0 && (epsilon + step_size).is_finite()) {
             return Err(format!(
@@ -288,20 +353,14 @@ impl<E: Engine> Session<E> {
         } else {
             resumed
         };
-        let climb = Climb {
+        Ok(Climb {
             adversary,
             energy: plan.energy,
             classes: plan.classes,
             x,
             x_adv,
             step,
-        };
-        self.running = Some(Running {
-            id,
-            course: Course::Attack(climb),
-            steps: 1,
-        });
-        Ok(())
+        })
     }
 
     async fn advance(&mut self, id: u32, most: u64) -> Option<(Reply, Vec<f32>)> {
@@ -685,6 +744,116 @@ mod tests {
             ..adversary
         };
         assert!(begin(&mut session, 5, attack(still, nan), &image).is_some());
+    }
+
+    #[test]
+    fn logits_are_those_of_the_frames_and_leave_the_chain_alone() {
+        let mut session = loaded();
+        let begin = Request::Begin {
+            chain: 1,
+            plan: plan(Origin::Noise),
+        };
+        ask(&mut session, begin, &[]);
+        let first = frames(&mut session, 1, 3);
+        let (x, expected) = first[2].1.split_at(2 * 64);
+        let mut logits = |images, rival, x: &[f32]| {
+            let request = Request::Logits { images, rival };
+            match ask(&mut session, request, x) {
+                Some((Reply::Logits { fault }, found)) => (fault, found),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (fault, found) = logits(2, false, x);
+        assert_eq!(fault, None);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5);
+        }
+        assert_eq!(found.len(), expected.len());
+        for (images, rival, expected) in [
+            (3, false, "the image has 128 numbers, expected 192"),
+            (0, false, "there are no images, expected one or more"),
+            (2, true, "there is no rival"),
+        ] {
+            assert_eq!(logits(images, rival, x), (Some(expected.into()), vec![]));
+        }
+        assert_eq!(frames(&mut session, 1, 1)[0].0, 3);
+    }
+
+    #[test]
+    fn a_step_is_taken_apart_into_what_the_chain_adds() {
+        for plan in [plan, plan_by_distance] {
+            let mut session = loaded();
+            let begin = Request::Begin {
+                chain: 1,
+                plan: plan(Origin::Noise),
+            };
+            ask(&mut session, begin, &[]);
+            let frames = frames(&mut session, 1, 5);
+            let resumed = plan(Origin::Resume { step: 3 });
+            let request = Request::Dissect {
+                plan: resumed.clone(),
+                image: 1,
+            };
+            let answer = ask(&mut session, request, &frames[3].1[..128]);
+            let Some((Reply::Dissected { step: Ok(step) }, parts)) = answer else {
+                panic!("{answer:?}")
+            };
+            let [x, gradient, drift, noise, next] =
+                [0, 1, 2, 3, 4].map(|part| &parts[64 * part..][..64]);
+            assert_eq!(x, &frames[3].1[64..128]);
+            assert_eq!(next, &frames[4].1[64..128]);
+            let energy = EnergyKind::Joint.of_logits(&frames[3].1[128 + 3..], 2);
+            assert!((step.energy - energy).abs() < 1e-5);
+            let factor = step.factor.unwrap();
+            assert!(factor > 0.0 && step.noise_std > 0.0);
+            for i in 0..64 {
+                assert!((x[i] + drift[i] + noise[i] - next[i]).abs() < 1e-6);
+                // Where nothing was clamped, the formula's own numbers.
+                if next[i] > 0.0 && next[i] < 1.0 && x[i] + drift[i] > 0.0 && x[i] + drift[i] < 1.0
+                {
+                    assert!((drift[i] + factor * gradient[i]).abs() < 1e-5);
+                }
+            }
+            assert_eq!(
+                step.distance.is_some(),
+                matches!(resumed.sampler, Sampler::ByDistance(_))
+            );
+            let request = Request::Dissect {
+                plan: resumed,
+                image: 2,
+            };
+            let answer = ask(&mut session, request, &frames[3].1[..128]);
+            assert!(
+                matches!(answer, Some((Reply::Dissected { step: Err(why) }, _)) if why == "there is no image 2 among 2")
+            );
+        }
+    }
+
+    #[test]
+    fn a_step_of_an_attack_is_taken_apart_too() {
+        let image: Vec<f32> = (0..64).map(|pixel| 0.3 + 0.005 * pixel as f32).collect();
+        let adversary = Adversary {
+            budget: Budget::linf(0.1),
+            step_size: 0.025,
+            rival: false,
+        };
+        let plan = Plan {
+            classes: vec![0],
+            energy: EnergyKind::Conditional,
+            adversary: Some(adversary),
+            ..plan(Origin::Resume { step: 0 })
+        };
+        let mut session = loaded();
+        let both = [&image[..], &image].concat();
+        let answer = ask(&mut session, Request::Dissect { plan, image: 0 }, &both);
+        let Some((Reply::Dissected { step: Ok(step) }, parts)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((step.factor, step.noise_std), (None, 0.0));
+        for i in 0..64 {
+            let (gradient, drift) = (parts[64 + i], parts[128 + i]);
+            assert!((drift - 0.025 * gradient.signum()).abs() < 1e-6);
+        }
     }
 
     #[test]

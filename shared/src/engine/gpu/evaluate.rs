@@ -33,9 +33,7 @@ impl GpuNetwork {
         let mut begin = 0;
         if let Slope::Given(_) = slope {
             // The head is launched twice: for the logits, and for what their slope makes of them.
-            let only = [&recorded.logits];
-            let logits = self.launch(&recorded, 0..recorded.head + 1, &only).await?;
-            let logits: Vec<f32> = bytemuck::pod_collect_to_vec(&logits);
+            let logits = self.logits_of(&recorded).await?;
             let mut slopes = vec![0.0; logits.len()];
             let classes = self.plan.classes();
             let rows = logits.chunks_exact(classes);
@@ -54,6 +52,24 @@ impl GpuNetwork {
             logits: bytemuck::pod_collect_to_vec(logits),
             gradient: Layout::of(self.plan.image).unpad(&gradient),
         })
+    }
+
+    /// As [`crate::Classifier::logits`]: the launches up to them.
+    ///
+    /// # Errors
+    /// If the batch is too large or the GPU is lost.
+    ///
+    /// # Panics
+    /// If the sizes do not agree.
+    pub async fn logits(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, GpuError> {
+        let recorded = self.record(x, Slope::Given(batch)).await?;
+        self.logits_of(&recorded).await
+    }
+
+    async fn logits_of(&self, recorded: &Recorded) -> Result<Vec<f32>, GpuError> {
+        let only = [&recorded.logits];
+        let logits = self.launch(recorded, 0..recorded.head + 1, &only).await?;
+        Ok(bytemuck::pod_collect_to_vec(&logits))
     }
 
     /// Does some of the launches, and reads buffers back, one behind the other.

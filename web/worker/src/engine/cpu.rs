@@ -58,6 +58,17 @@ impl Network for Rc<CpuNetwork> {
         Ok(self.network.evaluate(x, batch, objective))
     }
 
+    async fn logits(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, String> {
+        Ok(self.network.logits(x, batch))
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    async fn logits_of_many(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, String> {
+        let pool = &self.pool;
+        let (evaluation, _) = pool.evaluate(&self.network, x, &vec![0; batch], None).await;
+        Ok(evaluation.logits)
+    }
+
     async fn chain(&self, chain: HostChain) -> Result<CpuChain, String> {
         Ok(CpuChain {
             network: self.clone(),
@@ -75,7 +86,7 @@ impl Chain for CpuChain {
             let (x, classes) = (&chain.x, &chain.classes);
             let shared = network
                 .pool
-                .evaluate(&network.network, x, classes, chain.energy);
+                .evaluate(&network.network, x, classes, Some(chain.energy));
             let (evaluation, workers) = shared.await;
             chain.step(evaluation, &mut frame);
             most = most.max(workers);

@@ -50,6 +50,10 @@ impl Network for GpuNetwork {
         held(GpuNetwork::evaluate(self, x, batch, objective).await)
     }
 
+    async fn logits(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, String> {
+        held(GpuNetwork::logits(self, x, batch).await)
+    }
+
     async fn chain(&self, chain: HostChain) -> Result<GpuChain, String> {
         held(GpuChain::new(self, chain).await)
     }

@@ -54,6 +54,20 @@ pub trait Network {
         objective: &dyn Objective,
     ) -> Result<Evaluation, String>;
 
+    /// The logits alone, `[batch, classes]`; the rest as of [`Self::evaluate`].
+    ///
+    /// # Panics
+    /// If a GPU is lost.
+    async fn logits(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, String>;
+
+    /// The same with the help of other workers, if the engine has any.
+    ///
+    /// # Panics
+    /// If a GPU is lost.
+    async fn logits_of_many(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, String> {
+        self.logits(x, batch).await
+    }
+
     /// A chain of this network; the error says what the engine cannot hold.
     ///
     /// # Panics

@@ -6,6 +6,11 @@ const say = (sentence) => {
   waiting.className = "sorry";
 };
 
+// In another page's frame there is the stage alone; where a link asks for something else than a dream, the picture of one
+// would only be in the way.
+if (/[?&]embed=1(&|$)/.test(location.search)) document.documentElement.dataset.embedded = "";
+if (/tab=(?!dream)/.test(location.hash)) document.getElementById("first")?.remove();
+
 try {
   if (typeof WebAssembly !== "object") {
     say("Basin computes with WebAssembly, which this browser does not have or has turned off, as Lockdown Mode does.");

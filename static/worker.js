@@ -7,6 +7,8 @@ const relaxed = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 15, 65, 0, 253, 15, 65,
   0, 253, 15, 253, 133, 2, 11,
 ]);
+// Bytes of each program; the build writes them.
+const LENGTHS = {};
 const name = self.name === "basin-cpu" && WebAssembly.validate(relaxed) ? "basin-cpu-relaxed" : self.name;
 const tell = (reply) => self.postMessage([JSON.stringify(reply)]);
 const said = (error) => String(error?.message ?? error);
@@ -19,9 +21,7 @@ try {
   const program = fetch(new URL(`./${name}_bg.wasm`, import.meta.url));
   const [response, { default: init }] = await Promise.all([program, import(`./${name}.js`)]);
   if (!response.ok) throw new Error(`${response.url}: HTTP ${response.status}`);
-  // A compressed program's length says nothing of the bytes that will be seen here.
-  const length = Number(response.headers.get("content-length"));
-  const total = response.headers.get("content-encoding") || !length ? null : length;
+  const total = LENGTHS[name] ?? null;
   let loaded = 0;
   let told = 0;
   const counted = response.body.pipeThrough(

@@ -1117,7 +1117,7 @@ fn errors_say_what_to_do() {
 fn attacks_are_made_kept_and_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
-    let model = root().join("static/models/fashion-mnist-jeat.safetensors");
+    let model = root().join("docs/fashion-mnist-jeat/model.safetensors");
     let data = root().join("tests/data/fashion-mnist");
     let attack = |epsilon: &str, seed: &str, attacks: &str| {
         let [model, data] = [&model, &data].map(|path| path.to_str().unwrap().to_owned());

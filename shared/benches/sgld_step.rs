@@ -113,6 +113,7 @@ fn measure(seconds: f64, named: &[String]) -> Value {
                 key: Key::new(2),
                 energy: EnergyKind::Joint,
                 classes: classes.clone(),
+                mixture: None,
                 x: x.clone(),
                 velocity: vec![0.0; x.len()],
                 step: 0,

@@ -27,6 +27,7 @@ pub mod models;
 #[cfg(feature = "pictures")]
 pub mod pictures;
 pub mod ranges;
+pub mod robust_accuracy;
 pub mod samplers;
 #[cfg(feature = "tensors")]
 pub mod tensors;

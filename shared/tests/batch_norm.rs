@@ -336,6 +336,7 @@ fn ends(model: &impl Classifier, architecture: &Architecture, count: usize) -> [
         key: Key::new(3),
         energy: EnergyKind::Joint,
         classes,
+        mixture: None,
         velocity: vec![0.0; x.len()],
         x,
         step: 0,

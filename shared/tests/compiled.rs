@@ -179,6 +179,7 @@ fn a_chain_of_100_steps_is_the_oracles() {
         key: Key::new(4),
         energy: EnergyKind::Joint,
         classes: both.classes(3, Key::new(3)),
+        mixture: None,
         velocity: vec![0.0; start.len()],
         x: start.clone(),
         step: 0,

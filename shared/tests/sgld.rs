@@ -42,6 +42,7 @@ fn chain(sgld: Sgld, batch: usize, x: Vec<f32>) -> HostChain {
         key: Key::new(11),
         energy: EnergyKind::Marginal,
         classes: vec![0; batch],
+        mixture: None,
         velocity: vec![0.0; x.len()],
         x,
         step: 0,

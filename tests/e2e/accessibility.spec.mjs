@@ -7,17 +7,20 @@ const phone = { width: 360, height: 740 };
 
 for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [wide, phone]) {
-    for (const tab of ["dream", "denoise", "restore", "attack", "landscape"]) {
+    for (const tab of ["dream", "denoise", "restore", "attack", "landscape", "models"]) {
       test(`axe finds nothing: ${tab}, ${colorScheme}, ${viewport.width} px`, async ({ page }) => {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize(viewport);
         // Restoring takes a model that tells distances.
         const model = tab === "restore" ? `&model=${UNTRAINED}` : "&steps=2";
         await open(page, `/#tab=${tab}&engine=cpu${model}`);
-        await finished(page);
+        if (tab === "models") await expect(page.locator(".card")).toHaveCount(2);
+        else await finished(page);
         if (tab === "dream") await page.locator(".sampler summary").click();
-        await page.locator(".one-step summary").click();
-        await expect(page.locator("[data-formula]")).not.toBeEmpty();
+        if (tab !== "models") {
+          await page.locator(".one-step summary").click();
+          await expect(page.locator("[data-formula]")).not.toBeEmpty();
+        }
         const scan = () => new AxeBuilder({ page }).analyze();
         expect((await scan()).violations).toEqual([]);
         for (const panel of ["model", "engine"]) {

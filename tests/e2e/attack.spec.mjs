@@ -39,7 +39,7 @@ test("of a picture of the visitor's, the attack leads away from what the model s
   await open(page, `/#tab=attack&engine=cpu&model=${UNTRAINED}&steps=3`);
   await finished(page);
   // No standard network has these classes.
-  await expect(page.locator(".duel")).toContainText("comes with the page for CIFAR-10 alone");
+  await expect(page.locator(".duel")).toContainText("for the classes of its own models alone");
   await page.getByLabel("choose a picture").setInputFiles(new URL("./fixtures/photo.jpg", import.meta.url).pathname);
   await expect.poll(() => page.url()).toMatch(/picture=own&class=[012]&/);
   await finished(page);

@@ -212,3 +212,29 @@ for (const [what, words] of [
     expect(await pixels(page)).toEqual(await pixels(alone));
   });
 }
+
+test("Back undoes a pick, and Forward does it again", async ({ page }) => {
+  await open(page, "/#engine=cpu&class=1&steps=2");
+  await finished(page);
+  const pressed = (name) => page.getByRole("button", { name, exact: true, pressed: true });
+  for (const [name, number] of [["frog", 6], ["truck", 9]]) {
+    await page.getByRole("button", { name, exact: true }).click();
+    await expect.poll(() => page.url()).toContain(`class=${number}&`);
+    await finished(page);
+  }
+  // A number is no pick.
+  await page.getByLabel("seed").fill("99");
+  await page.getByLabel("seed").press("Enter");
+  await expect.poll(() => page.url()).toContain("seed=99");
+  await page.goBack();
+  await expect(pressed("frog")).toBeVisible();
+  await page.goBack();
+  await expect(pressed("automobile")).toBeVisible();
+  await finished(page);
+  await page.goForward();
+  await expect(pressed("frog")).toBeVisible();
+  await page.goForward();
+  await expect(pressed("truck")).toBeVisible();
+  await finished(page);
+  await expect.poll(() => page.url()).toContain("seed=99");
+});

@@ -44,9 +44,7 @@ test("a first visitor sees the CIFAR-10 model, and the other one is a click away
   await finished(page);
   await expect(page.getByRole("button", { name: "frog" })).toBeVisible();
   await expect.poll(() => page.url()).toContain("model=cifar-10&");
-  await openPanel(page, "model");
   await page.getByRole("button", { name: "Fashion-MNIST" }).click();
-  await openPanel(page, "model");
   await expect(page.getByRole("button", { name: "Sandal" })).toBeVisible();
   await finished(page);
   await expect.poll(() => page.url()).toContain("model=fashion-mnist&");

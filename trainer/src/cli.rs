@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Checkpoint(Checkpoint),
     /// Draw a run's curves and samples into one page.
     Report(Report),
+    /// Put the page and models of your own into a folder for any host of static files.
+    Publish(Publish),
     /// Measure what an iteration of recipes costs on this machine, on made-up images.
     Benchmark(Benchmark),
     /// List the recipes that come with the program, or show one.
@@ -137,6 +139,18 @@ pub(crate) struct Train {
     pub devices: Vec<DeviceChoice>,
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  basin publish site model.safetensors other.safetensors")]
+pub(crate) struct Publish {
+    /// The folder to make; it must be empty or not there yet.
+    pub folder: PathBuf,
+    /// Model files, which are listed before the page's own.
+    pub models: Vec<PathBuf>,
+    /// The built page, as `cargo xtask build` leaves it.
+    #[arg(long, value_name = "FOLDER", default_value = "dist")]
+    pub page: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -121,6 +121,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(arguments) => commands::import::run(arguments, device),
         Command::Checkpoint(arguments) => commands::checkpoint::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
+        Command::Publish(arguments) => commands::publish::run(arguments, device),
         Command::Benchmark(arguments) => {
             commands::benchmark::run(arguments, cli.device, &names[0], device)
         }

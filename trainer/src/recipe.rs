@@ -699,15 +699,24 @@ mod tests {
     /// The recipes of the bundled models: their runs', and those on their cards.
     #[test]
     fn published_recipes_stay_readable() {
+        let fashion_mnist_jeat: &[u8] =
+            include_bytes!("../../docs/fashion-mnist-jeat/model.safetensors");
         let fashion_mnist: &[u8] =
-            include_bytes!("../../static/models/fashion-mnist-jeat.safetensors");
+            include_bytes!("../../static/models/fashion-mnist-dsm.safetensors");
         let cifar_10: &[u8] = include_bytes!("../../static/models/cifar-10-dsm.safetensors");
         for (file, texts) in [
             (
-                fashion_mnist,
+                fashion_mnist_jeat,
                 [
                     include_str!("../../docs/fashion-mnist-jeat/recipe.toml"),
                     include_str!("../../docs/fashion-mnist-jeat/recipe-00005000.toml"),
+                ],
+            ),
+            (
+                fashion_mnist,
+                [
+                    include_str!("../../docs/fashion-mnist-dsm/recipe.toml"),
+                    include_str!("../../docs/fashion-mnist-dsm/recipe-00007000.toml"),
                 ],
             ),
             (

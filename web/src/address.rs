@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::{
     activities::{
-        Activity, Pairs, attack::Attack, denoise::Denoise, dream::Dream, landscape::Landscape,
-        picture_choice::Picture, restore::Restore,
+        Activity, Pairs, attack::Attack, denoise::Denoise, dream::Dream, gallery::Gallery,
+        landscape::Landscape, picture_choice::Picture, restore::Restore,
     },
     bundled::Bundled,
 };
@@ -25,6 +25,7 @@ pub struct Settings {
     pub restore: Restore,
     pub attack: Attack,
     pub landscape: Landscape,
+    pub gallery: Gallery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,15 +36,18 @@ pub enum Tab {
     Restore,
     Attack,
     Landscape,
+    /// The models that there are.
+    Models,
 }
 
 impl Tab {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Dream,
         Self::Denoise,
         Self::Restore,
         Self::Attack,
         Self::Landscape,
+        Self::Models,
     ];
 
     /// The word for it in a link.
@@ -54,6 +58,7 @@ impl Tab {
             Self::Restore => "restore",
             Self::Attack => "attack",
             Self::Landscape => "landscape",
+            Self::Models => "models",
         }
     }
 
@@ -65,6 +70,7 @@ impl Tab {
             Self::Restore => "Restore",
             Self::Attack => "Attack",
             Self::Landscape => "Landscape",
+            Self::Models => "Models",
         }
     }
 
@@ -183,13 +189,14 @@ impl Settings {
             Tab::Restore => &self.restore,
             Tab::Attack => &self.attack,
             Tab::Landscape => &self.landscape,
+            Tab::Models => &self.gallery,
         }
     }
 
     /// The picture that the activity on screen works on, if it works on one.
     pub fn picture_mut(&mut self) -> Option<&mut Picture> {
         match self.tab {
-            Tab::Dream => None,
+            Tab::Dream | Tab::Models => None,
             Tab::Denoise => Some(&mut self.denoise.picture),
             Tab::Restore => Some(&mut self.restore.picture),
             Tab::Attack => Some(&mut self.attack.picture),
@@ -204,6 +211,7 @@ impl Settings {
             Tab::Restore => &mut self.restore,
             Tab::Attack => &mut self.attack,
             Tab::Landscape => &mut self.landscape,
+            Tab::Models => &mut self.gallery,
         }
     }
 }
@@ -218,12 +226,12 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/');
 
 /// Escapes what would end a value or look odd in an address.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// The reverse; what is no escape stays as it is.
-fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 

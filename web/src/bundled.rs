@@ -37,19 +37,12 @@ impl Bundled {
 
     /// Where the model file lies.
     pub fn file(self) -> String {
-        let method = match self {
-            Self::Cifar10 => "dsm",
-            Self::FashionMnist => "jeat",
-        };
-        format!("models/{}-{method}.safetensors", self.name())
+        format!("models/{}-dsm.safetensors", self.name())
     }
 
-    /// Where the file of a standard network of the same classes lies, if there is one.
-    pub fn rival(self) -> Option<String> {
-        match self {
-            Self::Cifar10 => Some("models/cifar-10-judge.safetensors".into()),
-            Self::FashionMnist => None,
-        }
+    /// Where the file of a standard network of the same classes lies.
+    pub fn rival(self) -> String {
+        format!("models/{}-judge.safetensors", self.name())
     }
 
     /// Where the sample picture of this class of test images lies.
@@ -107,9 +100,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../static/");
         for bundled in Bundled::ALL {
             let samples = (0..10).flat_map(|i| [bundled.sample(i), bundled.class_mean(i)]);
-            let files = [bundled.file(), bundled.dream()]
-                .into_iter()
-                .chain(bundled.rival());
+            let files = [bundled.file(), bundled.dream(), bundled.rival()];
             for path in samples.chain(files) {
                 assert!(
                     std::fs::exists(format!("{folder}{path}")).unwrap(),

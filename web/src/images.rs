@@ -208,9 +208,14 @@ pub fn save_png(shape: Shape, pixels: &[f32], columns: usize, name: &str, texts:
     )));
     let options = BlobPropertyBag::new();
     options.set_type("image/png");
-    let url = Blob::new_with_u8_array_sequence_and_options(&parts, &options)
-        .and_then(|blob| Url::create_object_url_with_blob(&blob));
-    let Ok(url) = url else {
+    if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options) {
+        offer(&blob, name);
+    }
+}
+
+/// Offers a file to the visitor.
+pub fn offer(blob: &Blob, name: &str) {
+    let Ok(url) = Url::create_object_url_with_blob(blob) else {
         return;
     };
     let link: HtmlAnchorElement = document()

@@ -12,6 +12,7 @@ mod address;
 mod bundled;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gallery;
 mod images;
 mod lab;
 mod page;
@@ -20,7 +21,14 @@ mod png_text;
 /// Shows the page.
 pub fn main() {
     // Apart from the task that makes the program ready.
-    let mount = || leptos::mount::mount_to_body(page::app::App);
+    let mount = || {
+        // What index.html shows until then.
+        let document = leptos::prelude::document();
+        if let Some(first) = document.get_element_by_id("first") {
+            first.remove();
+        }
+        leptos::mount::mount_to_body(page::app::App);
+    };
     leptos::prelude::set_timeout(mount, std::time::Duration::ZERO);
 }
 

@@ -28,13 +28,15 @@ pub(crate) enum Part {
     Wasm,
     /// The built page in a real browser, end to end.
     E2e,
+    /// The built page in Firefox and in WebKit: that it works there at all.
+    Browsers,
     /// Every reader against mutations of its kept corpus, a minute each.
     Fuzz,
 }
 
 impl Part {
     /// What a change must pass.
-    const GATE: [Self; 8] = [
+    const GATE: [Self; 9] = [
         Self::Fmt,
         Self::Lint,
         Self::Deny,
@@ -42,6 +44,7 @@ impl Part {
         Self::Gpu,
         Self::Wasm,
         Self::E2e,
+        Self::Browsers,
         Self::Fuzz,
     ];
 }
@@ -67,7 +70,7 @@ pub(crate) fn test(parts: &[Part]) -> Result<()> {
         let result = step(&format!("test {}", name(part)), || check(part));
         let outcome = if result.is_ok() { "ok" } else { "FAILED" };
         table += &format!(
-            "{:<5} {outcome:<7} {}\n",
+            "{:<8} {outcome:<7} {}\n",
             name(part),
             duration(start.elapsed())
         );
@@ -92,6 +95,7 @@ fn name(part: Part) -> &'static str {
         Part::Gpu => "gpu",
         Part::Wasm => "wasm",
         Part::E2e => "e2e",
+        Part::Browsers => "browsers",
         Part::Fuzz => "fuzz",
     }
 }
@@ -111,6 +115,7 @@ fn check(part: Part) -> Result<()> {
         Part::Gpu => gpu(),
         Part::Wasm => wasm(),
         Part::E2e => end_to_end(),
+        Part::Browsers => browsers(),
         Part::Fuzz => fuzz(),
     }
 }
@@ -222,11 +227,23 @@ fn fuzz() -> Result<()> {
 
 fn end_to_end() -> Result<()> {
     system::ensure(system::BROWSER)?;
+    built_page_and_its_tests()?;
+    run(&mut page::end_to_end("npx", &["playwright", "test"]))
+}
+
+fn browsers() -> Result<()> {
+    system::ensure(system::OTHER_BROWSERS)?;
+    let geckodriver = tools::geckodriver()?;
+    built_page_and_its_tests()?;
+    let mut firefox = page::end_to_end("node", &["browsers.mjs", "firefox"]);
+    run(firefox.env("PATH", tools::path_with(&[geckodriver])?))?;
+    let webkit = ["--auto-servernum", "node", "browsers.mjs", "webkit"];
+    run(&mut page::end_to_end("xvfb-run", &webkit))
+}
+
+fn built_page_and_its_tests() -> Result<()> {
     system::ensure(system::NODE)?;
     page::build()?;
-    run(&mut page::end_to_end(
-        "npm",
-        &["ci", "--no-audit", "--no-fund"],
-    ))?;
-    run(&mut page::end_to_end("npx", &["playwright", "test"]))
+    let install = ["ci", "--no-audit", "--no-fund"];
+    run(&mut page::end_to_end("npm", &install))
 }

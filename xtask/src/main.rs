@@ -5,6 +5,7 @@ mod checks;
 mod command;
 mod measurement;
 mod page;
+mod release;
 mod serve;
 mod system;
 mod tools;
@@ -31,7 +32,11 @@ enum Task {
         port: Option<u16>,
     },
     /// Build the page into dist/.
-    Build,
+    Build {
+        /// Also copy it to this folder, for a host of static files, with what it compresses to beside each file.
+        #[arg(long, value_name = "FOLDER")]
+        release_dir: Option<PathBuf>,
+    },
     /// Check all that a change must pass, or the parts named.
     Test {
         /// Parts to run, in this order.
@@ -71,7 +76,10 @@ fn run(task: Task) -> anyhow::Result<()> {
             page::build()?;
             serve::serve(&page::dist(), port)
         }
-        Task::Build => page::build(),
+        Task::Build { release_dir } => {
+            page::build()?;
+            release_dir.map_or(Ok(()), |folder| release::release(&folder))
+        }
         Task::Test { parts } => checks::test(&parts),
         Task::Bench {
             peers,

@@ -67,7 +67,29 @@ fn gather(dist: &Path) -> Result<()> {
         "dist/index.html starts no ./start.js; expected what Trunk.toml writes there"
     );
     fs::write(page, html)?;
+    tell_lengths(dist, &folder, &names)?;
     list_for_offline(dist)
+}
+
+/// Tells the script that starts workers how long their programs are: of compressed ones no host says it.
+fn tell_lengths(dist: &Path, folder: &str, names: &[String]) -> Result<()> {
+    const NONE: &str = "const LENGTHS = {};";
+    let mut lengths = serde_json::Map::new();
+    for name in names {
+        if let Some(program) = name.strip_suffix("_bg.wasm") {
+            let length = fs::metadata(dist.join(folder).join(name))?.len();
+            lengths.insert(program.to_owned(), length.into());
+        }
+    }
+    let path = dist.join(folder).join("worker.js");
+    let script = fs::read_to_string(&path)?;
+    ensure!(
+        script.contains(NONE),
+        "static/worker.js has no `{NONE}`, which the build fills in"
+    );
+    let lengths = serde_json::Value::from(lengths);
+    let told = script.replace(NONE, &format!("const LENGTHS = {lengths};"));
+    Ok(fs::write(path, told)?)
 }
 
 /// The script that keeps the page for a visit without a network.
@@ -75,10 +97,8 @@ const OFFLINE: &str = "offline.js";
 
 /// Tells it which files there are, and of which version.
 fn list_for_offline(dist: &Path) -> Result<()> {
-    let mut files = Vec::new();
-    walk(dist, "", &mut files)?;
+    let mut files = files(dist)?;
     files.retain(|file| file != OFFLINE && !file.ends_with(".md"));
-    files.sort();
     let version = hash(dist, &files)?;
     let path = dist.join(OFFLINE);
     let mut script = fs::read_to_string(&path)?;
@@ -107,6 +127,14 @@ fn hash(folder: &Path, files: &[String]) -> Result<String> {
     }
     let hash = hasher.finalize();
     Ok(hash[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Every file below a folder, by its path from there.
+pub(crate) fn files(folder: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    walk(folder, "", &mut files)?;
+    files.sort();
+    Ok(files)
 }
 
 /// Every file below a folder, by its path from `dist` on.

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use crate::release::{ENCODINGS, beside};
 use anyhow::{Result, anyhow};
 use percent_encoding::percent_decode_str;
 use tiny_http::{Header, Method, Request, Response, Server};
@@ -52,21 +53,50 @@ fn answer(request: Request, folder: &Path) {
     let file = resolve(request.url())
         .filter(|_| is_read)
         .map(|path| folder.join(path));
-    let opened = file.as_ref().map(File::open);
+    let encoded = file.as_ref().and_then(|path| encoded(path, &request));
+    let opened = match (&encoded, &file) {
+        (Some((path, _)), _) | (None, Some(path)) => Some(File::open(path)),
+        (None, None) => None,
+    };
     // A visitor who goes away in the middle is no fault.
     let _ = match (file, opened) {
-        (Some(path), Some(Ok(file))) if path.is_file() => request.respond(
-            Response::from_file(file)
+        (Some(path), Some(Ok(file))) if path.is_file() => {
+            let mut response = Response::from_file(file)
                 .with_header(header("Content-Type", content_type(&path)))
                 .with_header(header("Cache-Control", "no-cache"))
-                .with_header(header("X-Content-Type-Options", "nosniff")),
-        ),
+                .with_header(header("Vary", "Accept-Encoding"))
+                .with_header(header("X-Content-Type-Options", "nosniff"));
+            if let Some((_, encoding)) = encoded {
+                response.add_header(header("Content-Encoding", encoding));
+            }
+            request.respond(response)
+        }
         (_, Some(Err(error))) if error.kind() != ErrorKind::NotFound => {
             request.respond(Response::from_string(format!("{error}\n")).with_status_code(500))
         }
         _ if !is_read => request.respond(Response::empty(405)),
         _ => request.respond(Response::from_string("not found\n").with_status_code(404)),
     };
+}
+
+/// What a file is compressed, in a way that the browser takes, where that lies beside it; and the way.
+fn encoded(file: &Path, request: &Request) -> Option<(PathBuf, &'static str)> {
+    let accepted = request
+        .headers()
+        .iter()
+        .find(|header| header.field.equiv("Accept-Encoding"))?;
+    let accepts = |encoding: &str| {
+        let mut ways = accepted.value.as_str().split(',');
+        // `br;q=0` refuses it.
+        ways.any(|way| {
+            way.trim() == encoding || way.trim().starts_with(&format!("{encoding};q=0."))
+        })
+    };
+    ENCODINGS
+        .into_iter()
+        .filter(|(_, encoding)| accepts(encoding))
+        .map(|(ending, encoding)| (beside(file, ending), encoding))
+        .find(|(path, _)| path.is_file())
 }
 
 fn header(name: &str, value: &str) -> Header {
@@ -142,11 +172,11 @@ mod tests {
         std::fs::write(folder.path().join("engine.wasm"), b"\0asm").unwrap();
         let server = Arc::new(listen(0).unwrap());
         let address = server.server_addr().to_ip().unwrap();
-        let get = |method: &str, url: &str| {
+        let get_as = |method: &str, url: &str, accepts: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
             write!(
                 stream,
-                "{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                "{method} {url} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepts}\r\nConnection: close\r\n\r\n"
             )
             .unwrap();
             answer(server.recv().unwrap(), folder.path());
@@ -154,6 +184,7 @@ mod tests {
             stream.read_to_string(&mut text).unwrap();
             text.to_lowercase()
         };
+        let get = |method: &str, url: &str| get_as(method, url, "identity");
         for (method, url, parts) in [
             (
                 "GET",
@@ -185,6 +216,13 @@ mod tests {
                     "{method} {url}: {answer:?} lacks {part:?}"
                 );
             }
+        }
+        std::fs::write(folder.path().join("engine.wasm.br"), "packed").unwrap();
+        for (accepts, packed) in [("gzip, br", true), ("br;q=0", false), ("gzip", false)] {
+            let answer = get_as("GET", "/engine.wasm", accepts);
+            assert_eq!(answer.contains("content-encoding: br"), packed, "{answer}");
+            assert_eq!(answer.ends_with("packed"), packed, "{answer}");
+            assert!(answer.contains("content-type: application/wasm"));
         }
     }
 }

@@ -17,6 +17,14 @@ pub(crate) const BROWSER: &[Packaged] = &[
     ("chromedriver", "chromium-driver"),
 ];
 
+/// Firefox, WebKitGTK's small browser with its driver, and a screen for the latter.
+pub(crate) const OTHER_BROWSERS: &[Packaged] = &[
+    ("firefox-esr", "firefox-esr"),
+    ("WebKitWebDriver", "webkit2gtk-driver"),
+    ("xvfb-run", "xvfb"),
+    ("xauth", "xauth"),
+];
+
 /// What runs the end-to-end tests.
 pub(crate) const NODE: &[Packaged] = &[("node", "nodejs"), ("npm", "npm")];
 

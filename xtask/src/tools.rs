@@ -57,6 +57,17 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     })
 }
 
+/// What drives Firefox.
+pub(crate) fn geckodriver() -> Result<PathBuf> {
+    ensure(&Tool {
+        name: "geckodriver",
+        package: "geckodriver",
+        version: "0.37.1".into(),
+        fits: "0.".into(),
+        options: &[],
+    })
+}
+
 /// The fuzzer's driver.
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
     ensure(&Tool {

@@ -10,6 +10,7 @@ mod expected;
 mod joint;
 mod margin;
 mod marginal;
+mod mixed;
 
 use std::fmt::Debug;
 
@@ -23,6 +24,7 @@ pub use expected::Expected;
 pub use joint::Joint;
 pub use margin::{Hinge, likeliest_other, margin};
 pub use marginal::Marginal;
+pub use mixed::{Mixed, Mixture};
 
 /// A function of an image by way of its logits. As it is one of the logits, a network's backward pass needs
 /// nothing of it but its slope, and a forward pass serves its value and all else that an observer wants to see.
@@ -126,6 +128,13 @@ mod tests {
             Box::new(Difference {
                 classes: classes.clone(),
                 targets: vec![5, 1, 2],
+            }),
+            Box::new(Mixed {
+                classes: classes.clone(),
+                mixture: Mixture {
+                    class: 6,
+                    share: 0.3,
+                },
             }),
             Box::new(Hinge {
                 classes,

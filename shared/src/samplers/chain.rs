@@ -3,7 +3,7 @@
 use super::{Annealing, Sgld};
 use crate::{
     classifier::{Classifier, Evaluation},
-    energy::{EnergyKind, Objective},
+    energy::{EnergyKind, Mixed, Mixture, Objective},
     key::Key,
 };
 
@@ -21,6 +21,8 @@ pub struct HostChain {
     pub energy: EnergyKind,
     /// The intended class of each image.
     pub classes: Vec<usize>,
+    /// Another class that the images are drawn to: [`Mixed`] is then descended, rather than `energy`.
+    pub mixture: Option<Mixture>,
     /// The images, `[batch, channels, size, size]`.
     pub x: Vec<f32>,
     /// Their velocities; as many zeros where it begins.
@@ -47,6 +49,18 @@ pub struct Frame {
     pub x: Vec<f32>,
     /// The logits before each of them, `[steps, batch, classes]`.
     pub logits: Vec<f32>,
+}
+
+/// What a chain descends, or of some of its images a share of the work does.
+pub fn objective(
+    energy: EnergyKind,
+    classes: Vec<usize>,
+    mixture: Option<Mixture>,
+) -> Box<dyn Objective> {
+    match mixture {
+        Some(mixture) => Box::new(Mixed { classes, mixture }),
+        None => energy.of(classes),
+    }
 }
 
 impl HostChain {
@@ -89,13 +103,16 @@ impl HostChain {
     pub fn energies(&self, logits: &[f32]) -> Vec<f32> {
         let rows = logits.chunks_exact(logits.len() / self.classes.len());
         rows.zip(&self.classes)
-            .map(|(row, &class)| self.energy.of_logits(row, class))
+            .map(|(row, &class)| match self.mixture {
+                Some(mixture) => mixture.of_logits(row, class),
+                None => self.energy.of_logits(row, class),
+            })
             .collect()
     }
 
     /// What the chain descends.
     pub fn objective(&self) -> Box<dyn Objective> {
-        self.energy.of(self.classes.clone())
+        objective(self.energy, self.classes.clone(), self.mixture)
     }
 
     /// Takes `steps` steps, one at least and [`STEPS_PER_FRAME`] at most.

@@ -11,7 +11,7 @@ pub mod sgld;
 pub mod start;
 
 pub use by_distance::{Annealing, ByDistance};
-pub use chain::{Frame, HostChain, STEPS_PER_FRAME, Step};
+pub use chain::{Frame, HostChain, STEPS_PER_FRAME, Step, objective};
 pub use distances::{DistanceTable, Distances, NoiseTable, TableError};
 pub use known::Known;
 pub use observation::{Observation, ObservationError};

@@ -9,6 +9,7 @@ pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod import;
+pub(crate) mod publish;
 pub(crate) mod recipes;
 pub(crate) mod report;
 pub(crate) mod restore;

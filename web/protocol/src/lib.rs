@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 pub use basin_shared::{
     attacks::{Budget, Norm},
     class_names,
-    energy::{EnergyKind, softmax},
+    energy::{EnergyKind, Mixture, softmax},
     metrics, ranges,
+    robust_accuracy::robust_accuracy,
     samplers::{
         ByDistance, DistanceTable, Distances, GradientScaling, Known, NoiseTable, Observation,
         Sampler, SamplerSettings, Sgld, Start,
@@ -51,6 +52,8 @@ pub enum Request {
         classes: Vec<usize>,
         /// The energy whose gradient is wanted; without it, only logits are.
         energy: Option<EnergyKind>,
+        /// Another class that is mixed in.
+        mixture: Option<Mixture>,
     },
     /// The logits of the images beside this message; the chain that runs is left alone. Answered by
     /// [`Reply::Logits`].
@@ -163,6 +166,8 @@ pub struct Plan {
     pub classes: Vec<usize>,
     /// Which energy is descended.
     pub energy: EnergyKind,
+    /// Another class that is mixed in; the energy is then E(x, y).
+    pub mixture: Option<Mixture>,
     /// The step.
     pub sampler: Sampler,
     /// How many of them it is to take: the last of those by distance add no noise.
@@ -175,6 +180,16 @@ pub struct Plan {
     /// Who attacks the images, if anybody does: the chain then climbs the energy in the place of sampling. The images
     /// as they were are beside the request, before those of a chain that is resumed.
     pub adversary: Option<Adversary>,
+}
+
+impl Plan {
+    /// The energy of one image, of this class. `logits`: `[classes]`
+    pub fn energy_of(&self, logits: &[f32], class: usize) -> f32 {
+        match self.mixture {
+            Some(mixture) => mixture.of_logits(logits, class),
+            None => self.energy.of_logits(logits, class),
+        }
+    }
 }
 
 /// Projected gradient ascent (Madry et al. 2018), from the image itself.

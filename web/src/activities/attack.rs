@@ -94,6 +94,7 @@ impl Activity for Attack {
             sampler: Sampler::Sgld(LANGEVIN),
             steps: self.steps as usize,
             origin: Origin::Image { noise: 0.0 },
+            mixture: None,
             known: None,
             adversary: Some(Adversary {
                 budget,

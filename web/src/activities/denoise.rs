@@ -63,6 +63,7 @@ impl Activity for Denoise {
             sampler: self.sampler.decide(&model.denoising.sampler, model),
             steps: self.steps.unwrap_or(steps),
             origin: Origin::Image { noise: self.sigma },
+            mixture: None,
             known: None,
             adversary: None,
         })

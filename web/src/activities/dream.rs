@@ -1,6 +1,6 @@
 //! Picking a class and watching it form: the settings.
 
-use basin_protocol::{EnergyKind, Model, Origin, Plan, SamplerSettings};
+use basin_protocol::{EnergyKind, Mixture, Model, Origin, Plan, SamplerSettings};
 
 use super::{Activity, Pairs, number, sampler_choice::SamplerChoice, seed, steps, told};
 
@@ -8,6 +8,8 @@ use super::{Activity, Pairs, number, sampler_choice::SamplerChoice, seed, steps,
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dream {
     pub class: ClassChoice,
+    /// Another class that is mixed in, and its share in hundredths.
+    pub mixed: Option<(usize, u32)>,
     /// Images of one class.
     pub images: u32,
     pub seed: u32,
@@ -34,6 +36,7 @@ impl Default for Dream {
     fn default() -> Self {
         Self {
             class: ClassChoice::One(7),
+            mixed: None,
             images: 1,
             seed: 4711,
             start: None,
@@ -71,6 +74,7 @@ impl Dream {
     pub fn recommended(&self) -> Self {
         Self {
             class: self.class,
+            mixed: self.mixed,
             images: self.images,
             seed: self.seed,
             ..Self::default()
@@ -96,7 +100,15 @@ impl Activity for Dream {
         let plan = Plan {
             seed: self.seed,
             classes,
-            energy: self.energy.unwrap_or(energy),
+            // Only of E(x, y) is there anything to mix.
+            energy: match self.mixed {
+                Some(_) => EnergyKind::Joint,
+                None => self.energy.unwrap_or(energy),
+            },
+            mixture: self.mixed.map(|(class, share)| Mixture {
+                class: class.min(last),
+                share: share as f32 / 100.0,
+            }),
             sampler: self.sampler.decide(&model.generation.sampler, model),
             steps: self.steps.unwrap_or(steps),
             origin: match self.start(model) {
@@ -118,6 +130,10 @@ impl Activity for Dream {
             ClassChoice::All => "all".into(),
         };
         pairs.push(("class", class));
+        pairs.extend(
+            self.mixed
+                .map(|(class, share)| ("mix", format!("{class},{share}"))),
+        );
         if self.images != 1 {
             pairs.push(("images", self.images.to_string()));
         }
@@ -139,6 +155,12 @@ impl Activity for Dream {
             "class" if value == "all" => self.class = ClassChoice::All,
             "class" => {
                 self.class = ClassChoice::One(number(value, 0..=999, "a class number or all")?);
+            }
+            "mix" => {
+                let expected = "a class number and a share of 0 to 100, as 5,50";
+                let (class, share) = value.split_once(',').unwrap_or((value, ""));
+                let class = number(class, 0..=999, expected)?;
+                self.mixed = Some((class, number(share, 0..=100, expected)?));
             }
             "images" => self.images = number(value, 1..=16, "1 to 16")?,
             "seed" => self.seed = seed(value)?,

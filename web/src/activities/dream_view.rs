@@ -9,6 +9,7 @@ use crate::{
     activities::{
         Activity, LONGEST_CHAIN,
         dream::{self, ClassChoice, Dream, StartChoice},
+        picture_choice::ClassField,
         sampler_choice::{SamplerChoice, SamplerKind},
     },
     lab::Lab,
@@ -16,7 +17,7 @@ use crate::{
         curve::{Curve, Probabilities},
         explanation::Explanation,
         later::Later,
-        stage::{CopyLink, Lines, NumberField, Picture, SeedField, Shown, Transport},
+        stage::{CopyLink, Lines, NumberField, Picture, SeedField, Shown, Slider, Transport},
     },
 };
 
@@ -136,21 +137,26 @@ fn Choices() -> impl IntoView {
         lab.model
             .with(|m| m.as_ref().map(|m| dream().start(&m.model)))
     };
-    let save = move |_| {
-        let Some(frame) = lab.dream.with(|chain| chain.shown().cloned()) else {
-            return;
-        };
-        let columns = lab.dream.with(|chain| match chain.plan.classes.len() {
+    let columns = move || {
+        lab.dream.with(|chain| match chain.plan.classes.len() {
             10 => 5,
             16 => 4,
-            n => n.min(4),
-        });
+            n => n.clamp(1, 4),
+        })
+    };
+    let what = move || {
         let what = match dream().class {
             ClassChoice::All => Some("all classes".into()),
             ClassChoice::One(_) => class_of(lab, 0),
         };
-        lab.save(&frame.pixels, columns, &what.unwrap_or_default());
+        what.unwrap_or_default()
     };
+    let save = move |_| {
+        if let Some(frame) = lab.dream.with(|chain| chain.shown().cloned()) {
+            lab.save(&frame.pixels, columns(), &what());
+        }
+    };
+    let film = move |_| lab.save_film(lab.dream, columns(), &what());
     view! {
         <section class="choices" aria-label="What should it dream of?">
             <h2>"What should it dream of?"</h2>
@@ -189,14 +195,34 @@ fn Choices() -> impl IntoView {
             </div>
 
             <div class="row">
+                <ClassField
+                    label="mixed with" any="nothing"
+                    chosen=Signal::derive(move || dream().mixed.map(|(class, _)| class))
+                    choose=move |class| change(&move |dream| {
+                        let share = dream.mixed.map_or(50, |(_, share)| share);
+                        dream.mixed = class.map(|class| (class, share));
+                    })
+                />
+                <Show when=move || dream().mixed.is_some()>
+                    <Slider
+                        label=Signal::derive(move || format!("{} % of it", dream().mixed.map_or(0, |(_, share)| share)))
+                        value=Signal::derive(move || dream().mixed.map_or(0.0, |(_, share)| share as f32))
+                        set=move |share| change(&move |dream| {
+                            dream.mixed = dream.mixed.map(|(class, _)| (class, share as u32));
+                        })
+                        max=100.0 step=5.0
+                    />
+                </Show>
+            </div>
+            <div class="row">
                 <SeedField
                     seed=Signal::derive(move || dream().seed)
                     set=move |seed| change(&move |dream| dream.seed = seed)
                     title="Another seed"
                 />
-                <label class="check">
+                <label class="check" title="Picking the class once more draws the same picture, rather than another">
                     <input type="checkbox" prop:checked=locked on:change=move |event| locked.set(event_target_checked(&event)) />
-                    <span>"lock"</span>
+                    <span>"keep the seed"</span>
                 </label>
                 <label class="field">
                     <span>"images"</span>
@@ -238,6 +264,7 @@ fn Choices() -> impl IntoView {
 
             <div class="row actions">
                 <button on:click=save>"save PNG"</button>
+                <button on:click=film title="The chain as an animated picture">"save GIF"</button>
                 <CopyLink />
             </div>
         </section>
@@ -397,7 +424,13 @@ fn distance(plan: &basin_protocol::Plan, number: fn(&ByDistance) -> f32) -> Stri
 
 /// A button that takes a file.
 #[component]
-pub fn FileButton(label: &'static str, accept: &'static str) -> impl IntoView {
+pub fn FileButton(
+    label: &'static str,
+    accept: &'static str,
+    /// Of a phone or a tablet, the camera rather than a file.
+    #[prop(optional)]
+    camera: bool,
+) -> impl IntoView {
     let lab = expect_context::<Lab>();
     let chosen = move |event: web_sys::Event| {
         let input: web_sys::HtmlInputElement = event_target(&event);
@@ -408,8 +441,8 @@ pub fn FileButton(label: &'static str, accept: &'static str) -> impl IntoView {
         input.set_value("");
     };
     view! {
-        <label class="file">
-            <input type="file" accept=accept on:change=chosen />
+        <label class="file" class:camera=camera>
+            <input type="file" accept=accept capture=camera.then_some("environment") on:change=chosen />
             <span>{label}</span>
         </label>
     }

@@ -391,8 +391,8 @@ fn Choices() -> impl IntoView {
             <p class="hint">
                 "A picture is a point with as many coordinates as it has numbers; this is a flat cut through that space. \
                  Dark is a low energy, bright a high one. Click anywhere to start a chain there: its path is drawn as far \
-                 as it lies in the plane. A robust energy has a wide basin around the picture; a standard network's rises \
-                 and falls without plan."
+                 as it lies in the plane. A robust energy is round: it rises with the distance, whichever way one goes. A \
+                 standard network's is crooked, and soon says nothing more."
             </p>
         </section>
     }

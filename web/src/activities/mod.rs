@@ -7,6 +7,8 @@ pub mod denoise;
 pub mod denoise_view;
 pub mod dream;
 pub mod dream_view;
+pub mod gallery;
+pub mod gallery_view;
 pub mod landscape;
 pub mod landscape_view;
 pub mod picture_choice;

@@ -65,6 +65,7 @@ pub fn PictureChoice(
         </div>
         <div class="row">
             <FileButton label="choose a picture" accept="image/png,image/jpeg,image/webp" />
+            <FileButton label="camera" accept="image/*" camera=true />
             <span class="hint">"or drop or paste one anywhere"</span>
         </div>
     }

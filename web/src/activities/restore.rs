@@ -200,6 +200,7 @@ impl Activity for Restore {
             origin: Origin::Image {
                 noise: ByDistance::RESTORING_NOISE,
             },
+            mixture: None,
             known: Some(self.known(model)),
             adversary: None,
         }

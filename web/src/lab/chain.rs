@@ -74,6 +74,7 @@ impl Default for Chain {
             sampler,
             steps: 0,
             origin: Origin::Noise,
+            mixture: None,
             known: None,
             adversary: None,
         };
@@ -106,8 +107,7 @@ impl Chain {
         let classes = frame.logits.len() / self.plan.classes.len();
         let of_images = |logits: &[f32]| -> Vec<f32> {
             let rows = logits.chunks(classes).zip(&self.plan.classes);
-            rows.map(|(row, &y)| self.plan.energy.of_logits(row, y))
-                .collect()
+            rows.map(|(row, &y)| self.plan.energy_of(row, y)).collect()
         };
         let steps = unseen.chunks(frame.logits.len());
         let energies: Vec<_> = steps.chain([&*frame.logits]).map(of_images).collect();

@@ -22,7 +22,7 @@ impl Lab {
     /// The chain of the tab on screen.
     pub fn chain(self) -> RwSignal<Chain> {
         match self.settings.with_untracked(|settings| settings.tab) {
-            Tab::Dream => self.dream,
+            Tab::Dream | Tab::Models => self.dream,
             Tab::Denoise => self.denoise,
             Tab::Restore => self.restore,
             Tab::Attack => self.attack,
@@ -92,6 +92,8 @@ impl Lab {
                     self.run(self.attack, plan, given, phase);
                 });
             }
+            // A model is first seen at its dream.
+            Tab::Models => {}
             Tab::Landscape => {
                 leptos::task::spawn_local(async move {
                     let Some(plane) = self.plane(&settings.landscape, in_use.shape()).await else {

@@ -9,6 +9,8 @@ use crate::{
     lab::{
         chain::Chain,
         gpu::{self, NoAdapter},
+        model_cache,
+        models::address_of,
         worker_handle::{Kind, WorkerHandle},
     },
 };
@@ -175,6 +177,10 @@ impl Lab {
                     .try_update_value(|bench| bench.candidate.take())
                     .flatten();
                 let source = candidate.map_or_else(ModelSource::default, |(_, source)| source);
+                if let ModelSource::Url(url) = &source {
+                    let url = address_of(url);
+                    leptos::task::spawn_local(async move { model_cache::remove(&url).await });
+                }
                 let name = match &source {
                     ModelSource::Url(url) => url,
                     ModelSource::File(name) => name,

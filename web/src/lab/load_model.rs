@@ -5,7 +5,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableStreamDefaultReader, RequestInit, Response};
 
-/// Longest file that is taken in; the loader's own limit.
+/// Longest model file that is taken in; the loader's own limit.
 pub(super) const LONGEST: usize = 256 << 20;
 
 /// Why there is no file.
@@ -17,10 +17,12 @@ pub enum FetchError {
     Failed(String),
 }
 
-/// Fetches `url` and tells how many bytes of how many are there, each time some more are.
+/// Fetches `url`, which may have `longest` bytes, and tells how many bytes of how many are there, each time some more
+/// are.
 pub async fn fetch(
     url: &str,
     controller: &AbortController,
+    longest: usize,
     on_progress: impl Fn(u64, Option<u64>),
 ) -> Result<Vec<u8>, FetchError> {
     let failed = |why: &str| FetchError::Failed(format!("{url}: {why}"));
@@ -57,9 +59,12 @@ pub async fn fetch(
         let Ok(chunk) = value.dyn_into::<Uint8Array>() else {
             return Ok(bytes);
         };
-        if bytes.len() + chunk.length() as usize > LONGEST {
+        if bytes.len() + chunk.length() as usize > longest {
             controller.abort();
-            return Err(failed("longer than 256 MB, which no model here is"));
+            let most = longest >> 20;
+            return Err(failed(&format!(
+                "longer than {most} MB, which it must not be here"
+            )));
         }
         bytes.extend(chunk.to_vec());
         // Another host may keep to itself that what it sends is compressed.

@@ -4,8 +4,11 @@
 pub mod chain;
 mod chains;
 mod engines;
+mod film;
 pub mod gpu;
+pub mod lists;
 pub mod load_model;
+pub mod model_cache;
 mod models;
 mod one_step;
 mod pictures;
@@ -28,6 +31,7 @@ use crate::{
     lab::{
         chain::Chain,
         gpu::Adapter,
+        lists::List,
         survey::Surface,
         worker_handle::{Kind, WorkerHandle},
     },
@@ -116,6 +120,8 @@ pub struct Lab {
     pub surface: RwSignal<Surface>,
     /// The step taken apart, if one is: its numbers, and its pictures as the worker gives them.
     pub dissection: RwSignal<Option<(Dissection, Arc<[f32]>)>>,
+    /// The lists of models that somebody looked at.
+    pub lists: RwSignal<Vec<List>>,
     /// The visitor's image to start dreams from, and the one that the other tabs work on, fitted to the model.
     pub own_dream: RwSignal<Option<Arc<[f32]>>>,
     pub own_picture: RwSignal<Option<Arc<[f32]>>>,
@@ -203,6 +209,7 @@ impl Lab {
             landscape: RwSignal::new(Chain::default()),
             surface: RwSignal::new(Surface::default()),
             dissection: RwSignal::new(None),
+            lists: RwSignal::new(Vec::new()),
             own_dream: RwSignal::new(None),
             own_picture: RwSignal::new(None),
             clean: RwSignal::new(None),

@@ -12,7 +12,9 @@ use crate::{
     address::{ModelSource, Settings, Tab},
     lab::{
         chain::Chain,
+        lists,
         load_model::{self, FetchError, LONGEST},
+        model_cache,
         survey::Surface,
         worker_handle::Kind,
     },
@@ -50,7 +52,7 @@ impl Lab {
     pub fn fetch_model(self, source: ModelSource) {
         let url = match &source {
             ModelSource::Bundled(bundled) => bundled.file(),
-            ModelSource::Url(url) => url.clone(),
+            ModelSource::Url(url) => address_of(url),
             ModelSource::File(name) => {
                 let text = format!(
                     "The link was made with the file “{name}”, which a link cannot carry: drop it here. Until then, the bundled model dreams."
@@ -74,7 +76,15 @@ impl Lab {
                     total,
                 });
             };
-            let fetched = load_model::fetch(&url, &controller, on_progress).await;
+            let kept = match &source {
+                ModelSource::Url(_) => model_cache::get(&url).await,
+                _ => None,
+            };
+            let fetched = match kept {
+                Some(_) if controller.signal().aborted() => Err(FetchError::Cancelled),
+                Some(bytes) => Ok(bytes),
+                None => load_model::fetch(&url, &controller, LONGEST, on_progress).await,
+            };
             // What was cancelled may have made way for another.
             if fetched != Err(FetchError::Cancelled) {
                 self.bench.update_value(|bench| bench.fetching = None);
@@ -232,6 +242,12 @@ impl Lab {
                  better by distance: here it does what the link says, and the picture is another.",
             );
         }
+        if let (ModelSource::Url(url), Some(file)) =
+            (&source, self.bench.with_value(|bench| bench.file.clone()))
+        {
+            let url = address_of(url);
+            leptos::task::spawn_local(async move { model_cache::put(&url, &file).await });
+        }
         self.settings.update(|settings| settings.model = source);
         self.model.set(Some(in_use));
         // For the script that started the page.
@@ -257,6 +273,21 @@ impl Lab {
     }
 }
 
+/// The whole address of a model that was asked for by an address or by its id on a hub.
+pub(super) fn address_of(asked: &str) -> String {
+    let address = hub_address(asked).unwrap_or_else(|| asked.to_owned());
+    lists::resolve(&address, "").unwrap_or(address)
+}
+
+/// The address of a file of a model hub, `hf:OWNER/NAME/FILE`; none of anything else.
+fn hub_address(id: &str) -> Option<String> {
+    let mut parts = id.strip_prefix("hf:")?.splitn(3, '/');
+    let [owner, name, file] = [parts.next()?, parts.next()?, parts.next()?];
+    Some(format!(
+        "https://huggingface.co/{owner}/{name}/resolve/main/{file}"
+    ))
+}
+
 async fn read_blob(blob: &Blob) -> Result<Vec<u8>, wasm_bindgen::JsValue> {
     let buffer = wasm_bindgen_futures::JsFuture::from(blob.array_buffer()).await?;
     Ok(js_sys::Uint8Array::new(&buffer).to_vec())
@@ -273,4 +304,20 @@ fn prefers_rest() -> bool {
             .is_some_and(|q| q.matches())
     };
     matches("(prefers-reduced-motion: reduce)") || matches("(prefers-reduced-data: reduce)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hub_address;
+
+    #[test]
+    fn a_hub_id_has_an_address() {
+        let address = hub_address("hf:someone/basin-models/cifar/a.safetensors");
+        let expected =
+            "https://huggingface.co/someone/basin-models/resolve/main/cifar/a.safetensors";
+        assert_eq!(address.as_deref(), Some(expected));
+        for other in ["https://a.b/c", "hf:someone/only", "models/a.safetensors"] {
+            assert_eq!(hub_address(other), None);
+        }
+    }
 }

@@ -27,11 +27,7 @@ impl Lab {
         let link = self.link().unwrap_or_default();
         let chain = self.chain();
         let (seed, step) = chain.with_untracked(|chain| (chain.plan.seed, chain.step()));
-        let plain: String = what
-            .chars()
-            .map(|c| if c.is_alphanumeric() { c } else { '-' })
-            .collect();
-        let name = format!("basin-{}-{seed}-{step}.png", plain.to_lowercase());
+        let name = self.name_of(what, "png");
         let title = format!("{what}, by {}, seed {seed}, step {step}", in_use.model.name);
         let texts = [
             ("Title", title.as_str()),
@@ -39,6 +35,17 @@ impl Lab {
             (png_text::LINK, &link),
         ];
         images::save_png(in_use.shape(), pixels, columns, &name, &texts);
+    }
+
+    /// The name of a file that shows the chain on screen.
+    pub(super) fn name_of(self, what: &str, ending: &str) -> String {
+        let plain: String = what
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect();
+        let chain = self.chain();
+        let (seed, step) = chain.with_untracked(|chain| (chain.plan.seed, chain.step()));
+        format!("basin-{}-{seed}-{step}.{ending}", plain.to_lowercase())
     }
 
     /// Takes a picture of the visitor's, for the tab on screen.
@@ -58,7 +65,7 @@ impl Lab {
             }
             match images::decode(&blob, in_use.shape()).await {
                 Ok(pixels) => match self.settings.with_untracked(|settings| settings.tab) {
-                    Tab::Dream => {
+                    Tab::Dream | Tab::Models => {
                         self.own_dream.set(Some(pixels.into()));
                         self.settings
                             .update(|s| s.dream.start = Some(StartChoice::Image));

@@ -6,7 +6,11 @@ use basin_protocol::Request;
 use leptos::prelude::*;
 use web_sys::AbortController;
 
-use super::{Lab, chain::Chain, load_model};
+use super::{
+    Lab,
+    chain::Chain,
+    load_model::{self, LONGEST},
+};
 use crate::{
     activities::{denoise::Denoise, picture_choice::Picture},
     address::Tab,
@@ -26,7 +30,7 @@ pub enum Rival {
 
 impl Default for Rival {
     fn default() -> Self {
-        Self::None("A standard network comes with the page for CIFAR-10 alone.".into())
+        Self::None("The page has standard networks for the classes of its own models alone.".into())
     }
 }
 
@@ -44,9 +48,10 @@ impl Lab {
         }
         let bundled = Bundled::nearest(&in_use.model);
         let fits = in_use.model.class_names == bundled.class_names();
-        let Some(file) = bundled.rival().filter(|_| fits) else {
+        if !fits {
             return;
-        };
+        }
+        let file = bundled.rival();
         self.rival.set(Rival::Expected);
         if let Some(bytes) = self.bench.with_value(|bench| bench.rival.clone()) {
             return self.ask_rival(&bytes);
@@ -55,7 +60,7 @@ impl Lab {
             let Ok(controller) = AbortController::new() else {
                 return;
             };
-            match load_model::fetch(&file, &controller, |_, _| {}).await {
+            match load_model::fetch(&file, &controller, LONGEST, |_, _| {}).await {
                 Ok(bytes) => {
                     let bytes = Arc::new(bytes);
                     self.ask_rival(&bytes);
@@ -86,7 +91,7 @@ impl Lab {
         match self.settings.with_untracked(|settings| settings.tab) {
             Tab::Attack => self.restart(),
             Tab::Landscape => self.survey(),
-            Tab::Dream | Tab::Denoise | Tab::Restore => {}
+            Tab::Dream | Tab::Denoise | Tab::Restore | Tab::Models => {}
         }
     }
 

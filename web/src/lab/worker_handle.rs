@@ -31,7 +31,7 @@ impl Kind {
 }
 
 /// The folder of the programs, named by their contents, so that those of two versions never meet.
-fn programs() -> String {
+pub fn programs() -> String {
     let document = web_sys::window().and_then(|window| window.document());
     let root = document.and_then(|document| document.document_element());
     let folder = root.and_then(|root| root.get_attribute("data-programs"));

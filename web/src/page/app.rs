@@ -9,7 +9,7 @@ use wasm_bindgen::JsValue;
 use crate::{
     activities::{
         attack_view::AttackTab, denoise_view::DenoiseTab, dream_view::DreamTab,
-        landscape_view::LandscapeTab, restore_view::RestoreTab,
+        gallery_view::GalleryTab, landscape_view::LandscapeTab, restore_view::RestoreTab,
     },
     address::{ModelSource, Settings, Tab},
     bundled::Bundled,
@@ -17,8 +17,7 @@ use crate::{
     page::{
         engine_panel::{self, EnginePanel},
         later::Later,
-        model_card::{self, ModelCard},
-        stage::EMBED,
+        model_card::{self, BundledModels, ModelCard},
         theme::Theme,
     },
 };
@@ -71,15 +70,9 @@ pub fn App() -> impl IntoView {
     let model_chip = move || lab.model.with(|model| model_card::chip(model.as_deref()));
     let engine_chip = move || lab.engine.with(engine_panel::chip);
     let kind = move || lab.engine.with(|engine| engine.kind.label());
-    let embedded = window().location().search().is_ok_and(|query| {
-        query
-            .trim_start_matches('?')
-            .split('&')
-            .any(|pair| pair == EMBED)
-    });
-    if embedded && let Some(root) = document().document_element() {
-        let _ = root.set_attribute("data-embedded", "");
-    }
+    // What start.js saw in the address.
+    let root = document().document_element();
+    let embedded = root.is_some_and(|root| root.has_attribute("data-embedded"));
     let whole = move || {
         lab.settings.track();
         lab.link().unwrap_or_default()
@@ -106,6 +99,7 @@ pub fn App() -> impl IntoView {
                 {Tab::ALL.map(|this| view! {
                     <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{this.title()}</button>
                 }).collect_view()}
+                <BundledModels />
             </div>
             {move || match tab.get() {
                 Tab::Dream => view! { <DreamTab /> }.into_any(),
@@ -113,8 +107,14 @@ pub fn App() -> impl IntoView {
                 Tab::Restore => view! { <RestoreTab /> }.into_any(),
                 Tab::Attack => view! { <AttackTab /> }.into_any(),
                 Tab::Landscape => view! { <LandscapeTab /> }.into_any(),
+                Tab::Models => view! { <GalleryTab /> }.into_any(),
             }}
         </main>
+        <footer>
+            <span>"Everything is computed here; nothing is sent anywhere."</span>
+            {option_env!("CARGO_PKG_REPOSITORY").filter(|source| !source.is_empty()).map(|source| view! { <a href=source>"source"</a> })}
+            <a href="licence.txt">"licence"</a>
+        </footer>
     }
 }
 
@@ -137,7 +137,24 @@ fn read_address() -> (Settings, Vec<String>) {
     (settings, faults)
 }
 
-/// Keeps the address bar at what is on screen, some moments behind: browsers limit how often it may change.
+/// What of a link is a pick, which the browser's Back undoes: the activity, the model, the class of a dream, the picture
+/// worked on. Numbers that are set and what the page finds out itself are none.
+fn picks(link: &str) -> String {
+    let hash = link.split_once('#').map_or("", |(_, hash)| hash);
+    let dream = hash.contains("tab=dream");
+    let is_pick = |pair: &&str| match pair.split('=').next() {
+        Some("tab" | "model" | "picture") => true,
+        Some("class") => dream,
+        _ => false,
+    };
+    hash.split('&')
+        .filter(is_pick)
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// Keeps the address bar at what is on screen, some moments behind: browsers limit how often it may change. A pick
+/// leaves the address before it behind.
 fn write_address(lab: Lab) {
     const BEHIND: Duration = Duration::from_millis(250);
     let due = StoredValue::new(false);
@@ -146,7 +163,14 @@ fn write_address(lab: Lab) {
         let (Some(link), Ok(history)) = (lab.link(), window().history()) else {
             return;
         };
-        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&link));
+        let before = window().location().href().unwrap_or_default();
+        // The first address may say less than the page now does.
+        let written = history.state().is_ok_and(|state| !state.is_null());
+        let (state, title) = (JsValue::TRUE, "");
+        let _ = match written && picks(&before) != picks(&link) {
+            true => history.push_state_with_url(&state, title, Some(&link)),
+            false => history.replace_state_with_url(&state, title, Some(&link)),
+        };
     };
     Effect::new(move || {
         lab.settings.track();
@@ -212,4 +236,20 @@ fn take_dropped(lab: Lab) -> [WindowListenerHandle; 2] {
 
 fn first_file(data: Option<web_sys::DataTransfer>) -> Option<web_sys::File> {
     data?.files()?.get(0).map(JsCast::unchecked_into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::picks;
+
+    #[test]
+    fn numbers_are_no_picks() {
+        let link = "http://here/#tab=dream&model=cifar-10&class=3&seed=7&steps=20";
+        assert_eq!(picks(link), "tab=dream&model=cifar-10&class=3");
+        assert_eq!(
+            picks("http://here/#tab=attack&picture=1&class=3"),
+            "tab=attack&picture=1"
+        );
+        assert_eq!(picks("http://here/"), "");
+    }
 }

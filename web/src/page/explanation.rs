@@ -18,13 +18,17 @@ pub fn Explanation(chain: RwSignal<Chain>) -> impl IntoView {
     let class = move || {
         let class = chain.with(|chain| chain.plan.classes.first().copied())?;
         let all = chain.with(|chain| chain.plan.classes.iter().any(|&c| c != class));
-        let name = lab
-            .model
-            .with(|m| m.as_ref()?.model.class_names.get(class).cloned())?;
-        Some(if all {
-            "each class".into()
-        } else {
-            format!("“{name}”")
+        let name = |class: usize| {
+            lab.model
+                .with(|m| m.as_ref()?.model.class_names.get(class).cloned())
+        };
+        let wanted = match all {
+            true => "each class".into(),
+            false => format!("“{}”", name(class)?),
+        };
+        Some(match chain.with(|chain| chain.plan.mixture) {
+            Some(mixture) => format!("something between {wanted} and “{}”", name(mixture.class)?),
+            None => wanted,
         })
     };
     let wants = move || match (lab.settings.with(|s| s.tab), energy()) {

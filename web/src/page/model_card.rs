@@ -1,6 +1,6 @@
 //! What the model file says of its model, and the ways to another.
 
-use basin_protocol::Model;
+use basin_protocol::{Model, robust_accuracy};
 use leptos::prelude::*;
 
 use crate::{
@@ -28,7 +28,7 @@ pub fn chip(in_use: Option<&InUse>) -> String {
 }
 
 /// A share as a percentage; measurements may be written either way.
-fn share(value: f64) -> String {
+pub fn share(value: f64) -> String {
     format!("{:.1} %", if value <= 1.0 { value * 100.0 } else { value })
 }
 
@@ -50,17 +50,6 @@ fn measured(name: &str, value: f64) -> (String, String) {
     }
 }
 
-/// Attacks as the card names them, and as people do.
-const ATTACKS: [(&str, &str); 4] = [
-    ("auto_attack_accuracy", "AutoAttack"),
-    (
-        "pgd_100_restarts_accuracy",
-        "PGD, 100 steps from five starts",
-    ),
-    ("pgd_20_accuracy", "PGD, 20 steps"),
-    ("transfer_accuracy", "pictures that fool other models"),
-];
-
 /// What a visitor wants to know first, where the card says it.
 fn headlines(model: &Model) -> Vec<(&'static str, String)> {
     let of = |name: &str| model.metrics.get(name).copied();
@@ -68,15 +57,8 @@ fn headlines(model: &Model) -> Vec<(&'static str, String)> {
     if let Some(clean) = of("clean_accuracy") {
         rows.push(("right on clean pictures", share(clean)));
     }
-    let attacks = ATTACKS
-        .iter()
-        .filter_map(|(name, words)| Some((of(name)?, words)));
-    if let Some((left, attack)) = attacks.min_by(|a, b| a.0.total_cmp(&b.0)) {
-        let radius = of("attack_epsilon").map(radius).unwrap_or_default();
-        rows.push((
-            "right under attack",
-            format!("{} ({attack}{radius})", share(left)),
-        ));
+    if let Some((left, attack)) = robust_accuracy(&model.metrics) {
+        rows.push(("right under attack", format!("{} ({attack})", share(left))));
     }
     if let Some(agrees) = of("judge_agrees_uniform") {
         let words = "another network recognises its drawings";
@@ -112,43 +94,11 @@ fn headlines(model: &Model) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// A radius in steps of 255 where it is a whole number of them.
-fn radius(epsilon: f64) -> String {
-    let steps = epsilon * 255.0;
-    match (steps - steps.round()).abs() < 1e-3 {
-        true => format!(", each pixel by at most {steps:.0}/255"),
-        false => format!(", each pixel by at most {epsilon:.2}"),
-    }
-}
-
 /// The card.
 #[component]
 pub fn ModelCard() -> impl IntoView {
     let lab = expect_context::<Lab>();
-    let url = RwSignal::new(String::new());
-    let fetch = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
-        let url = url.get_untracked().trim().to_owned();
-        if !url.is_empty() {
-            lab.fetch_model(ModelSource::Url(url));
-        }
-    };
-    // The page's own models.
-    let bundled = Bundled::ALL.map(|bundled| {
-        let source = ModelSource::Bundled(bundled);
-        let asked = source.clone();
-        let in_use = move || lab.settings.with(|settings| settings.model == asked);
-        view! {
-            <button
-                aria-pressed=move || in_use().to_string()
-                on:click=move |_| lab.fetch_model(source.clone())
-            >
-                {bundled.title()}
-            </button>
-        }
-    });
     view! {
-        <div class="row" role="group" aria-label="The page's models">{bundled.collect_view()}</div>
         {move || lab.model.get().map(|in_use| {
             let model = in_use.model.clone();
             let headlines = headlines(&model).into_iter();
@@ -181,21 +131,60 @@ pub fn ModelCard() -> impl IntoView {
             }
         })}
         <h2 class="small">"Use another"</h2>
+        <ModelFields />
+    }
+}
+
+/// The page's own models, each with a picture of its.
+#[component]
+pub fn BundledModels() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let bundled = Bundled::ALL.map(|bundled| {
+        let source = ModelSource::Bundled(bundled);
+        let asked = source.clone();
+        let in_use = move || lab.settings.with(|settings| settings.model == asked);
+        view! {
+            <button
+                class="model"
+                aria-pressed=move || in_use().to_string()
+                on:click=move |_| lab.fetch_model(source.clone())
+            >
+                <img src=bundled.sample(1) alt="" width="24" height="24" />
+                {bundled.title()}
+            </button>
+        }
+    });
+    view! { <div class="models" role="group" aria-label="The page's models">{bundled.collect_view()}</div> }
+}
+
+/// Ways to a model that the page does not know: a file, an address, the id of a file on a hub.
+#[component]
+pub fn ModelFields() -> impl IntoView {
+    let lab = expect_context::<Lab>();
+    let url = RwSignal::new(String::new());
+    let fetch = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let url = url.get_untracked().trim().to_owned();
+        if !url.is_empty() {
+            lab.fetch_model(ModelSource::Url(url));
+        }
+    };
+    view! {
         <div class="row">
             <FileButton label="a model file" accept=".safetensors" />
             <span class="hint">"or drop one anywhere"</span>
         </div>
         <form class="row" on:submit=fetch>
             <label class="field wide">
-                <span>"address"</span>
-                <input type="url" placeholder="https://…/model.safetensors" prop:value=url on:input=move |event| url.set(event_target_value(&event)) />
+                <span>"address of a model, or hf:owner/name/file"</span>
+                <input type="text" inputmode="url" placeholder="https://…/model.safetensors" prop:value=url on:input=move |event| url.set(event_target_value(&event)) />
             </label>
             <button>"fetch"</button>
         </form>
     }
 }
 
-fn thousands(number: usize) -> String {
+pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()
@@ -247,6 +236,5 @@ mod tests {
                 "21.8 dB, where a blur reaches 19.7 dB",
             ]
         );
-        assert_eq!(radius(0.1), ", each pixel by at most 0.10");
     }
 }

@@ -10,7 +10,11 @@ use std::{
 
 use basin_protocol::{Request, SelfTest};
 use basin_shared::{
-    Classifier, classifier::Evaluation, energy::EnergyKind, engine::cpu::CompiledNetwork,
+    Classifier,
+    classifier::Evaluation,
+    energy::{EnergyKind, Mixture},
+    engine::cpu::CompiledNetwork,
+    samplers::objective,
 };
 use futures_channel::oneshot::{self, Receiver, Sender};
 use js_sys::{Array, Float32Array, Uint8Array, WebAssembly};
@@ -64,13 +68,17 @@ impl Pool {
         x: &[f32],
         classes: &[usize],
         energy: Option<EnergyKind>,
+        mixture: Option<Mixture>,
     ) -> (Evaluation, usize) {
         let image = x.len() / classes.len();
         let alone = |share: Range<usize>| {
             let x = &x[share.start * image..share.end * image];
             let count = share.len();
             match energy {
-                Some(energy) => network.evaluate(x, count, &*energy.of(classes[share].to_vec())),
+                Some(energy) => {
+                    let objective = objective(energy, classes[share].to_vec(), mixture);
+                    network.evaluate(x, count, &*objective)
+                }
                 None => Evaluation {
                     logits: network.logits(x, count),
                     gradient: Vec::new(),
@@ -81,6 +89,7 @@ impl Pool {
             let request = Request::Evaluate {
                 classes: classes[share.clone()].to_vec(),
                 energy,
+                mixture,
             };
             (request, &x[share.start * image..share.end * image])
         };

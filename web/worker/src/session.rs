@@ -1,12 +1,16 @@
 //! A model, a chain, and what the page may ask of them.
 
-use basin_protocol::{Adversary, Dissection, Origin, Plan, Reply, Request, SelfTest};
+use basin_protocol::{
+    Adversary, Dissection, EnergyKind, Mixture, Origin, Plan, Reply, Request, SelfTest,
+};
 use basin_shared::{
     Key, ModelFile,
     classifier::Evaluation,
     energy::Joint,
     file::container::probe_images,
-    samplers::{ClassGaussian, Distances, HostChain, Observation, STEPS_PER_FRAME, Step},
+    samplers::{
+        ClassGaussian, Distances, HostChain, Observation, STEPS_PER_FRAME, Step, objective,
+    },
 };
 
 use crate::{
@@ -91,12 +95,16 @@ impl<E: Engine> Session<E> {
                 begun.err().map(refused)
             }
             Request::Advance { chain, most } => self.advance(chain, most).await,
-            Request::Evaluate { classes, energy } => {
+            Request::Evaluate {
+                classes,
+                energy,
+                mixture,
+            } => {
                 let loaded = self.loaded.as_ref()?;
                 let (network, batch) = (&loaded.network, classes.len());
                 let found = match energy {
                     Some(energy) => {
-                        let objective = energy.of(classes);
+                        let objective = objective(energy, classes, mixture);
                         let found = network.evaluate(&beside.numbers, batch, &*objective).await;
                         found.map(|Evaluation { logits, gradient }| [logits, gradient].concat())
                     }
@@ -267,10 +275,20 @@ impl<E: Engine> Session<E> {
         let loaded = self.in_use()?;
         let mut walk = model::step(&plan, loaded.distances.as_ref())?;
         loaded.check(&plan.classes)?;
+        if let Some(Mixture { class, share }) = plan.mixture {
+            loaded.check(&[class])?;
+            if plan.energy != EnergyKind::Joint || !(0.0..=1.0).contains(&share) {
+                return Err(format!(
+                    "the energy is {:?} and the share mixed in {share}, expected Joint and 0 to 1",
+                    plan.energy
+                ));
+            }
+        }
         let Plan {
             seed,
             classes,
             energy,
+            mixture,
             origin,
             known,
             ..
@@ -323,6 +341,7 @@ impl<E: Engine> Session<E> {
             walk,
             energy,
             classes,
+            mixture,
             velocity: vec![0.0; x.len()],
             x,
             step,
@@ -456,7 +475,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::engine::cpu::Cpu;
-    use basin_protocol::{Budget, ByDistance, EnergyKind, GradientScaling, Known, Sampler, Sgld};
+    use basin_protocol::{Budget, ByDistance, GradientScaling, Known, Sampler, Sgld};
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -503,6 +522,7 @@ mod tests {
             seed: 1,
             classes: vec![0, 2],
             energy: EnergyKind::Joint,
+            mixture: None,
             sampler,
             steps: 20,
             origin,
@@ -584,6 +604,62 @@ mod tests {
             taken.push(logits.len() / 6);
         }
         assert_eq!(taken, [1, 2, 4, 3, 6, 12]);
+    }
+
+    #[test]
+    fn of_two_classes_mixed_both_energies_fall() {
+        for plan in [plan, plan_by_distance] {
+            let mixture = Mixture {
+                class: 1,
+                share: 0.5,
+            };
+            let plan = Plan {
+                mixture: Some(mixture),
+                classes: vec![0],
+                ..plan(Origin::Class { spread: 1.0 })
+            };
+            let mut session = loaded();
+            let begin = Request::Begin {
+                chain: 1,
+                plan: plan.clone(),
+            };
+            ask(&mut session, begin, &[]);
+            let frames = frames(&mut session, 1, 21);
+            let energy = |frame: &(u64, Vec<f32>)| plan.energy_of(&frame.1[64..], 0);
+            assert!(energy(&frames[20]) < energy(&frames[0]) - 0.02);
+            // With nothing mixed in it is the chain of the first class, with all of it that of the second.
+            let end = |session: &mut Session<Cpu>, mixture, class| {
+                let plan = Plan {
+                    mixture,
+                    classes: vec![class],
+                    origin: Origin::Noise,
+                    ..plan.clone()
+                };
+                ask(session, Request::Begin { chain: 2, plan }, &[]);
+                self::frames(session, 2, 9)
+            };
+            for (share, class) in [(0.0, 0), (1.0, 1)] {
+                let mixture = Mixture { class: 1, share };
+                let mixed = end(&mut session, Some(mixture), 0);
+                assert_eq!(mixed, end(&mut session, None, class));
+            }
+        }
+        let mixture = Some(Mixture {
+            class: 3,
+            share: 0.5,
+        });
+        let wrong = Plan {
+            mixture,
+            ..plan(Origin::Noise)
+        };
+        let request = Request::Begin {
+            chain: 3,
+            plan: wrong,
+        };
+        let refused = ask(&mut loaded(), request, &[]);
+        assert!(
+            matches!(refused, Some((Reply::Refused { message }, _)) if message.contains("asked for are [3]"))
+        );
     }
 
     #[test]

@@ -414,6 +414,7 @@ mod worker {
             sampler,
             steps: 20,
             origin: Origin::Class { spread: 1.0 },
+            mixture: None,
             known: None,
             adversary: None,
         }

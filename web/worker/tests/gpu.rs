@@ -15,7 +15,7 @@ use networks::{normalization, normals, plan_of, pre_act, resnet, wide};
 use basin_protocol::{Reply, Request};
 use basin_shared::{
     Classifier, Key,
-    energy::{EnergyKind, Expected, Joint, Objective},
+    energy::{EnergyKind, Expected, Joint, Mixture, Objective},
     engine::{
         cpu,
         gpu::{Gpu, GpuChain, GpuError, GpuNetwork, Storage},
@@ -461,6 +461,7 @@ fn dynamics(plan: &Plan, gradient: GradientScaling, friction: f32, clamp: bool) 
         key: Key::new(5),
         energy: EnergyKind::Joint,
         classes: vec![0, 2],
+        mixture: None,
         x: Key::new(6).uniforms(2 * image),
         velocity: vec![0.0; 2 * image],
         step: 0,
@@ -525,6 +526,7 @@ fn a_chain_by_distance_is_the_processors() {
     let shape = [3, 8];
     for (plan, energy, observation) in [
         (&grey, EnergyKind::Joint, None),
+        (&colour, EnergyKind::Joint, None),
         (&colour, EnergyKind::Marginal, None),
         (
             &colour,
@@ -559,9 +561,15 @@ fn a_chain_by_distance_is_the_processors() {
             observation,
         };
         let network = cpu::CompiledNetwork::new(plan.clone());
+        let mixture =
+            (energy == EnergyKind::Joint && plan.image.channels == 3).then_some(Mixture {
+                class: 1,
+                share: 0.3,
+            });
         let mut expected = HostChain {
             walk: Step::ByDistance(annealing),
             energy,
+            mixture,
             ..dynamics(plan, GradientScaling::Raw, 0.0, true)
         };
         let mut chain = block_on(GpuChain::new(&engine(&gpu, plan), expected.clone())).unwrap();

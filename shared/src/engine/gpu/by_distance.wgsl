@@ -36,7 +36,7 @@ const NO_ROW = 0xffffffffu;
 @group(0) @binding(4) var<storage, read> logits: array<f32>;
 @group(0) @binding(5) var<storage, read_write> history: array<f32>;
 // Words: mean and deviation of each channel; energies, distances and factors of the table; the class of each
-// image; and Observation::words.
+// image; the class that all are mixed with and its share; and Observation::words.
 @group(0) @binding(6) var<storage, read> given: array<u32>;
 // Of each image and known sum: what is missing of it, and the gradient along it.
 @group(0) @binding(7) var<storage, read_write> sums: array<vec2f>;
@@ -127,7 +127,7 @@ fn labels() -> u32 {
 }
 
 fn observation() -> u32 {
-    return labels() + op.batch;
+    return labels() + op.batch + 2u;
 }
 
 fn rows() -> u32 {
@@ -153,7 +153,12 @@ fn known_sum(image: u32, j: u32) -> vec2f {
 fn energy_of(image: u32) -> f32 {
     let first = image * op.classes;
     if (op.energy == 0u) {
-        return -logits[first + given[labels() + image]];
+        let mixed = labels() + op.batch;
+        return -mix(
+            logits[first + given[labels() + image]],
+            logits[first + given[mixed]],
+            number_at(mixed + 1u),
+        );
     }
     var largest = logits[first];
     for (var k = 1u; k < op.classes; k++) {

@@ -7,7 +7,7 @@ use super::{
     record::{Recorded, Slope},
 };
 use crate::{
-    energy::EnergyKind,
+    energy::{EnergyKind, Mixture},
     engine::plan::Extent,
     samplers::{Annealing, Frame, GradientScaling, HostChain, STEPS_PER_FRAME, Sgld, Step},
 };
@@ -41,7 +41,17 @@ fn annealing_settings(annealing: &Annealing, energy: EnergyKind) -> Vec<u32> {
 }
 
 /// What by_distance.wgsl is given.
-fn annealing_words(annealing: &Annealing, normalization: &[f32], classes: &[usize]) -> Vec<u32> {
+fn annealing_words(
+    annealing: &Annealing,
+    normalization: &[f32],
+    classes: &[usize],
+    mixture: Option<Mixture>,
+) -> Vec<u32> {
+    // Of no mixture, nothing is mixed in.
+    let Mixture { class, share } = mixture.unwrap_or(Mixture {
+        class: 0,
+        share: 0.0,
+    });
     let table = &annealing.table;
     let numbers = [
         normalization,
@@ -53,6 +63,7 @@ fn annealing_words(annealing: &Annealing, normalization: &[f32], classes: &[usiz
     let words = numbers.concat().into_iter().map(f32::to_bits);
     words
         .chain(classes.iter().map(|&class| class as u32))
+        .chain([class as u32, share.to_bits()])
         .chain(observation.map_or(Vec::new(), |observation| observation.words()))
         .collect()
 }
@@ -97,9 +108,21 @@ impl GpuChain {
             std::mem::take(&mut dynamics.velocity),
         );
         assert_eq!(x.len(), velocity.len(), "a velocity for each number");
-        let recorded = engine
-            .record(&x, Slope::Known(dynamics.energy, &dynamics.classes))
-            .await?;
+        let slope = match dynamics.mixture {
+            Some(_) => Slope::Given(dynamics.classes.len()),
+            None => Slope::Known(dynamics.energy, &dynamics.classes),
+        };
+        let recorded = engine.record(&x, slope).await?;
+        if dynamics.mixture.is_some() {
+            // The same whatever the logits are.
+            let mut slopes = vec![0.0; dynamics.classes.len() * plan.classes()];
+            let objective = dynamics.objective();
+            for (image, slope) in slopes.chunks_exact_mut(plan.classes()).enumerate() {
+                objective.slope(image, &[], slope);
+            }
+            gpu.queue
+                .write_buffer(&recorded.slope, 0, bytemuck::cast_slice(&slopes));
+        }
         let Extent { channels, size } = plan.image;
         let layout = Layout::of(plan.image);
         let of_images = [
@@ -134,7 +157,12 @@ impl GpuChain {
             Step::ByDistance(annealing) => {
                 let rank = annealing.rank();
                 let sums = vec![0.0; (2 * rank * dynamics.classes.len()).max(2)];
-                let words = annealing_words(annealing, &normalization, &dynamics.classes);
+                let words = annealing_words(
+                    annealing,
+                    &normalization,
+                    &dynamics.classes,
+                    dynamics.mixture,
+                );
                 let words: &[f32] = bytemuck::cast_slice(&words);
                 (
                     &gpu.kernels.by_distance,

@@ -65,7 +65,9 @@ impl Network for Rc<CpuNetwork> {
     #[cfg(target_arch = "wasm32")]
     async fn logits_of_many(&self, x: &[f32], batch: usize) -> Result<Vec<f32>, String> {
         let pool = &self.pool;
-        let (evaluation, _) = pool.evaluate(&self.network, x, &vec![0; batch], None).await;
+        let (evaluation, _) = pool
+            .evaluate(&self.network, x, &vec![0; batch], None, None)
+            .await;
         Ok(evaluation.logits)
     }
 
@@ -84,9 +86,13 @@ impl Chain for CpuChain {
         let (mut frame, mut most) = (chain.frame(), 1);
         for _ in 0..steps {
             let (x, classes) = (&chain.x, &chain.classes);
-            let shared = network
-                .pool
-                .evaluate(&network.network, x, classes, Some(chain.energy));
+            let shared = network.pool.evaluate(
+                &network.network,
+                x,
+                classes,
+                Some(chain.energy),
+                chain.mixture,
+            );
             let (evaluation, workers) = shared.await;
             chain.step(evaluation, &mut frame);
             most = most.max(workers);

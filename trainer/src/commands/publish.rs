@@ -1,0 +1,369 @@
+//! `basin publish`: the page with models of one's own, as a folder for any host of static files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use basin_shared::{Key, ModelFile, robust_accuracy::robust_accuracy, samplers::SamplerSettings};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{atomic_file::write_atomically, chains, cli, figures::picture};
+
+/// The list of models, seen from the page.
+const LIST: &str = "models/index.json";
+/// The script that keeps the page for a visit without a network; it names every file and their version.
+const OFFLINE: &str = "offline.js";
+
+/// A model of the list, as the page reads it. What is not known is left out.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Entry {
+    file: String,
+    picture: String,
+    name: String,
+    data: String,
+    licence: String,
+    author: String,
+    parameters: usize,
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robust_accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    attack: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct List {
+    models: Vec<Entry>,
+}
+
+pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
+    let cli::Publish {
+        folder,
+        models,
+        page,
+    } = arguments;
+    ensure!(
+        page.join("index.html").is_file() && page.join(OFFLINE).is_file(),
+        "{}: there is no built page; build one with `cargo xtask build`, or give --page FOLDER",
+        page.display()
+    );
+    let empty = match fs::read_dir(&folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !folder.exists(),
+    };
+    ensure!(
+        empty,
+        "{}: has files already; expected a folder that is empty or not there yet",
+        folder.display()
+    );
+    // All are read before anything is written.
+    let files = models.iter().map(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{}: no name of a file", path.display()))?;
+        ensure!(
+            name.ends_with(".safetensors"),
+            "{}: expected a name that ends with .safetensors, by which the page knows models",
+            path.display()
+        );
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        let file = ModelFile::read(&bytes).with_context(|| path.display().to_string())?;
+        Ok((name.to_owned(), bytes, file))
+    });
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    for (index, (name, ..)) in files.iter().enumerate() {
+        let twice = files[..index].iter().any(|(other, ..)| other == name);
+        ensure!(!twice, "two models are called {name}; rename one of them");
+    }
+
+    copy(&page, &folder)?;
+    let mut list: List = match fs::read(folder.join(LIST)) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).with_context(|| format!("{LIST} of the page"))?
+        }
+        Err(_) => List::default(),
+    };
+    let mut own = Vec::new();
+    for (name, bytes, file) in &files {
+        tell!("{name}: a picture of what it draws");
+        let stem = name.trim_end_matches(".safetensors");
+        let entry = Entry {
+            file: name.clone(),
+            picture: format!("{stem}.png"),
+            ..entry(file, bytes.len())
+        };
+        write_atomically(&folder.join("models").join(name), bytes)?;
+        draw(file, &folder.join("models").join(&entry.picture), device)?;
+        list.models.retain(|other| other.file != entry.file);
+        own.push(entry);
+    }
+    // One's own first.
+    own.append(&mut list.models);
+    let json = serde_json::to_string_pretty(&List { models: own }).expect("plain data");
+    write_atomically(&folder.join(LIST), format!("{json}\n").as_bytes())?;
+    write_atomically(&folder.join("_headers"), HEADERS.as_bytes())?;
+    // GitHub Pages would leave files out whose names begin with an underscore.
+    write_atomically(&folder.join(".nojekyll"), b"")?;
+    let first = files.first().map(|(name, ..)| name.as_str());
+    write_atomically(&folder.join("README.md"), readme(first).as_bytes())?;
+    list_for_offline(&folder)?;
+    say!("{}", folder.display());
+    Ok(())
+}
+
+/// What the card says of a model.
+fn entry(file: &ModelFile, bytes: usize) -> Entry {
+    let card = &file.card;
+    let robust = robust_accuracy(&card.metrics);
+    Entry {
+        name: card.name.clone(),
+        data: card.data_set.clone(),
+        licence: card.licence.clone(),
+        author: card.author.clone(),
+        parameters: card.architecture.parameter_count(),
+        bytes,
+        accuracy: card.metrics.get("clean_accuracy").copied(),
+        robust_accuracy: robust.as_ref().map(|(left, _)| *left),
+        attack: robust.map(|(_, attack)| attack).unwrap_or_default(),
+        ..Entry::default()
+    }
+}
+
+/// An image of each of the first ten classes, as the model recommends.
+fn draw(file: &ModelFile, path: &Path, device: &Device) -> Result<()> {
+    let settings: SamplerSettings = file.card.quick.unwrap_or(file.card.generation);
+    let classes: Vec<u8> = (0..file.card.class_names.len().min(10) as u8).collect();
+    let [start_key, chain_key] = Key::new(0).split();
+    let gaussian = Some(file.class_gaussian());
+    let shape = file.card.architecture.image();
+    let x = chains::start(settings.start, gaussian, shape, &classes, start_key, device);
+    let network = file.model(device).frozen();
+    let distances = file.card.distances.as_ref();
+    let x = chains::run_chains(
+        &network,
+        &settings,
+        distances,
+        &classes,
+        x,
+        chain_key,
+        |_| {},
+    );
+    Ok(picture::write_grid(path, x, classes.len().div_ceil(2))?)
+}
+
+/// Every file below a folder, by its path from there, in order.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(inner) = folders.pop() {
+        let path = folder.join(&inner);
+        for entry in fs::read_dir(&path).with_context(|| path.display().to_string())? {
+            let entry = entry?;
+            let name = inner.join(entry.file_name());
+            match entry.file_type()?.is_dir() {
+                true => folders.push(name),
+                false => found.push(name),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn copy(page: &Path, folder: &Path) -> Result<()> {
+    for file in files_below(page)? {
+        let to = folder.join(&file);
+        let parent = to.parent().expect("it lies in the folder");
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        fs::copy(page.join(&file), &to).with_context(|| to.display().to_string())?;
+    }
+    fs::create_dir_all(folder.join("models")).with_context(|| folder.display().to_string())
+}
+
+/// Tells the script which files there are now, and of which version: otherwise browsers would keep the list of
+/// another publication.
+fn list_for_offline(folder: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    for file in files_below(folder)? {
+        let Some(name) = file.to_str().map(|name| name.replace('\\', "/")) else {
+            bail!("{}: no text", file.display());
+        };
+        let hidden = name.starts_with(['.', '_']) || name.ends_with(".md");
+        if name != OFFLINE && !hidden {
+            files.push(name);
+        }
+    }
+    let mut hasher = Sha256::new();
+    for name in &files {
+        hasher.update(name);
+        hasher.update(fs::read(folder.join(name))?);
+    }
+    let hash = hasher.finalize();
+    let version: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = folder.join(OFFLINE);
+    let script = fs::read_to_string(&path)?;
+    let mut found = 0;
+    let lines = script.lines().map(|line| match () {
+        () if line.starts_with("const VERSION = ") => {
+            found += 1;
+            format!("const VERSION = {version:?};\n")
+        }
+        () if line.starts_with("const FILES = ") => {
+            found += 1;
+            format!("const FILES = {files:?};\n")
+        }
+        () => format!("{line}\n"),
+    });
+    let script: String = lines.collect();
+    ensure!(
+        found == 2,
+        "{}: expected one line with VERSION and one with FILES, as the build writes them",
+        path.display()
+    );
+    Ok(write_atomically(&path, script.as_bytes())?)
+}
+
+/// What Netlify and Cloudflare Pages read: other pages may fetch models and lists, and programs are of their type.
+const HEADERS: &str = "\
+/models/*
+  Access-Control-Allow-Origin: *
+/*.wasm
+  Content-Type: application/wasm
+/index.html
+  Cache-Control: no-cache
+/offline.js
+  Cache-Control: no-cache
+";
+
+fn readme(first: Option<&str>) -> String {
+    let model = match first {
+        Some(name) => format!(
+            "`index.html#model=models/{name}` opens the page with the first of your models.\n\n"
+        ),
+        None => String::new(),
+    };
+    format!(
+        "\
+# A page of Basin
+
+Static files: put this folder on any host, at the root or in a folder of it. {model}`models/index.json` is the list that
+the page shows under *Models*; others show it in theirs by its address.
+
+- GitHub Pages: push the folder to a branch and choose it under *Settings, Pages*. Nothing else is needed.
+- Netlify, Cloudflare Pages: upload the folder. `_headers` has the types, and lets other pages fetch the models.
+- nginx: `location / {{ root /path/to/folder; types {{ application/wasm wasm; }} }}` beside the other types, and
+  `location /models/ {{ add_header Access-Control-Allow-Origin *; }}`.
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTRAINED: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/e2e/fixtures/untrained.safetensors"
+    );
+
+    /// Files that stand for a built page.
+    fn page(folder: &Path) -> PathBuf {
+        let page = folder.join("page");
+        for (name, text) in [
+            ("index.html", "<!doctype html>"),
+            (
+                "offline.js",
+                "const VERSION = \"\";\nconst FILES = [];\nrest\n",
+            ),
+            ("programs-1/basin.wasm", "x"),
+            (
+                "models/index.json",
+                "{\"models\": [{\"file\": \"a.safetensors\", \"name\": \"A\", \"accuracy\": 0.5}]}",
+            ),
+        ] {
+            let path = page.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        page
+    }
+
+    fn publish(folder: &Path, models: &[&str], page: PathBuf) -> Result<()> {
+        let arguments = cli::Publish {
+            folder: folder.into(),
+            models: models.iter().map(PathBuf::from).collect(),
+            page,
+        };
+        run(arguments, &Device::flex())
+    }
+
+    #[test]
+    fn the_folder_holds_page_models_pictures_and_a_list_with_ones_own_first() {
+        let temporary = tempfile::tempdir().unwrap();
+        let page = page(temporary.path());
+        let out = temporary.path().join("out");
+        publish(&out, &[UNTRAINED], page.clone()).unwrap();
+        let list: List = serde_json::from_slice(&fs::read(out.join(LIST)).unwrap()).unwrap();
+        let names: Vec<_> = list
+            .models
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect();
+        assert_eq!(names, ["untrained", "A"]);
+        assert_eq!(list.models[1].accuracy, Some(0.5));
+        let own = &list.models[0];
+        assert_eq!(own.bytes as u64, fs::metadata(UNTRAINED).unwrap().len());
+        assert_eq!(own.attack, "");
+        let picture = fs::read(out.join("models").join(&own.picture)).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"));
+        let script = fs::read_to_string(out.join(OFFLINE)).unwrap();
+        assert!(
+            script.contains("\"models/untrained.safetensors\""),
+            "{script}"
+        );
+        assert!(script.contains("\"programs-1/basin.wasm\"") && script.ends_with("rest\n"));
+        assert!(!script.contains("VERSION = \"\"") && !script.contains("README"));
+        for name in ["_headers", ".nojekyll", "README.md", "index.html"] {
+            assert!(out.join(name).is_file(), "{name}");
+        }
+        let again = publish(&out, &[UNTRAINED], page).unwrap_err().to_string();
+        assert!(again.contains("has files already"), "{again}");
+    }
+
+    #[test]
+    fn nothing_is_written_where_something_is_wrong() {
+        let temporary = tempfile::tempdir().unwrap();
+        let out = temporary.path().join("out");
+        let none = publish(&out, &[UNTRAINED], temporary.path().join("dist"));
+        assert!(
+            none.unwrap_err()
+                .to_string()
+                .contains("there is no built page")
+        );
+        let page = page(temporary.path());
+        let broken = temporary.path().join("broken.safetensors");
+        fs::write(&broken, "no model").unwrap();
+        let broken = broken.to_str().unwrap();
+        for (models, expected) in [
+            ([UNTRAINED, broken], "broken.safetensors"),
+            (
+                [UNTRAINED, UNTRAINED],
+                "two models are called untrained.safetensors",
+            ),
+            (
+                [UNTRAINED, "model.bin"],
+                "expected a name that ends with .safetensors",
+            ),
+        ] {
+            let error = publish(&out, &models, page.clone()).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+            assert!(!out.exists());
+        }
+    }
+}

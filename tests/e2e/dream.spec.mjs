@@ -223,8 +223,9 @@ test("Back undoes a pick, and Forward does it again", async ({ page }) => {
     await finished(page);
   }
   // A number is no pick.
-  await page.getByLabel("seed").fill("99");
-  await page.getByLabel("seed").press("Enter");
+  const seed = page.getByRole("spinbutton", { name: "seed" });
+  await seed.fill("99");
+  await seed.press("Enter");
   await expect.poll(() => page.url()).toContain("seed=99");
   await page.goBack();
   await expect(pressed("frog")).toBeVisible();

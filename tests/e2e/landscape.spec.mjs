@@ -22,8 +22,8 @@ test("the energy around a picture is lowest near it, and a chain walks down to i
   await expect(map.locator("path.height")).toHaveAttribute("d", /^M[0-9. ]+L/);
   // The path begins where it was asked to, in a corner, and ends in the middle.
   const points = (await map.locator("polyline").getAttribute("points")).split(" ").map((at) => at.split(",").map(Number));
-  expect(points[0][0]).toBeCloseTo(30, 0);
-  expect(points[0][1]).toBeCloseTo(2, 0);
+  // But for pixels that were brought back to what a picture may have.
+  expect(Math.hypot(points[0][0] - 30, points[0][1] - 2)).toBeLessThan(3);
   const [x, y] = points.at(-1);
   expect(Math.hypot(x - 16, y - 16)).toBeLessThan(8);
   // The standard network is drawn on the same scale.

@@ -285,3 +285,25 @@ test("an embedded page is the stage alone, and leads to the whole one", async ({
   await expect(whole).toHaveAttribute("href", /#tab=dream&model=cifar-10&engine=cpu&class=3&seed=5/);
   await expect(whole).not.toHaveAttribute("href", /embed/);
 });
+
+test("a model asked for while another is being read is the one that is used", async ({ page, baseURL }) => {
+  // The engine takes its time to read.
+  await alterWorkers(
+    page,
+    `const listen = Object.getOwnPropertyDescriptor(DedicatedWorkerGlobalScope.prototype, "onmessage");
+    Object.defineProperty(self, "onmessage", {
+      set(answer) {
+        listen.set.call(self, (event) => setTimeout(() => answer(event), 400));
+      },
+    });`,
+  );
+  await open(page, "/#engine=cpu&steps=2");
+  await expect(page.locator(".progress")).toContainText("reading the model");
+  const link = `tab=dream&engine=cpu&model=${new URL(UNTRAINED, baseURL).href}&steps=2`;
+  await page.evaluate((link) => (location.hash = link), link);
+  await expect(page.getByRole("button", { name: "gamma" })).toBeVisible();
+  await finished(page);
+  await expect(page.locator('summary[data-chip="model"]')).toContainText("untrained");
+  await expect.poll(() => page.url()).toContain("untrained.safetensors");
+  await expect(notice(page)).toHaveCount(0);
+});

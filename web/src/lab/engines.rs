@@ -118,6 +118,11 @@ impl Lab {
             bench.ready = false;
             bench.begun = None;
             bench.asked = None;
+            bench.reading = false;
+            // What the engine before did not come to judge.
+            if let Some(unjudged) = bench.judged.take() {
+                bench.candidate.get_or_insert(unjudged);
+            }
             bench.started = now();
             bench.waited = Some(0);
         });
@@ -162,21 +167,20 @@ impl Lab {
                 });
                 // The model before first: a candidate may be refused.
                 match self.bench.with_value(|bench| bench.file.clone()) {
-                    Some(file) => {
-                        self.bench.update_value(|bench| bench.judging = false);
-                        self.load(file);
-                    }
+                    Some(file) => self.load(file),
                     None => self.load_candidate(),
                 }
             }
             Reply::Loaded { model, self_test } => self.loaded(*model, self_test, numbers),
             Reply::RivalLoaded { rival } => self.rival_loaded(rival),
             Reply::Refused { message } => {
-                let candidate = self
-                    .bench
-                    .try_update_value(|bench| bench.candidate.take())
-                    .flatten();
-                let source = candidate.map_or_else(ModelSource::default, |(_, source)| source);
+                let judged = self.bench.try_update_value(|bench| {
+                    bench.reading = false;
+                    bench.judged.take()
+                });
+                let source = judged
+                    .flatten()
+                    .map_or_else(ModelSource::default, |(_, source)| source);
                 if let ModelSource::Url(url) = &source {
                     let url = address_of(url);
                     leptos::task::spawn_local(async move { model_cache::remove(&url).await });
@@ -194,6 +198,7 @@ impl Lab {
                 if !kept.is_empty() {
                     self.progress.set(Progress::Ready { seconds: 0.0 });
                     self.go_on();
+                    self.load_candidate();
                 } else if source == ModelSource::default() {
                     self.progress.set(Progress::Stopped);
                 } else {
@@ -262,9 +267,7 @@ impl Lab {
         let candidate = self.bench.try_update_value(|bench| {
             bench.engine = None;
             bench.begun = None;
-            bench
-                .candidate
-                .take_if(|_| bench.judging && bench.file.is_some())
+            bench.judged.take_if(|_| bench.file.is_some())
         });
         if let Some((_, ModelSource::Url(name) | ModelSource::File(name))) = candidate.flatten() {
             self.tell(

@@ -145,12 +145,14 @@ struct Bench {
     file: Option<Arc<Vec<u8>>>,
     /// The file of the rival, where it was fetched.
     rival: Option<Arc<Vec<u8>>>,
-    /// A file that the engine has not judged yet, and where it is from.
+    /// A file that the engine is to judge next, and where it is from.
     candidate: Option<(Arc<Vec<u8>>, ModelSource)>,
+    /// The one that it judges just now; none where it reads the model in use again.
+    judged: Option<(Arc<Vec<u8>>, ModelSource)>,
+    /// The engine reads a file.
+    reading: bool,
     /// What a link asks of a model that is not here yet.
     linked: Option<Settings>,
-    /// The engine reads the candidate just now.
-    judging: bool,
     fetching: Option<AbortController>,
     /// The chain that the worker holds.
     begun: Option<u32>,

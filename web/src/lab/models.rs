@@ -151,12 +151,16 @@ impl Lab {
         }
     }
 
+    /// Has the engine judge the next file, unless it reads one: its answers do not say which they are about.
     pub(super) fn load_candidate(self) {
-        if let Some(file) = self
-            .bench
-            .with_value(|b| b.candidate.as_ref().map(|(f, _)| f.clone()))
-        {
-            self.bench.update_value(|bench| bench.judging = true);
+        let next = self.bench.try_update_value(|bench| {
+            if bench.reading {
+                return None;
+            }
+            bench.judged = Some(bench.candidate.take()?);
+            bench.judged.as_ref().map(|(file, _)| file.clone())
+        });
+        if let Some(file) = next.flatten() {
             self.load(file);
         }
     }
@@ -164,8 +168,12 @@ impl Lab {
     pub(super) fn load(self, file: Arc<Vec<u8>>) {
         self.progress.set(Progress::Reading);
         self.expect_answer();
-        self.bench
-            .with_value(|bench| bench.engine.as_ref().map(|engine| engine.load(&file)));
+        self.bench.update_value(|bench| {
+            bench.reading = true;
+            if let Some(engine) = &bench.engine {
+                engine.load(&file);
+            }
+        });
     }
 
     pub(super) fn loaded(self, model: Model, self_test: SelfTest, means: Vec<f32>) {
@@ -182,8 +190,8 @@ impl Lab {
             self.tell(true, format!("This browser's numbers differ from the trainer's by {off:.2} in the self-test: pictures may be wrong."));
         }
         let taken = self.bench.try_update_value(|bench| {
-            let (file, source) = bench.candidate.take_if(|_| bench.judging)?;
-            bench.judging = false;
+            bench.reading = false;
+            let (file, source) = bench.judged.take()?;
             bench.file = Some(file);
             Some(source)
         });
@@ -270,6 +278,7 @@ impl Lab {
         if !prefers_rest() {
             self.restart();
         }
+        self.load_candidate();
     }
 }
 

@@ -67,8 +67,13 @@ fn gather(dist: &Path) -> Result<()> {
         "dist/index.html starts no ./start.js; expected what Trunk.toml writes there"
     );
     fs::write(page, html)?;
+    let programs = format!("const PROGRAMS = \"{folder}/\";");
+    fill_in(dist, MODULE, &[("const PROGRAMS = \"\";", programs)])?;
     list_for_offline(dist)
 }
+
+/// The module that other pages import. Its address stays, and it is told where the programs are.
+const MODULE: &str = "basin.js";
 
 /// The script that keeps the page for a visit without a network.
 const OFFLINE: &str = "offline.js";
@@ -80,20 +85,25 @@ fn list_for_offline(dist: &Path) -> Result<()> {
     files.retain(|file| file != OFFLINE && !file.ends_with(".md"));
     files.sort();
     let version = hash(dist, &files)?;
-    let path = dist.join(OFFLINE);
+    let version = format!("const VERSION = {version:?};");
+    let list = format!("const FILES = {files:?};");
+    let constants = [
+        ("const VERSION = \"\";", version),
+        ("const FILES = [];", list),
+    ];
+    fill_in(dist, OFFLINE, &constants)
+}
+
+/// Writes the constants of a script that only the build knows, each in the place of an empty one.
+fn fill_in(dist: &Path, name: &str, constants: &[(&str, String)]) -> Result<()> {
+    let path = dist.join(name);
     let mut script = fs::read_to_string(&path)?;
-    for (constant, value) in [
-        (
-            "const VERSION = \"\";",
-            format!("const VERSION = {version:?};"),
-        ),
-        ("const FILES = [];", format!("const FILES = {files:?};")),
-    ] {
+    for (empty, filled) in constants {
         ensure!(
-            script.contains(constant),
-            "static/{OFFLINE} has no `{constant}`, which the build fills in"
+            script.contains(empty),
+            "static/{name} has no `{empty}`, which the build fills in"
         );
-        script = script.replace(constant, &value);
+        script = script.replace(empty, filled);
     }
     Ok(fs::write(path, script)?)
 }

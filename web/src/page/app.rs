@@ -106,6 +106,7 @@ pub fn App() -> impl IntoView {
                 {Tab::ALL.map(|this| view! {
                     <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{this.title()}</button>
                 }).collect_view()}
+                <a href="learn.html">"Learn"</a>
             </div>
             {move || match tab.get() {
                 Tab::Dream => view! { <DreamTab /> }.into_any(),

@@ -13,7 +13,13 @@ const MOST_IMAGES = 16;
 const TOLERANCE = 0.01;
 // The samplers, and of which type their numbers are.
 const SAMPLERS = {
-  sgld: { step_size: "number", noise_std: "number", friction: "number", gradient: ["raw", "normalize"], clamp: "boolean" },
+  sgld: {
+    step_size: "number",
+    noise_std: "number",
+    friction: "number",
+    gradient: ["raw", "normalize"],
+    clamp: "boolean",
+  },
   by_distance: { h: "number", beta: "number", last_steps: "number", last_h: "number" },
 };
 // The spread of a class that a chain starts with, by the start's name in a model card.
@@ -139,7 +145,8 @@ export class Basin {
     const count = pictures?.length / this.#length;
     if (Number.isInteger(count) && count > 0) return count;
     throw new RangeError(
-      `the pictures have ${pictures?.length ?? "no"} numbers, expected ${channels} × ${size} × ${size} = ${this.#length} for each`,
+      `the pictures have ${pictures?.length ?? "no"} numbers, expected ${channels} × ${size} × ${size} = ${this.#length} ` +
+        "for each",
     );
   }
 
@@ -221,8 +228,8 @@ class Engine {
     const script = new URL(`${PROGRAMS}worker.js`, import.meta.url);
     if (script.origin !== location.origin) {
       throw new Error(
-        `basin.js was loaded from ${script.origin} into a page of ${location.origin}, and a browser starts workers of the page's ` +
-          "own origin only; put the folder of the built page on the host of yours, or show Basin in an iframe",
+        `basin.js was loaded from ${script.origin} into a page of ${location.origin}, and a browser starts workers ` +
+          "of the page's own origin only; put the folder of the built page on the host of yours, or show Basin in an iframe",
       );
     }
     try {
@@ -236,7 +243,7 @@ class Engine {
         case "fetching":
         case "compiling":
         case "kernels":
-          return onProgress?.({ ...reply, stage: reply.reply });
+          return onProgress?.({ stage: reply.reply, ...numbersIn(reply) });
         case "crashed":
           return this.close(`the ${kind} engine stopped (${reply.message}); load the model again`);
         case "not_started":
@@ -251,8 +258,8 @@ class Engine {
     // What goes wrong later, the worker tells itself.
     this.#worker.onerror = ({ message }) =>
       this.close(
-        `${script} could not be started as a worker${message ? ` (${message})` : ""}; expected the programs of basin.js's own ` +
-          "build there: copy the whole folder of the built page",
+        `${script} could not be started as a worker${message ? ` (${message})` : ""}; expected the programs of ` +
+          "basin.js's own build there: copy the whole folder of the built page",
       );
     this.ready = this.#answer();
   }
@@ -285,7 +292,9 @@ class Engine {
 // The bytes of a model file, which are the caller's no more, and what to call it.
 async function read(file, signal) {
   if (file instanceof ArrayBuffer || ArrayBuffer.isView(file)) {
-    const bytes = ArrayBuffer.isView(file) ? new Uint8Array(file.buffer, file.byteOffset, file.byteLength) : new Uint8Array(file);
+    const bytes = ArrayBuffer.isView(file)
+      ? new Uint8Array(file.buffer, file.byteOffset, file.byteLength)
+      : new Uint8Array(file);
     return short("the model", bytes.slice());
   }
   if (file instanceof Blob) {
@@ -310,6 +319,9 @@ function short(name, bytes) {
 }
 
 const tooLong = (name) => new Error(`${name}: longer than 256 MB, which no model here is`);
+
+// A reply without its name.
+const numbersIn = ({ reply, ...numbers }) => numbers;
 
 // Numbers of pictures, for a worker to have.
 const numbersOf = (pictures) => Float32Array.from(pictures);
@@ -380,4 +392,5 @@ function whole(name, value, least, most) {
   throw new RangeError(`${name} is ${shown(value)}, expected a whole number from ${least} to ${most}`);
 }
 
-const shown = (value) => (typeof value === "function" ? "a function" : (JSON.stringify(value) ?? String(value))).slice(0, 80);
+const shown = (value) =>
+  (typeof value === "function" ? "a function" : (JSON.stringify(value) ?? String(value))).slice(0, 80);

@@ -55,7 +55,8 @@ const near = new IntersectionObserver(
   (entries) => {
     for (const { target, isIntersecting } of entries) {
       clearTimeout(arriving.get(target));
-      if (isIntersecting && !("stopped" in target.dataset)) arriving.set(target, setTimeout(start, PATIENCE_MS, target));
+      if (isIntersecting && !("stopped" in target.dataset))
+        arriving.set(target, setTimeout(start, PATIENCE_MS, target));
     }
   },
   { rootMargin: "150px 0px" },

@@ -71,7 +71,10 @@ test("several pictures of a chain by distance are those of the page", async ({ p
   expect(await pixels(whole)).toEqual(frames.bytes);
 });
 
-test("a picture is cleaned as the page cleans it, and its energies are those of the chain", async ({ page, context }) => {
+test("a picture is cleaned as the page cleans it, and its energies are those of the chain", async ({
+  page,
+  context,
+}) => {
   const cleaned = await plain(
     page,
     `${load(FASHION)}
@@ -100,6 +103,21 @@ test("a picture is cleaned as the page cleans it, and its energies are those of 
   await open(whole, "/#tab=denoise&engine=cpu&model=fashion-mnist&picture=9&sigma=0.25&seed=3&steps=5");
   await finished(whole);
   expect((await pixels(whole)).map((picture) => picture.join())).toContain(cleaned.bytes.join());
+});
+
+test("the GPU engine draws what the CPU engine draws", async ({ page }) => {
+  // Software WebGPU: right, and slow.
+  const drawn = (engine) =>
+    plain(
+      page,
+      `${load(MODEL, JSON.stringify({ engine }))}
+      let last;
+      for await (const frame of basin.dream({ class: 1, seed: 3, steps: 3, start: "noise" })) last = frame;
+      return { energy: last.energy, pixels: [...last.pixels] };`,
+    );
+  const [cpu, gpu] = [await drawn("cpu"), await drawn("gpu")];
+  expect(gpu.energy).toBeCloseTo(cpu.energy, 2);
+  expect(Math.max(...gpu.pixels.map((value, i) => Math.abs(value - cpu.pixels[i])))).toBeLessThan(1 / 255);
 });
 
 test("a model is loaded from its bytes, which stay the caller's", async ({ page }) => {
@@ -153,16 +171,48 @@ test("what runs is stopped by a signal, by another chain and by closing, each wi
 
 for (const [what, body, sentence] of [
   ["a file that is no model", load("/icon.svg"), /^Error: \/icon\.svg: .*(header|safetensors)/],
-  ["a file that is not there", load("/absent.safetensors"), "Error: /absent.safetensors: the server answered 404, expected a model file there"],
+  [
+    "a file that is not there",
+    load("/absent.safetensors"),
+    "Error: /absent.safetensors: the server answered 404, expected a model file there",
+  ],
   ["no file", load(7), "TypeError: the model is 7, expected the address of a file, or its bytes"],
-  ["an engine that there is not", load(MODEL, '{ engine: "abacus" }'), 'RangeError: engine is "abacus", expected "cpu" or "gpu"'],
-  ["a misspelt option", load(MODEL, '{ motor: "cpu" }'), /the option "motor" is not known, expected some of engine, signal, onProgress/],
-  ["a class that there is not", `${load()} basin.dream({ class: "shirt" });`, 'RangeError: class is "shirt", expected 0 to 2, "all", or one of alpha, beta, gamma'],
+  [
+    "an engine that there is not",
+    load(MODEL, '{ engine: "abacus" }'),
+    'RangeError: engine is "abacus", expected "cpu" or "gpu"',
+  ],
+  [
+    "a misspelt option",
+    load(MODEL, '{ motor: "cpu" }'),
+    /the option "motor" is not known, expected some of engine, signal, onProgress/,
+  ],
+  [
+    "a class that there is not",
+    `${load()} basin.dream({ class: "shirt" });`,
+    'RangeError: class is "shirt", expected 0 to 2, "all", or one of alpha, beta, gamma',
+  ],
   ["no class", `${load()} basin.dream();`, /^RangeError: class is undefined, expected/],
-  ["a seed that is none", `${load()} basin.dream({ class: 0, seed: -1 });`, "RangeError: seed is -1, expected a whole number from 0 to 4294967295"],
-  ["half a sampler", `${load()} basin.dream({ class: 0, sampler: { sgld: { noise_std: 0 } } });`, /^TypeError: sampler is \{"sgld":\{"noise_std":0\}\}, expected a whole one, as the model's own, \{/],
-  ["a sampler out of range", `${load()} for await (const _ of basin.dream({ class: 0, sampler: { by_distance: { h: 2, beta: 1, last_steps: 0, last_h: 1 } } }));`, /^Error: the sampler: h is 2, expected above 0 to 1/],
-  ["pictures of another size", `${load()} await basin.energies(new Float32Array(10));`, /^RangeError: the pictures have 10 numbers, expected \d+ × \d+ × \d+ = \d+ for each$/],
+  [
+    "a seed that is none",
+    `${load()} basin.dream({ class: 0, seed: -1 });`,
+    "RangeError: seed is -1, expected a whole number from 0 to 4294967295",
+  ],
+  [
+    "half a sampler",
+    `${load()} basin.dream({ class: 0, sampler: { sgld: { noise_std: 0 } } });`,
+    /^TypeError: sampler is \{"sgld":\{"noise_std":0\}\}, expected a whole one, as the model's own, \{/,
+  ],
+  [
+    "a sampler out of range",
+    `${load()} for await (const _ of basin.dream({ class: 0, sampler: { by_distance: { h: 2, beta: 1, last_steps: 0, last_h: 1 } } }));`,
+    /^Error: the sampler: h is 2, expected above 0 to 1/,
+  ],
+  [
+    "pictures of another size",
+    `${load()} await basin.energies(new Float32Array(10));`,
+    /^RangeError: the pictures have 10 numbers, expected \d+ × \d+ × \d+ = \d+ for each$/,
+  ],
 ]) {
   test(`${what} is told in a sentence`, async ({ page }) => {
     const said = await plain(page, body);
@@ -207,7 +257,9 @@ test("from another origin it says why it cannot work", async ({ page }) => {
     const { Basin } = await import(address);
     return Basin.load("/models/fashion-mnist-jeat.safetensors").catch((error) => error.message);
   }, `${origin}/basin.js`);
-  expect(said).toMatch(/^basin\.js was loaded from http:\/\/127\.0\.0\.1:\d+ into a page of .*, and a browser starts workers of the page's own origin only; put the folder/);
+  expect(said).toMatch(
+    /^basin\.js was loaded from http:\/\/127\.0\.0\.1:\d+ into a page of .*, and a browser starts workers of the page's own origin only; put the folder/,
+  );
   other.close();
 });
 

@@ -48,11 +48,16 @@ test("what the hints say is what the figures show", async ({ page }) => {
   await open(page, "/learn.html");
   const classes = await play(page, 1);
   const sure = [];
+  const ends = [];
   for (const tile of await classes.locator(".tile").all()) {
     await tile.click();
+    const line = classes.locator(".curve polyline").nth(ends.length);
+    ends.push(Number((await line.getAttribute("points")).trim().split(/[ ,]+/).at(-1)));
     sure.push(Number(await bar(classes, (await tile.innerText()).trim()).textContent()));
   }
   expect(sure.indexOf(Math.min(...sure))).toBe(7);
+  // In an SVG, what is higher up has the smaller number.
+  expect(ends.indexOf(Math.min(...ends))).toBe(7);
   await expect(classes.locator(".tile").nth(7)).toHaveText("Sneaker");
 
   const steps = await play(page, 2);
@@ -108,7 +113,9 @@ test("under reduced motion a figure waits for its button", async ({ page }) => {
 });
 
 test("a figure that does not arrive says so, and leaves its picture", async ({ page }) => {
-  await page.route("**/?embed=1", (route) => route.fulfill({ status: 404, contentType: "text/html", body: "not found" }));
+  await page.route("**/?embed=1", (route) =>
+    route.fulfill({ status: 404, contentType: "text/html", body: "not found" }),
+  );
   await open(page, "/learn.html");
   await figure(page, 1).scrollIntoViewIfNeeded();
   await expect(figure(page, 1).getByRole("button")).toHaveText("The figure did not load. Try again");
@@ -224,9 +231,11 @@ test("the lesson works in a folder, and each link opens the page itself without 
 
 test("every name in the text has its source, and every source is named", async ({ page }) => {
   await open(page, "/learn.html");
-  const named = await page.locator(".chapter a").evaluateAll((links) =>
-    links.filter((link) => !link.closest(".controls")).map((link) => link.getAttribute("href").slice(1)),
-  );
+  const named = await page
+    .locator(".chapter a")
+    .evaluateAll((links) =>
+      links.filter((link) => !link.closest(".controls")).map((link) => link.getAttribute("href").slice(1)),
+    );
   const sources = await page.locator(".sources li").evaluateAll((sources) => sources.map((source) => source.id));
   expect([...new Set(named)].sort()).toEqual(sources.sort());
 });

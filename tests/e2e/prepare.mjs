@@ -34,7 +34,8 @@ const drawn = (page, selector) =>
 for (const model of ["cifar-10", "fashion-mnist"]) {
   const page = await finished(`model=${model}`);
   await save(`samples/${model}/dream.png`, (await drawn(page, ".stage canvas"))[0]);
-  for (const [i, url] of (await drawn(page, ".chips canvas")).entries()) await save(`samples/${model}/class-${i}.png`, url);
+  for (const [i, url] of (await drawn(page, ".chips canvas")).entries())
+    await save(`samples/${model}/class-${i}.png`, url);
   await page.close();
 }
 
@@ -65,9 +66,11 @@ const together = (page, urls, columns, downward) =>
 await mkdir(place("learn"), { recursive: true });
 const lesson = await browser.newPage();
 await lesson.goto(`${origin}/learn.html`);
-const figures = await lesson.locator("figure").evaluateAll((figures) =>
-  figures.map((figure) => [figure.querySelector("img").getAttribute("src"), figure.querySelector("a").hash.slice(1)]),
-);
+const figures = await lesson
+  .locator("figure")
+  .evaluateAll((figures) =>
+    figures.map((figure) => [figure.querySelector("img").getAttribute("src"), figure.querySelector("a").hash.slice(1)]),
+  );
 await lesson.close();
 for (const [path, hash] of figures) {
   const { columns, steps, downward } = STILLS[path];

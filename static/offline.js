@@ -38,12 +38,13 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(tidy());
 });
 
-async function answer(request) {
+async function answer(request, page) {
   const cache = await caches.open(cached);
-  const page = request.mode === "navigate";
+  // Whatever a page is asked behind its address, it is the same page.
+  const options = { ignoreSearch: request.mode === "navigate" };
   const found = page
     ? await cache.match(here("index.html"))
-    : ((await cache.match(request)) ?? (await caches.match(request)));
+    : ((await cache.match(request, options)) ?? (await caches.match(request, options)));
   if (found) return found;
   const response = await fetch(request);
   // A model that the visitor uses is kept at once.
@@ -59,6 +60,6 @@ self.addEventListener("fetch", (event) => {
   const path = request.url.slice(here("./").length).split(/[?#]/)[0];
   // Programs of the version before are in no list any more.
   if (request.method === "GET" && ours && (page || FILES.includes(path) || path.startsWith("programs-"))) {
-    event.respondWith(answer(request));
+    event.respondWith(answer(request, page));
   }
 });

@@ -20,6 +20,10 @@ test("an attack fools the standard network, and climbs the energy of the robust 
   expect(Math.max(...off)).toBeLessThanOrEqual(8);
   expect(violations).toEqual([]);
 
+  // The scrubber, at the start now, moves both.
+  const [own, , rival] = await pixels(page);
+  expect(rival).toEqual(own);
+
   // With no radius nothing is fooled that was right before.
   await page.getByRole("slider", { name: "radius" }).fill("0");
   await finished(page);

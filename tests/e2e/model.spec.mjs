@@ -290,10 +290,10 @@ test("a model asked for while another is being read is the one that is used", as
   // The engine takes its time to read.
   await alterWorkers(
     page,
-    `const listen = Object.getOwnPropertyDescriptor(DedicatedWorkerGlobalScope.prototype, "onmessage");
+    `const listen = Object.getOwnPropertyDescriptor(self, "onmessage");
     Object.defineProperty(self, "onmessage", {
       set(answer) {
-        listen.set.call(self, (event) => setTimeout(() => answer(event), 400));
+        listen.set.call(self, (event) => setTimeout(() => answer.call(self, event), 400));
       },
     });`,
   );

@@ -37,6 +37,12 @@ test("a second visit needs no network, with every model of the page's", async ({
   await open(page, `${origin}/?again#engine=cpu&model=fashion-mnist&steps=2`);
   await finished(page);
   await expect(page.locator('summary[data-chip="model"]')).toContainText("Fashion-MNIST");
+  // The lesson is a page of its own, and its figures are the first.
+  await open(page, `${origin}/learn.html?print`);
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Why a classifier can draw");
+  await page.locator("figure").first().scrollIntoViewIfNeeded();
+  const stage = page.frameLocator("iframe").locator(".stage");
+  await expect(stage).toHaveAttribute("data-phase", "Finished", { timeout: 120_000 });
   expect(violations).toEqual([]);
   await context.close();
 });

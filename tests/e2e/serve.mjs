@@ -1,4 +1,4 @@
-// Serves dist/ and the fixtures on 127.0.0.1, as any static host would: `node serve.mjs [port]`.
+// Serves dist/, the fixtures and the examples on 127.0.0.1, as any static host would: `node serve.mjs [port]`.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
@@ -16,13 +16,18 @@ const types = {
   ".webmanifest": "application/manifest+json",
 };
 
+// Where the file at a path lies.
+function place(path, fixtures) {
+  if (path.startsWith("/fixtures/")) return join(fixtures, path.slice("/fixtures/".length));
+  if (path.startsWith("/examples/")) return join(here, "../..", path);
+  return join(dist, path === "/" ? "index.html" : path);
+}
+
 // `fixtures` is the folder behind /fixtures/; `altered` may change the text of a file by its path.
 export function serve(port, fixtures = join(here, "fixtures"), altered = {}) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://here").pathname));
-    const file = path.startsWith("/fixtures/")
-      ? join(fixtures, path.slice("/fixtures/".length))
-      : join(dist, path === "/" ? "index.html" : path);
+    const file = place(path, fixtures);
     try {
       const found = await readFile(file);
       const body = path in altered ? Buffer.from(altered[path](found.toString())) : found;

@@ -67,30 +67,25 @@ fn gather(dist: &Path) -> Result<()> {
         "dist/index.html starts no ./start.js; expected what Trunk.toml writes there"
     );
     fs::write(page, html)?;
-    tell_lengths(dist, &folder, &names)?;
-    list_for_offline(dist)
-}
-
-/// Tells the script that starts workers how long their programs are: of compressed ones no host says it.
-fn tell_lengths(dist: &Path, folder: &str, names: &[String]) -> Result<()> {
-    const NONE: &str = "const LENGTHS = {};";
+    // Of compressed programs no host says how long they are.
     let mut lengths = serde_json::Map::new();
-    for name in names {
+    for name in &names {
         if let Some(program) = name.strip_suffix("_bg.wasm") {
-            let length = fs::metadata(dist.join(folder).join(name))?.len();
+            let length = fs::metadata(dist.join(&folder).join(name))?.len();
             lengths.insert(program.to_owned(), length.into());
         }
     }
-    let path = dist.join(folder).join("worker.js");
-    let script = fs::read_to_string(&path)?;
-    ensure!(
-        script.contains(NONE),
-        "static/worker.js has no `{NONE}`, which the build fills in"
-    );
     let lengths = serde_json::Value::from(lengths);
-    let told = script.replace(NONE, &format!("const LENGTHS = {lengths};"));
-    Ok(fs::write(path, told)?)
+    let lengths = format!("const LENGTHS = {lengths};");
+    let worker = format!("{folder}/worker.js");
+    fill_in(dist, &worker, &[("const LENGTHS = {};", lengths)])?;
+    let programs = format!("const PROGRAMS = \"{folder}/\";");
+    fill_in(dist, MODULE, &[("const PROGRAMS = \"\";", programs)])?;
+    list_for_offline(dist)
 }
+
+/// The module that other pages import. Its address stays, and it is told where the programs are.
+const MODULE: &str = "basin.js";
 
 /// The script that keeps the page for a visit without a network.
 const OFFLINE: &str = "offline.js";
@@ -100,20 +95,25 @@ fn list_for_offline(dist: &Path) -> Result<()> {
     let mut files = files(dist)?;
     files.retain(|file| file != OFFLINE && !file.ends_with(".md"));
     let version = hash(dist, &files)?;
-    let path = dist.join(OFFLINE);
+    let version = format!("const VERSION = {version:?};");
+    let list = format!("const FILES = {files:?};");
+    let constants = [
+        ("const VERSION = \"\";", version),
+        ("const FILES = [];", list),
+    ];
+    fill_in(dist, OFFLINE, &constants)
+}
+
+/// Writes the constants of a script that only the build knows, each in the place of an empty one.
+fn fill_in(dist: &Path, name: &str, constants: &[(&str, String)]) -> Result<()> {
+    let path = dist.join(name);
     let mut script = fs::read_to_string(&path)?;
-    for (constant, value) in [
-        (
-            "const VERSION = \"\";",
-            format!("const VERSION = {version:?};"),
-        ),
-        ("const FILES = [];", format!("const FILES = {files:?};")),
-    ] {
+    for (empty, filled) in constants {
         ensure!(
-            script.contains(constant),
-            "static/{OFFLINE} has no `{constant}`, which the build fills in"
+            script.contains(empty),
+            "static/{name} has no `{empty}`, which the build fills in"
         );
-        script = script.replace(constant, &value);
+        script = script.replace(empty, filled);
     }
     Ok(fs::write(path, script)?)
 }

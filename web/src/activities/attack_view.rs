@@ -37,6 +37,17 @@ pub fn AttackTab() -> impl IntoView {
         Rival::Expected => "a standard network, on its way".into(),
         Rival::None(why) => why,
     };
+    // Both at the same step.
+    Effect::new(move || {
+        let looked_at = chain.with(|chain| {
+            let scrubbed = chain.scrubbed.and_then(|index| chain.kept.get(index));
+            scrubbed.map(|frame| frame.step)
+        });
+        let shown = rival.with_untracked(|rival| rival.scrubbed.is_some());
+        if shown || looked_at.is_some() {
+            rival.update(|rival| rival.look_at(looked_at));
+        }
+    });
     let there = move || !matches!(lab.rival.get(), Rival::None(_));
     view! {
         <div class="desk">

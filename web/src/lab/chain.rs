@@ -161,6 +161,16 @@ impl Chain {
             .or(self.newest.as_ref())
     }
 
+    /// Looks at what another chain is looked at: the frame of this step, or the nearest kept one; without a step the
+    /// newest.
+    pub fn look_at(&mut self, step: Option<u64>) {
+        self.scrubbed = step.and_then(|step| {
+            let kept = self.kept.iter().enumerate();
+            let nearest = kept.min_by_key(|(_, frame)| frame.step.abs_diff(step));
+            nearest.map(|(index, _)| index)
+        });
+    }
+
     /// The first of its frames, before any step.
     pub fn first(&self) -> Option<&Frame> {
         self.kept.first().filter(|frame| frame.step == 0)

@@ -331,8 +331,12 @@ impl Lab {
                 chain.with_untracked(|chain| chain.id != 0 && chain.phase == Phase::Running)
             };
             if let Some(next) = rivals.into_iter().find(goes_on) {
+                let id = next.with_untracked(|chain| chain.id);
                 request_animation_frame(move || {
-                    if self.settings.with_untracked(|s| s.tab) == Tab::Attack && goes_on(&next) {
+                    let on_screen = self.settings.with_untracked(|s| s.tab) == Tab::Attack;
+                    // Another attack may have begun meanwhile, which asks for its frames itself.
+                    let same = next.with_untracked(|chain| chain.id) == id;
+                    if on_screen && same && goes_on(&next) {
                         self.advance(next);
                     }
                 });

@@ -18,6 +18,7 @@ use crate::{
         engine_panel::{self, EnginePanel},
         later::Later,
         model_card::{self, BundledModels, ModelCard},
+        stage::EMBED,
         theme::Theme,
     },
 };
@@ -99,6 +100,7 @@ pub fn App() -> impl IntoView {
                 {Tab::ALL.map(|this| view! {
                     <button aria-pressed=move || (tab.get() == this).to_string() on:click=move |_| show(this)>{this.title()}</button>
                 }).collect_view()}
+                <a href="learn.html">"Learn"</a>
                 <BundledModels />
             </div>
             {move || match tab.get() {
@@ -160,9 +162,14 @@ fn write_address(lab: Lab) {
     let due = StoredValue::new(false);
     let write = move || {
         due.set_value(false);
-        let (Some(link), Ok(history)) = (lab.link(), window().history()) else {
+        let (Some(mut link), Ok(history)) = (lab.link(), window().history()) else {
             return;
         };
+        // Loaded again, a frame is a frame.
+        let root = document().document_element();
+        if root.is_some_and(|root| root.has_attribute("data-embedded")) {
+            link = link.replacen('#', &format!("?{EMBED}#"), 1);
+        }
         let before = window().location().href().unwrap_or_default();
         // The first address may say less than the page now does.
         let written = history.state().is_ok_and(|state| !state.is_null());

@@ -264,7 +264,7 @@ pub fn CopyLink() -> impl IntoView {
 }
 
 /// What the address says of a page in another page's frame: the stage alone. start.js reads it.
-const EMBED: &str = "embed=1";
+pub const EMBED: &str = "embed=1";
 
 /// A button that copies a text.
 #[component]

@@ -4,7 +4,7 @@ import { expect, test } from "@playwright/test";
 import { finished, open, pixels } from "./page.mjs";
 import { serve } from "./serve.mjs";
 
-const FASHION = "/models/fashion-mnist-jeat.safetensors";
+const FASHION = "/models/fashion-mnist-dsm.safetensors";
 const MODEL = "/fixtures/untrained.safetensors";
 const EXAMPLE = "/examples/dream.html";
 
@@ -34,7 +34,7 @@ const load = (model = MODEL, options = "{}") => `const basin = await Basin.load(
 test("the example draws what the page draws at the same link", async ({ page, context }) => {
   const faults = await open(page, EXAMPLE);
   await expect(page.locator("button")).toBeEnabled({ timeout: 120_000 });
-  await expect(page.locator("output")).toHaveText(/^step 150, energy -?\d+\.\d\d$/);
+  await expect(page.locator("output")).toHaveText(/^step 56, energy -?\d+\.\d\d$/);
   const drawn = await page.evaluate(() => {
     const canvas = document.querySelector("canvas");
     return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
@@ -255,7 +255,7 @@ test("from another origin it says why it cannot work", async ({ page }) => {
   await openPlain(page);
   const said = await page.evaluate(async (address) => {
     const { Basin } = await import(address);
-    return Basin.load("/models/fashion-mnist-jeat.safetensors").catch((error) => error.message);
+    return Basin.load("/models/fashion-mnist-dsm.safetensors").catch((error) => error.message);
   }, `${origin}/basin.js`);
   expect(said).toMatch(
     /^basin\.js was loaded from http:\/\/127\.0\.0\.1:\d+ into a page of .*, and a browser starts workers of the page's own origin only; put the folder/,

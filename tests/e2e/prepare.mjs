@@ -10,7 +10,7 @@ import { serve } from "./serve.mjs";
 // steps.
 const STILLS = {
   "learn/classes.png": { columns: 5 },
-  "learn/steps.png": { columns: 6, steps: [0, 10, 25, 45, 80, 150] },
+  "learn/steps.png": { columns: 6, steps: [0, 3, 8, 15, 30, 56] },
   "learn/noisy.png": { columns: 2 },
   "learn/attack.png": { columns: 2, downward: true },
   "learn/robust.png": { columns: 2, downward: true },

@@ -7,6 +7,7 @@ use super::{
     accuracy::BATCH,
     blur::{best_width, blur},
     denoiser::Denoiser,
+    measured::Measured,
 };
 use crate::data::{self, Images};
 
@@ -24,7 +25,7 @@ pub(crate) fn denoising(
     [test, validation]: [&Images; 2],
     key: Key,
     device: &Device,
-    add: &mut impl FnMut(&str, f64),
+    measured: &mut Measured,
 ) {
     let (test, validation) = (data::head(test, DENOISED), data::head(validation, BLURRED));
     let shape = test.shape();
@@ -66,10 +67,10 @@ pub(crate) fn denoising(
                 sums[place].1[1] += share * ssim;
             }
         }
-        add(&format!("denoising_{std}_blur_width"), width.into());
+        measured.add(&format!("denoising_{std}_blur_width"), width.into());
         for (name, [psnr, ssim]) in sums {
-            add(&format!("denoising_{std}_psnr_{name}"), psnr);
-            add(&format!("denoising_{std}_ssim_{name}"), ssim);
+            measured.add(&format!("denoising_{std}_psnr_{name}"), psnr);
+            measured.add(&format!("denoising_{std}_ssim_{name}"), ssim);
         }
     }
 }

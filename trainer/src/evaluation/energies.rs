@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use super::{
     accuracy::BATCH,
     denoising::{DENOISED, NOISE_STDS},
+    measured::Measured,
 };
 use crate::data::{self, Images};
 
@@ -24,7 +25,7 @@ pub(crate) fn energies(
     test: &Images,
     key: Key,
     device: &Device,
-    add: &mut impl FnMut(&str, f64),
+    measured: &mut Measured,
 ) {
     let [channels, height, width] = test.shape();
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
@@ -48,11 +49,11 @@ pub(crate) fn energies(
         }
     }
     let [real, uniform, gaussian] = found;
-    add("energy_test", mean(&real));
-    add("energy_uniform_noise", mean(&uniform));
-    add("energy_gaussian_noise", mean(&gaussian));
-    add("energy_test_below_uniform_noise", auc(&real, &uniform));
-    add("energy_test_below_gaussian_noise", auc(&real, &gaussian));
+    measured.add("energy_test", mean(&real));
+    measured.add("energy_uniform_noise", mean(&uniform));
+    measured.add("energy_gaussian_noise", mean(&gaussian));
+    measured.add("energy_test_below_uniform_noise", auc(&real, &uniform));
+    measured.add("energy_test_below_gaussian_noise", auc(&real, &gaussian));
 }
 
 /// Whether E(x) orders images by their noise, and how it goes with the distance.
@@ -61,7 +62,7 @@ pub(crate) fn order(
     test: &Images,
     key: Key,
     device: &Device,
-    add: &mut impl FnMut(&str, f64),
+    measured: &mut Measured,
 ) {
     let test = data::head(test, DENOISED);
     let order: Vec<usize> = (0..test.len()).collect();
@@ -92,7 +93,7 @@ pub(crate) fn order(
         distances.extend(distance.into_data().iter::<f32>());
         energies.extend(energy(noisy));
     }
-    add("energy_orders_noise", ordered as f64 / pairs as f64);
+    measured.add("energy_orders_noise", ordered as f64 / pairs as f64);
     let correlation = rank_correlation(&energies, &distances);
-    add("energy_distance_rank_correlation", correlation);
+    measured.add("energy_distance_rank_correlation", correlation);
 }

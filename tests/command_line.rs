@@ -560,7 +560,7 @@ fn a_folder_of_pictures_trains_and_names_its_classes() {
         "--run",
         "run",
         "--set",
-        "iterations=2",
+        "iterations=4",
         "--set",
         set,
         "--set",
@@ -601,6 +601,8 @@ fn a_folder_of_pictures_trains_and_names_its_classes() {
         "1",
         "--epsilon",
         "0.5",
+        "--run",
+        "run",
         "--json",
         "-",
     ];
@@ -612,6 +614,21 @@ fn a_folder_of_pictures_trains_and_names_its_classes() {
     );
     assert!(figures.get("auto_attack_accuracy").is_none(), "{found}");
     assert!(left_out(&found, "apgd-t").contains("compares 4 classes, the model has 2"));
+    // From the first checkpoint to the second.
+    let changes = &found["details"]["training_energies"];
+    assert_eq!(
+        changes[0]["iterations"],
+        serde_json::json!([2, 4]),
+        "{found}"
+    );
+    assert_eq!(
+        figures["training_delta_theta_energy_joint"],
+        changes[0]["delta_theta_energy_joint"]
+    );
+    assert!(
+        figures["training_delta_x_energy_joint"].as_f64().unwrap() > 0.0,
+        "{found}"
+    );
     // One image alone has no error bar.
     assert!(left_out(&found, "joint_fisher_score_error").contains("no value here"));
     assert!(figures["joint_fisher_score"].is_number() && figures["ece"].is_number());
@@ -1213,7 +1230,7 @@ fn every_figure_of_the_papers_is_measured_or_left_out_with_a_reason() {
         "clean_accuracy",
         "ece",
         "ece_fgsm",
-        "energy_attack_all_steps_accuracy",
+        "energy_attack_accuracy",
         "delta_x_energy_joint_normal_attack",
         "joint_fisher_score",
         "marginal_fisher_score_error",
@@ -1249,7 +1266,7 @@ fn every_figure_of_the_papers_is_measured_or_left_out_with_a_reason() {
         ("outliers of nothing", "no picture there"),
         ("energies over training", "there is no --run"),
         ("AutoAttack in L2", "no usual radius"),
-        ("FID, IS and KID", "torch-fidelity"),
+        ("FID, KID and Inception score", "torch-fidelity"),
     ] {
         assert!(left_out(&first, what).contains(why), "{first}");
     }
@@ -1385,12 +1402,11 @@ fn weights_go_to_pytorch_and_come_back() {
     let bytes = std::fs::read(directory.join("weights.safetensors")).unwrap();
     let names = SafeTensors::deserialize(&bytes).unwrap();
     assert!(names.tensor("f.layer2.0.shortcut.0.weight").is_ok());
-    std::fs::write(directory.join("recipe.toml"), &file.card.recipe).unwrap();
     let import = [
         "import",
         "weights.safetensors",
         "--recipe",
-        "recipe.toml",
+        "jeat-fashion-mnist",
         "-o",
         "again.safetensors",
         "--rank",

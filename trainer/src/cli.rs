@@ -161,6 +161,10 @@ pub(crate) struct Evaluate {
     /// Model file of a standard classifier of the same data, which names the generated images.
     #[arg(long)]
     pub judge: Option<PathBuf>,
+    /// Weights of the Inception network of TensorFlow's FID, a safetensors file by torch-fidelity's names, for FID, KID
+    /// and the Inception score.
+    #[arg(long, value_name = "FILE")]
+    pub inception: Option<PathBuf>,
     /// Another model of the same data, on which adversarial examples are made too; may be given again.
     #[arg(long, value_name = "MODEL")]
     pub transfer: Vec<PathBuf>,

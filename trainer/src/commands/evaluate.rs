@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use basin_shared::{
     Key, ModelFile,
-    attacks::Budget,
+    attacks::{Budget, Norm},
     metrics::mean,
     tensors::{OnTensors, energy},
 };
@@ -169,7 +169,7 @@ fn evaluate(
         };
         if report.is_some() {
             for (name, value) in &measured.figures {
-                told(&format!("  {name:<36} {:>10}", shown(*value)));
+                told(&format!("  {name:<46} {:>10}", shown(*value)));
             }
         }
         evaluation.parts.push((title, measured));
@@ -186,7 +186,7 @@ fn evaluate(
     }
     if report.is_some() {
         for (name, value) in &last.figures {
-            told(&format!("  {name:<36} {:>10}", shown(*value)));
+            told(&format!("  {name:<46} {:>10}", shown(*value)));
         }
     }
     evaluation.parts.push(("all together", last));
@@ -200,13 +200,13 @@ fn keep(state: &mut State, model: &str, part: Part, measured: &Measured) {
         return;
     }
     // What the attacks kept for themselves is of no more use.
-    let name = match part {
-        Part::AutoAttack => "auto_attack",
-        Part::AutoAttackL2 => "auto_attack_l2",
+    let norm = match part {
+        Part::AutoAttack => Norm::Linf,
+        Part::AutoAttackL2 => Norm::L2,
         _ => return,
     };
     if let Some(path) = state.path() {
-        let _ = std::fs::remove_file(beside(path, name, model));
+        let _ = std::fs::remove_file(beside(path, norm, model));
     }
 }
 
@@ -285,6 +285,7 @@ fn settings(arguments: &cli::Evaluate) -> Result<Value> {
         "generated": arguments.generated,
         "seed": arguments.seed,
         "judge": judge,
+        "inception": arguments.inception,
         "transfer": transfer.collect::<Result<Vec<String>>>()?,
         "outliers": arguments.outliers,
         "run": arguments.run,

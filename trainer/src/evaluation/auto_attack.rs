@@ -66,7 +66,7 @@ pub(crate) fn auto_attack(
         seed: candidate.arguments.seed,
     };
     let mut attacked = Attacked::new(&candidate.network, test, settings)?;
-    let state = state.map(|state| beside(state, &name, &file.card.weights_sha256));
+    let state = state.map(|state| beside(state, norm, &file.card.weights_sha256));
     if let Some(path) = state.as_deref().filter(|path| path.exists()) {
         attacked.restore(path)?;
         tell!("going on from {}", path.display());
@@ -96,9 +96,13 @@ pub(crate) fn auto_attack(
     Ok(())
 }
 
-/// The file in which attacks keep what they know, beside that of the evaluation.
-pub(crate) fn beside(state: &Path, name: &str, weights_sha256: &str) -> PathBuf {
+/// The file in which the attacks in a norm keep what they know, beside that of the evaluation.
+pub(crate) fn beside(state: &Path, norm: Norm, weights_sha256: &str) -> PathBuf {
+    let norm = match norm {
+        Norm::Linf => "linf",
+        Norm::L2 => "l2",
+    };
     let mut file = state.as_os_str().to_owned();
-    file.push(format!(".{name}-{}.safetensors", &weights_sha256[..8]));
+    file.push(format!(".{norm}-{}.safetensors", &weights_sha256[..8]));
     file.into()
 }

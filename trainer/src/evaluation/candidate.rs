@@ -6,7 +6,7 @@ use anyhow::Result;
 use basin_shared::{Key, ModelFile, attacks::Budget, tensors::Frozen};
 use burn::tensor::Device;
 
-use super::{judge::Judge, logits, robustness::default_epsilon};
+use super::{inception::Inception, judge::Judge, logits, robustness::default_epsilon};
 use crate::{
     cli,
     data::{Images, Splits},
@@ -21,6 +21,8 @@ pub(crate) struct Candidate<'a> {
     pub validation: Images,
     /// What names the images that the model draws.
     pub judge: Option<Judge>,
+    /// By whose features what it draws is compared with real images.
+    pub inception: Option<Inception>,
     pub arguments: &'a cli::Evaluate,
     pub device: &'a Device,
     test_logits: OnceCell<Vec<f32>>,
@@ -35,6 +37,10 @@ impl<'a> Candidate<'a> {
     ) -> Result<Self> {
         let judge = arguments.judge.as_deref();
         let judge = judge.map(|path| Judge::read(path, file)).transpose()?;
+        let inception = arguments.inception.as_deref();
+        let inception = inception
+            .map(|path| Inception::read(path, device))
+            .transpose()?;
         for path in &arguments.transfer {
             model::of_same_classes(path, file)?;
         }
@@ -45,6 +51,7 @@ impl<'a> Candidate<'a> {
             data,
             validation,
             judge,
+            inception,
             arguments,
             device,
             test_logits: OnceCell::new(),

@@ -12,7 +12,10 @@ use super::{
     denoising::{DENOISED, NOISE_STDS},
     measured::Measured,
 };
-use crate::data::{self, Images};
+use crate::{
+    data::{self, Images},
+    tell::Countdown,
+};
 
 /// The largest standard deviation of the noise whose distance and energy are compared.
 const LARGEST_NOISE_STD: f32 = 0.7;
@@ -30,7 +33,9 @@ pub(crate) fn energies(
     let [channels, height, width] = test.shape();
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     let order: Vec<usize> = (0..test.len()).collect();
+    let mut countdown = Countdown::of("energies, images", test.len());
     for (batch, indices) in order.chunks(BATCH).enumerate() {
+        countdown.advance(if batch > 0 { BATCH } else { 0 });
         let [uniform_key, gaussian_key] = key.fold_in(batch as u64).split();
         let shape = [indices.len(), channels, height, width];
         let (centre, std) = GAUSSIAN_NOISE;

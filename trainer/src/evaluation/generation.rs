@@ -2,17 +2,23 @@
 
 use basin_shared::{
     Key,
+    metrics::{inception_score, kernel_distance},
     samplers::{SamplerSettings, Start},
 };
 
 use super::{
     candidate::Candidate,
+    frechet::Gaussian,
     generator::{Generator, class_distance, start_name},
+    inception,
     measured::Measured,
 };
+use crate::cli;
 
 /// Training images whose features drawings are compared with.
 const REAL: usize = 10_000;
+/// Parts of which the Inception score is the mean (Salimans et al. 2016).
+const SPLITS: usize = 10;
 
 pub(crate) fn generation(candidate: &Candidate, key: Key, measured: &mut Measured) {
     let (count, classes) = (candidate.arguments.generated, candidate.classes());
@@ -37,6 +43,19 @@ pub(crate) fn generation(candidate: &Candidate, key: Key, measured: &mut Measure
             measured.add("frechet_of_other_real_images", frechet);
         }
     }
+    let inception = candidate.inception.as_ref().map(|inception| {
+        let count = REAL.min(images.train.len());
+        let real = inception.look(&images.train.values(0..count), images.train.shape());
+        measured.add("inception_real_images", count as f64);
+        (
+            inception,
+            Gaussian::of(&real.features, inception::FEATURES),
+            real.features,
+        )
+    });
+    if inception.is_none() && candidate.arguments.suite == cli::Suite::Paper {
+        measured.leave_out("FID, KID and Inception score", inception::HOW_TO_GET);
+    }
     let generator = Generator {
         network: &candidate.network,
         gaussian: file.class_gaussian(),
@@ -58,5 +77,17 @@ pub(crate) fn generation(candidate: &Candidate, key: Key, measured: &mut Measure
     for (place, (name, settings)) in runs.iter().enumerate() {
         let drawn = generator.draw(settings, key.fold_in(place as u64));
         drawn.figures(|figure, value| measured.add(&format!("{figure}_{name}"), value));
+        if let Some((inception, gaussian, real)) = &inception {
+            let seen = inception.look(&drawn.images, images.train.shape());
+            let size = inception::FEATURES;
+            let fid = Gaussian::of(&seen.features, size).distance(gaussian);
+            measured.add(&format!("fid_{name}"), fid);
+            let alike = real.len().min(seen.features.len());
+            let kid = kernel_distance(&seen.features[..alike], &real[..alike], size);
+            measured.add(&format!("kid_{name}"), kid);
+            let [score, spread] = inception_score(&seen.logits, inception::CLASSES, SPLITS);
+            measured.add(&format!("inception_score_{name}"), score);
+            measured.add(&format!("inception_score_spread_{name}"), spread);
+        }
     }
 }

@@ -32,9 +32,11 @@ pub(crate) struct Generator<'a> {
     pub device: &'a Device,
 }
 
-/// What is said of the images drawn, each a mean over the classes.
-#[derive(Clone, Copy, Debug, Default)]
+/// Images drawn, and what is said of them, each figure a mean over the classes.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Drawn {
+    /// The images, class by class, `[images, channels, height, width]`.
+    pub images: Vec<f32>,
     /// What a judge says; nothing without one.
     pub judged: Option<Judged>,
     /// Mean distance of two images of a class, as a share of real ones'.
@@ -131,6 +133,7 @@ impl Generator<'_> {
                     seen.features.extend(of_class.features);
                     seen.logits.extend(of_class.logits);
                 }
+                drawn.images.extend_from_slice(&chains.x);
                 let energies = energy::marginal(self.network.logits_of(x));
                 let energies: Vec<f32> = energies.into_data().iter().collect();
                 drawn.energy += share(mean(&energies));

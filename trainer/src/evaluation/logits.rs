@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use basin_shared::Classifier;
 
 use super::accuracy::BATCH;
+use crate::tell::Countdown;
 
 /// f(x) of the first test images, as every figure begins with them.
 ///
@@ -34,9 +35,14 @@ pub(crate) fn of_test_images(
 /// As [`of_test_images`].
 pub(crate) fn of(model: &impl Classifier, x: &[f32], images: usize) -> Vec<f32> {
     let pixels = x.len() / images.max(1);
+    let mut countdown = Countdown::of("images", images);
     let batches = x.chunks((BATCH * pixels).max(1));
     batches
-        .flat_map(|x| model.logits(x, x.len() / pixels))
+        .flat_map(|x| {
+            let logits = model.logits(x, x.len() / pixels);
+            countdown.advance(x.len() / pixels);
+            logits
+        })
         .collect()
 }
 

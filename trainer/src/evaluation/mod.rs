@@ -16,6 +16,7 @@ pub(crate) mod fisher_scores;
 pub(crate) mod frechet;
 pub(crate) mod generation;
 pub(crate) mod generator;
+pub(crate) mod inception;
 pub(crate) mod judge;
 pub(crate) mod logits;
 pub(crate) mod measured;

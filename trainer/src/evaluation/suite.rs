@@ -38,7 +38,6 @@ pub(crate) enum Part {
     Generation,
     Neighbours,
     TrainingEnergies,
-    Inception,
 }
 
 /// What is measured where nobody asks for more.
@@ -51,7 +50,7 @@ const QUICK: [Part; 5] = [
 ];
 
 /// Every figure that the papers print, the quickest first.
-const PAPER: [Part; 15] = [
+const PAPER: [Part; 14] = [
     Part::CleanAccuracy,
     Part::Calibration,
     Part::Energies,
@@ -66,7 +65,6 @@ const PAPER: [Part; 15] = [
     Part::Neighbours,
     Part::AutoAttack,
     Part::AutoAttackL2,
-    Part::Inception,
 ];
 
 impl cli::Suite {
@@ -97,7 +95,6 @@ impl Part {
             Self::Generation => "what the model draws",
             Self::Neighbours => "nearest training images",
             Self::TrainingEnergies => "energies over training",
-            Self::Inception => "Inception's figures",
         }
     }
 
@@ -115,7 +112,7 @@ impl Part {
             Self::CleanAccuracy => clean_accuracy(candidate, found)?,
             Self::Calibration => calibration(candidate, found)?,
             Self::Robustness => robustness(candidate, attack_key, found)?,
-            Self::AutoAttack | Self::AutoAttackL2 if arguments.attacked == 0 => {
+            Self::Curves | Self::AutoAttack | Self::AutoAttackL2 if arguments.attacked == 0 => {
                 found.leave_out(self.title(), "--attacked is 0");
             }
             Self::AutoAttack => auto_attack(candidate, Norm::Linf, state, found)?,
@@ -142,12 +139,6 @@ impl Part {
                 Some(run) => training_energies(candidate, run, found)?,
                 None => found.leave_out("energies over training", "there is no --run"),
             },
-            Self::Inception => found.leave_out(
-                "FID, IS and KID",
-                "they are of the Inception network of TensorFlow's FID, which Basin does not have; write images by \
-                 `basin generate` and give them to torch-fidelity. The figures by a judge's features are others, and \
-                 bear other names",
-            ),
         }
         measured.seconds = begun.elapsed().as_secs_f64();
         Ok(measured)

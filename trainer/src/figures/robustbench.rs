@@ -35,7 +35,7 @@ pub(crate) fn robustbench(file: &ModelFile, measured: &Measured) -> Result<Value
         "architecture": file.card.architecture.title(),
         "eps": fraction(epsilon),
         "clean_acc": percent(clean),
-        "reported": percent(accuracy),
+        "reported": null,
         "autoattack_acc": percent(accuracy),
         "footnote": format!(
             "AutoAttack (standard) by Basin {} on the first {images} test images; weights {}. {notes}",

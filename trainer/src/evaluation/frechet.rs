@@ -48,12 +48,9 @@ impl Gaussian {
 }
 
 #[cfg(test)]
-#[path = "../../../tests/reference/chirp.rs"]
-mod chirp;
-
-#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::chirp;
     use basin_shared::Key;
 
     /// scipy's matrix root says the same (tests/reference/metrics.py).

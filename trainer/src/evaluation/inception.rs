@@ -441,12 +441,9 @@ fn shapes() -> Vec<(String, [usize; 4])> {
 }
 
 #[cfg(test)]
-#[path = "../../../tests/reference/chirp.rs"]
-mod chirp;
-
-#[cfg(test)]
 mod tests {
-    use super::{chirp::chirp, *};
+    use super::*;
+    use crate::evaluation::chirp::chirp;
 
     /// Weights that tests/reference/inception.py makes as well.
     fn weights() -> Weights {

@@ -25,3 +25,7 @@ pub(crate) mod outliers;
 pub(crate) mod robustness;
 pub(crate) mod suite;
 pub(crate) mod training_energies;
+
+#[cfg(test)]
+#[path = "../../../tests/reference/chirp.rs"]
+mod chirp;

@@ -27,11 +27,12 @@ pub(crate) fn table(heads: &[String], rows: &[(String, Vec<Option<f64>>)]) -> Ve
     lines
 }
 
-/// A count as a count, anything else with four digits.
+/// A count as a count, anything else with four digits, or three that count where it is small.
 pub(crate) fn shown(value: f64) -> String {
-    match value.fract() == 0.0 && value.abs() > 1.0 {
-        true => format!("{value:.0}"),
-        false => format!("{value:.4}"),
+    match value.abs() {
+        size if value.fract() == 0.0 && size > 1.0 => format!("{value:.0}"),
+        size if 0.0 < size && size < 1e-3 => format!("{value:.2e}"),
+        _ => format!("{value:.4}"),
     }
 }
 
@@ -46,14 +47,16 @@ mod tests {
             ("clean accuracy".to_owned(), vec![]),
             ("clean_accuracy".to_owned(), vec![Some(0.75), Some(0.5)]),
             ("images".to_owned(), vec![Some(10_000.0), None]),
+            ("kernel_distance".to_owned(), vec![Some(0.0), Some(-2e-4)]),
         ];
         assert_eq!(
             table(&heads, &rows),
             [
-                "                       small  a longer name",
+                "                        small  a longer name",
                 "clean accuracy",
-                "  clean_accuracy      0.7500         0.5000",
-                "  images               10000              –",
+                "  clean_accuracy       0.7500         0.5000",
+                "  images                10000              –",
+                "  kernel_distance      0.0000       -2.00e-4",
             ]
         );
     }

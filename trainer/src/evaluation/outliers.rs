@@ -14,7 +14,7 @@ use serde_json::{Map, json};
 
 use super::{accuracy::BATCH, candidate::Candidate, measured::Measured};
 use crate::{
-    data::{self, DataSet, Images},
+    data::{self, DataError, DataSet, Images},
     figures::picture::{self, EXTENSIONS},
     tell::Countdown,
 };
@@ -58,7 +58,7 @@ pub(crate) fn outliers(candidate: &Candidate, measured: &mut Measured) -> Result
                 images.values(0..count.min(images.len())),
             )),
             Err(why) => {
-                measured.leave_out(&format!("outliers of {}", data_set.name()), why.to_string())
+                measured.leave_out(&format!("outliers of {}", data_set.name()), missing(why));
             }
         }
     }
@@ -99,6 +99,22 @@ pub(crate) fn outliers(candidate: &Candidate, measured: &mut Measured) -> Result
     }
     measured.detail("outlier_histograms", histograms);
     Ok(())
+}
+
+/// Why there are no test images of a data set, in words that fit where nothing is downloaded.
+fn missing(why: DataError) -> String {
+    match why {
+        DataError::Missing {
+            file, looked_in, ..
+        } => {
+            let folders = looked_in.iter().map(|folder| folder.display().to_string());
+            format!(
+                "no {file} in {}; outliers are not downloaded: put the official file there",
+                folders.collect::<Vec<_>>().join(", ")
+            )
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Images that nobody took: halfway between two test images (the second the one after the first; JEM adds noise to
@@ -229,6 +245,17 @@ mod tests {
                 .all(|x| x.iter().all(|v| *v == x[0]))
         );
         assert_ne!(constant[0], constant[64]);
+    }
+
+    #[test]
+    fn a_data_set_that_is_not_there_says_where_it_belongs() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = data::test_images_at_hand(&DataSet::Svhn, Some(folder.path())).unwrap_err();
+        let why = missing(error);
+        assert!(
+            why.starts_with("no test_32x32.mat in ") && why.contains("not downloaded"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -584,6 +584,54 @@ fn a_folder_of_pictures_trains_and_names_its_classes() {
         "1",
     ];
     assert!(succeed(directory, &denoise).contains("2 images"));
+
+    // Of two classes AutoAttack has an attack less, and says so under another name; so does a model that is always wrong.
+    let evaluate = [
+        "evaluate",
+        "model.safetensors",
+        "--suite",
+        "paper",
+        "--attacked",
+        "4",
+        "--attacked-again",
+        "1",
+        "--images",
+        "1",
+        "--generated",
+        "1",
+        "--epsilon",
+        "0.5",
+        "--run",
+        "run",
+        "--json",
+        "-",
+    ];
+    let found: Value = serde_json::from_str(&succeed(directory, &evaluate)).unwrap();
+    let figures = &found["figures"];
+    assert!(
+        figures["auto_attack_without_apgd_t_accuracy"].is_number(),
+        "{found}"
+    );
+    assert!(figures.get("auto_attack_accuracy").is_none(), "{found}");
+    assert!(left_out(&found, "apgd-t").contains("compares 4 classes, the model has 2"));
+    // From the random weights to those after two iterations.
+    let changes = &found["details"]["training_energies"];
+    assert_eq!(
+        changes[0]["iterations"],
+        serde_json::json!([0, 2]),
+        "{found}"
+    );
+    assert_eq!(
+        figures["training_delta_theta_energy_joint"],
+        changes[0]["delta_theta_energy_joint"]
+    );
+    assert!(
+        figures["training_delta_x_energy_joint"].as_f64().unwrap() > 0.0,
+        "{found}"
+    );
+    // One image alone has no error bar.
+    assert!(left_out(&found, "joint_fisher_score_error").contains("no value here"));
+    assert!(figures["joint_fisher_score"].is_number() && figures["ece"].is_number());
     std::fs::rename(directory.join("times/night"), directory.join("times/dusk")).unwrap();
     let error = fail(directory, &denoise);
     assert!(
@@ -1113,6 +1161,270 @@ fn errors_say_what_to_do() {
     }
 }
 
+/// Why something was left out of an evaluation.
+fn left_out(report: &Value, what: &str) -> String {
+    let all = report["left_out"].as_array().unwrap();
+    let found = all.iter().find(|left| left["what"] == what);
+    let found = found.unwrap_or_else(|| panic!("{what} is not left out of {report}"));
+    found["why"].as_str().unwrap().to_owned()
+}
+
+/// A copy of a bundled model in a directory.
+fn bundled(directory: &Path, name: &str) -> Vec<u8> {
+    let path = root().join("static/models/fashion-mnist-jeat.safetensors");
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(directory.join(name), &bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn every_figure_of_the_papers_is_measured_or_left_out_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    bundled(directory, "model.safetensors");
+    std::fs::create_dir(directory.join("nothing")).unwrap();
+    let data = data();
+    let evaluate = |seed: &str| {
+        let arguments = [
+            "evaluate",
+            "model.safetensors",
+            "--suite",
+            "paper",
+            "--judge",
+            "model.safetensors",
+            "--attacked",
+            "20",
+            "--attacked-again",
+            "5",
+            "--images",
+            "6",
+            "--generated",
+            "1",
+            "--epsilon",
+            "0.3",
+            "--outliers",
+            "nothing",
+            "--neighbours",
+            "nearest.png",
+            "--robustbench",
+            "robustbench.json",
+            "--state",
+            "state.json",
+            "--card",
+            "--json",
+            "-",
+            "--seed",
+            seed,
+            "--data-dir",
+            &data,
+        ];
+        basin(directory, &arguments)
+    };
+    let report = |output: &Output| -> Value {
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = report(&evaluate("2"));
+    for name in [
+        "clean_accuracy",
+        "ece",
+        "ece_fgsm",
+        "energy_attack_accuracy",
+        "delta_x_energy_joint_normal_attack",
+        "joint_fisher_score",
+        "marginal_fisher_score_error",
+        "auroc_log_p_mnist",
+        "auroc_gradient_norm_interpolations",
+        "curve_linf_0.3000_accuracy",
+        "curve_l2_1.5000_accuracy",
+        "frechet_uniform",
+        "judge_kernel_distance_uniform",
+        "judge_precision_uniform",
+        "nearest_ssim_generated",
+        "nearest_feature_distance_test",
+        "auto_attack_accuracy",
+        "robust_accuracy",
+    ] {
+        assert!(
+            first["figures"][name].is_number(),
+            "{name} is missing in {first}"
+        );
+    }
+    assert_eq!(first["figures"]["outlier_images"], 6.0);
+    assert_eq!(
+        first["details"]["reliability"].as_array().unwrap().len(),
+        20
+    );
+    // The energy attack raises E(x, y), which is what it is for.
+    let figure = |name: &str| first["figures"][name].as_f64().unwrap();
+    assert!(
+        figure("delta_x_energy_joint_energy_attack") > 0.0,
+        "{first}"
+    );
+    for (what, why) in [
+        ("outliers of nothing", "no picture there"),
+        ("energies over training", "there is no --run"),
+        ("AutoAttack in L2", "no usual radius"),
+        ("FID, KID and Inception score", "torch-fidelity"),
+    ] {
+        assert!(left_out(&first, what).contains(why), "{first}");
+    }
+    let robust = &first["headline"]["robust_accuracy"];
+    assert_eq!(robust["accuracy"], first["figures"]["robust_accuracy"]);
+    assert!(figure("robust_accuracy") <= figure("pgd_20_accuracy"));
+    assert!(
+        std::fs::read(directory.join("nearest.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+    let shaped: Value =
+        serde_json::from_slice(&std::fs::read(directory.join("robustbench.json")).unwrap())
+            .unwrap();
+    assert_eq!(shaped["dataset"], "fashionmnist");
+    assert_eq!(shaped["eps"], "0.3000");
+    let bytes = std::fs::read(directory.join("model.safetensors")).unwrap();
+    let metrics = ModelFile::read(&bytes).unwrap().card.metrics;
+    assert_eq!(
+        metrics["auto_attack_accuracy"],
+        figure("auto_attack_accuracy")
+    );
+
+    // As if it had been killed before two of its parts were done.
+    let path = directory.join("state.json");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let models = state["models"].as_object_mut().unwrap();
+    for parts in models.values_mut() {
+        let parts = parts.as_object_mut().unwrap();
+        assert!(parts.remove("outliers").is_some() && parts.remove("auto_attack").is_some());
+    }
+    std::fs::write(&path, state.to_string()).unwrap();
+    let again = evaluate("2");
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains("going on from state.json"), "{told}");
+    assert_eq!(report(&again)["figures"], first["figures"]);
+    let other = evaluate("3");
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(
+        !other.status.success() && told.contains("whose seed is 2, and this one's is 3"),
+        "{told}"
+    );
+}
+
+#[test]
+fn models_are_compared_in_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let bytes = bundled(directory, "a.safetensors");
+    bundled(directory, "b.safetensors");
+    let data = data();
+    let little = ["--attacked", "0", "--generated", "0", "--data-dir", &data];
+    let evaluate = |arguments: &[&'static str]| [&["evaluate"], arguments, &little[..]].concat();
+    let text = succeed(directory, &evaluate(&["a.safetensors", "b.safetensors"]));
+    let head = text.lines().next().unwrap();
+    assert!(head.ends_with("a.safetensors  b.safetensors"), "{text}");
+    let row = text.lines().find(|line| line.contains("clean_accuracy"));
+    let cells: Vec<&str> = row.unwrap().split_whitespace().collect();
+    assert!(cells.len() == 3 && cells[1] == cells[2], "{text}");
+    let error = fail(
+        directory,
+        &evaluate(&[
+            "a.safetensors",
+            "b.safetensors",
+            "--suite",
+            "paper",
+            "--robustbench",
+            "x",
+        ]),
+    );
+    assert!(
+        error.contains("--robustbench is of one model, and 2 are given"),
+        "{error}"
+    );
+    let error = fail(
+        directory,
+        &evaluate(&["a.safetensors", "--robustbench", "x"]),
+    );
+    assert!(error.contains("of the figures of --suite paper"), "{error}");
+
+    // A radius of nothing takes nothing.
+    let nothing = [
+        "evaluate",
+        "a.safetensors",
+        "--epsilon",
+        "0",
+        "--generated",
+        "0",
+        "--json",
+        "-",
+        "--data-dir",
+        &data,
+    ];
+    let found: Value = serde_json::from_str(&succeed(directory, &nothing)).unwrap();
+    assert_eq!(
+        found["figures"]["pgd_20_accuracy"],
+        found["figures"]["clean_accuracy"]
+    );
+    assert_eq!(
+        found["figures"]["robust_accuracy"],
+        found["figures"]["clean_accuracy"]
+    );
+
+    // Weights that are numbers, and logits that are none.
+    let file = ModelFile::read(&bytes).unwrap();
+    let mut weights = file.weights().clone();
+    for value in &mut weights.get_mut("class_output.weight").unwrap().values {
+        *value *= 1e38;
+    }
+    let start = file.class_gaussian().clone();
+    let broken = ModelFile::new(file.card.clone(), weights, start, file.probe().clone());
+    let broken = broken
+        .unwrap()
+        .write(basin_shared::file::container::Storage::Single);
+    std::fs::write(directory.join("a.safetensors"), broken.unwrap()).unwrap();
+    let error = fail(directory, &evaluate(&["a.safetensors"]));
+    assert!(error.contains("test image 0 are no numbers"), "{error}");
+}
+
+#[test]
+fn weights_go_to_pytorch_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let file = ModelFile::read(&bundled(directory, "model.safetensors")).unwrap();
+    let data = data();
+    let export = [
+        "export",
+        "model.safetensors",
+        "--pytorch",
+        "weights.safetensors",
+    ];
+    assert!(succeed(directory, &export).contains("weights.safetensors: "));
+    let bytes = std::fs::read(directory.join("weights.safetensors")).unwrap();
+    let names = SafeTensors::deserialize(&bytes).unwrap();
+    assert!(names.tensor("f.layer2.0.shortcut.0.weight").is_ok());
+    let import = [
+        "import",
+        "weights.safetensors",
+        "--recipe",
+        "jeat-fashion-mnist",
+        "-o",
+        "again.safetensors",
+        "--rank",
+        "4",
+        "--set",
+        "validation=20",
+        "--data-dir",
+        &data,
+    ];
+    assert!(succeed(directory, &import).contains("the state dictionary's"));
+    let again = std::fs::read(directory.join("again.safetensors")).unwrap();
+    let again = ModelFile::read(&again).unwrap();
+    assert!(again.weights() == file.weights());
+    assert_eq!(again.card.architecture, file.card.architecture);
+    let error = fail(directory, &["export", "model.safetensors"]);
+    assert!(error.contains("expected the directory of a run"), "{error}");
+}
+
 #[test]
 fn attacks_are_made_kept_and_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();
@@ -1156,6 +1468,8 @@ fn attacks_are_made_kept_and_gone_on_from() {
     let figure = |name: &str| first[name].as_f64().unwrap();
     let (clean, robust) = (figure("clean_accuracy"), figure("robust_accuracy"));
     assert!(robust < clean, "{first}");
+    let energy = |of: &str| first["energies"][of]["joint"].as_f64().unwrap();
+    assert!(energy("attacked") > energy("clean"), "{first}");
     let steps: Vec<f64> = first["attacks"]
         .as_array()
         .unwrap()

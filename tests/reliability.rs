@@ -273,6 +273,13 @@ fn a_full_disk_spoils_no_file_that_was_there() {
         after.retain(|path, bytes| before.contains_key(path) || !bytes.is_empty());
         assert!(after == before, "{arguments:?} left other files");
     }
+    // A state that cannot be kept takes no figure with it.
+    let (done, text) = without_room(directory, "0", &evaluate(&["--state", "state.json"]));
+    assert!(
+        done && text.contains("warning: --state: state.json: cannot be written"),
+        "{text}"
+    );
+    assert!(!directory.join("state.json").exists());
     let (done, text) = without_room(
         directory,
         "0",

@@ -1,5 +1,5 @@
 """Structural similarity (Wang et al. 2004) by PyTorch's convolution, for the test in
-trainer/src/metrics.rs; prints the number that stands there. Run:
+shared/src/metrics/ssim.rs; prints the number that stands there. Run:
 
     python3 tests/reference/ssim.py        (PyTorch 2.x)
 """

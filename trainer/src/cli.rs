@@ -163,26 +163,46 @@ pub(crate) struct DataArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  basin evaluate model.safetensors\n  basin evaluate model.safetensors --attacked 1000 --generated 0 --json -\n  basin evaluate model.safetensors --judge judge.safetensors --card"
+    after_help = "Examples:\n  basin evaluate model.safetensors\n  basin evaluate model.safetensors --attacked 1000 --generated 0 --json -\n  basin evaluate model.safetensors --judge judge.safetensors --card\n  basin evaluate model.safetensors --suite paper --judge judge.safetensors --state paper.json\n  basin evaluate a.safetensors b.safetensors"
 )]
 pub(crate) struct Evaluate {
-    /// The model file.
-    pub model: PathBuf,
+    /// The model file; several of the same data are compared in one table.
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// Which figures: the quick ones, or every one that the papers print and the data at hand allow.
+    #[arg(long, value_enum, default_value = "quick")]
+    pub suite: Suite,
     /// Model file of a standard classifier of the same data, which names the generated images.
     #[arg(long)]
     pub judge: Option<PathBuf>,
+    /// Weights of the Inception network of TensorFlow's FID, a safetensors file by torch-fidelity's names, for FID, KID
+    /// and the Inception score.
+    #[arg(long, value_name = "FILE")]
+    pub inception: Option<PathBuf>,
     /// Another model of the same data, on which adversarial examples are made too; may be given again.
     #[arg(long, value_name = "MODEL")]
     pub transfer: Vec<PathBuf>,
     /// Radius of the attacks in L-infinity [default: 8/255 of colour images, 0.1 of grey ones].
     #[arg(long, value_parser = epsilon, allow_hyphen_values = true)]
     pub epsilon: Option<f32>,
-    /// Test images that are attacked by PGD-20; 0 leaves attacks out.
+    /// Test images that are attacked by PGD-20, and by FGSM in the suite; 0 leaves accuracy under attack out.
     #[arg(long, default_value_t = 10_000)]
     pub attacked: usize,
     /// How many of these are attacked by PGD-100 with five restarts, and by way of --transfer, too.
     #[arg(long, default_value_t = 1_000)]
     pub attacked_again: usize,
+    /// Test images of the suite's other figures that take long, AutoAttack's among them, from the first on.
+    #[arg(long, default_value_t = 1_000, value_parser = count("images"), allow_negative_numbers = true)]
+    pub images: usize,
+    /// A folder of pictures that are told from test images, such as CelebA's; may be given again.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub outliers: Vec<PathBuf>,
+    /// The run that the model is of, over whose checkpoints energies are compared.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub run: Option<PathBuf>,
+    /// Write a sheet to this file, PNG or JPEG: drawn images beside the training images nearest to each.
+    #[arg(long, value_name = "FILE")]
+    pub neighbours: Option<PathBuf>,
     /// Images generated of each class, from each start; 0 leaves generation out.
     #[arg(long, default_value_t = 100)]
     pub generated: usize,
@@ -192,6 +212,12 @@ pub(crate) struct Evaluate {
     /// Write the figures as JSON to this file; `-` is the standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write AutoAttack's figure in the shape of RobustBench's files to this file.
+    #[arg(long, value_name = "FILE")]
+    pub robustbench: Option<PathBuf>,
+    /// Keep what is known in this file, and go on from it if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// Write the figures into the model file's card.
     #[arg(long)]
     pub card: bool,
@@ -201,6 +227,13 @@ pub(crate) struct Evaluate {
     pub check_dir: Option<PathBuf>,
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+/// What `basin evaluate` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Suite {
+    Quick,
+    Paper,
 }
 
 #[derive(Debug, Args)]
@@ -482,14 +515,18 @@ pub(crate) struct Restore {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  basin export runs/dsm -o model.safetensors\n  basin export runs/dsm --best --f32"
+    after_help = "Examples:\n  basin export runs/dsm -o model.safetensors\n  basin export runs/dsm --best --f32\n  basin export model.safetensors --pytorch weights.safetensors"
 )]
 pub(crate) struct Export {
-    /// Directory of the run.
+    /// Directory of the run; with --pytorch it may be a model file.
     pub run: PathBuf,
     /// Take the checkpoint with the highest accuracy on validation images rather than the newest.
     #[arg(long)]
     pub best: bool,
+    /// Write the weights as PyTorch's state dictionary to this safetensors file, by the names of the architecture's
+    /// published code, and no model file.
+    #[arg(long, value_name = "FILE")]
+    pub pytorch: Option<PathBuf>,
     #[command(flatten)]
     pub file: ModelFileArgs,
 }

@@ -1,5 +1,5 @@
 //! State dictionaries of published PyTorch models, as safetensors: of JEM, TRADES, RobustBench, and those
-//! who build on them.
+//! who build on them; read, and written for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -162,6 +162,48 @@ impl StateDictionary {
     }
 }
 
+/// A state dictionary of these weights, by the names of the architecture's published code, in single precision; and the
+/// normalisation, which that code keeps elsewhere, as `mean` and `std`, `[channels, 1, 1]`. BatchNorm's count of
+/// batches is left out, as PyTorch fills it in.
+///
+/// # Panics
+/// If there are not as many weights as their shapes say.
+pub(crate) fn write(architecture: &Architecture, weights: &Weights) -> Vec<u8> {
+    let normalization = architecture.normalization();
+    let constants = [("mean", &normalization.mean), ("std", &normalization.std)];
+    let constants = constants.map(|(name, values)| {
+        let shape = vec![values.len(), 1, 1];
+        (name.to_owned(), shape, values)
+    });
+    let weights = weights.iter().map(|(name, array)| {
+        let name = published_name(name, architecture);
+        (name, array.shape.clone(), &array.values)
+    });
+    let tensors = weights.chain(constants);
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .map(|(name, shape, values)| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            (name, shape, bytes.collect())
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+        (name, view.expect("as many numbers as the shape says"))
+    });
+    safetensors::serialize(views, None).expect("views are valid")
+}
+
+/// What the authors' code calls a tensor: the inverse of [`renamed`].
+fn published_name(name: &str, architecture: &Architecture) -> String {
+    match architecture {
+        // The features are one module there, the head another.
+        Architecture::WideResnet(_) if !name.starts_with("class_output.") => {
+            format!("f.{}", name.replace(".shortcut.", ".shortcut.0."))
+        }
+        _ => name.into(),
+    }
+}
+
 /// Tensors by the names that Basin gives them, with the names that they have in the file. Those that two wrappers
 /// keep are there once if they are the same.
 fn unwrapped(
@@ -276,7 +318,10 @@ fn is_unused(name: &str, architecture: &Architecture) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use basin_shared::models::WideResNetConfig;
+    use basin_shared::{
+        Key,
+        models::{PreActResNet18Config, ResNet18Config, WideResNetConfig},
+    };
     use safetensors::{Dtype, tensor::TensorView};
 
     use super::*;
@@ -387,7 +432,10 @@ mod tests {
     #[test]
     fn wrappers_in_any_nesting_are_taken_off() {
         for prefix in [
+            "module.",
+            "model.",
             "_orig_mod.",
+            "attacker.model.",
             "module._orig_mod.model.",
             "module.attacker.model.",
             "1.",
@@ -458,6 +506,60 @@ mod tests {
         );
     }
 
+    /// What is written is read again to the bit, the normalisation included, of every architecture; and JEM's names are
+    /// those of JEM's code.
+    #[test]
+    fn what_is_written_for_pytorch_is_read_again() {
+        let wide = WideResNetConfig {
+            normalization: Normalization {
+                mean: vec![0.4375, 0.5, 0.25],
+                std: vec![0.125, 0.25, 0.5],
+            },
+            ..WideResNetConfig::new([10, 1], [3, 32], 10)
+        };
+        let resnet = ResNet18Config {
+            channels: 3,
+            size: 32,
+            classes: 10,
+            width: 8,
+            normalization: wide.normalization.clone(),
+        };
+        let pre_act = PreActResNet18Config {
+            channels: 3,
+            size: 32,
+            classes: 10,
+            width: 8,
+            final_batch_norm: true,
+            normalization: wide.normalization.clone(),
+        };
+        for architecture in [
+            Architecture::WideResnet(wide.clone()),
+            Architecture::StandardWideResnet(wide.clone()),
+            Architecture::DmWideResnet(wide.clone()),
+            Architecture::PreActResnet18(pre_act),
+            Architecture::Resnet18(resnet),
+        ] {
+            let shapes = architecture.parameter_shapes().into_iter().enumerate();
+            let weights: Weights = shapes
+                .map(|(n, (name, shape))| {
+                    let values = Key::new(n as u64).normals(shape.iter().product());
+                    (name, Array { shape, values })
+                })
+                .collect();
+            let bytes = write(&architecture, &weights);
+            let read = StateDictionary::read(&bytes, &architecture).unwrap();
+            assert!(read.weights == weights, "{architecture:?}");
+            let (found, _) = read.normalization(&Normalization::uniform(3, 0.0, 1.0));
+            assert_eq!(found, wide.normalization, "{architecture:?}");
+        }
+        let published = |name| published_name(name, &jem());
+        assert_eq!(
+            published("layer2.0.shortcut.bias"),
+            "f.layer2.0.shortcut.0.bias"
+        );
+        assert_eq!(published("class_output.bias"), "class_output.bias");
+    }
+
     #[test]
     fn shared_tensors_and_other_precisions_are_read() {
         let mut tensors = behind("model.", 1.5);
@@ -468,10 +570,11 @@ mod tests {
         let read = StateDictionary::read(&file(&tensors, &[(&name, &stored)]), &jem());
         // The metadata gives a tensor that is not stored the shape of the one that is.
         assert_eq!(read.is_ok(), same, "{:?}", read.err());
-        for dtype in [Dtype::F64, Dtype::BF16] {
+        for dtype in [Dtype::F64, Dtype::F16, Dtype::BF16] {
             let tensors = behind("model.", 1.5);
             let number = match dtype {
                 Dtype::F64 => 1.5_f64.to_le_bytes().to_vec(),
+                Dtype::F16 => half::f16::from_f32(1.5).to_le_bytes().to_vec(),
                 _ => bf16::from_f32(1.5).to_le_bytes().to_vec(),
             };
             let bytes = tensors

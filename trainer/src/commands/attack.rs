@@ -16,7 +16,9 @@ use crate::{
     cli::{self, AttackChoice},
     evaluation::{
         accuracy::BATCH,
+        attack_energies::MeanEnergies,
         attacked::{Attacked, Settings, usual_epsilon},
+        logits,
     },
     figures::{
         json::JsonReport,
@@ -107,6 +109,22 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
     }
     let robust = attacked.accuracy_before(attacked.settings.attacks.len());
     told(format!("  {:<36} {robust:>10.4}", "robust_accuracy"));
+    let energies = energies(&network, &attacked);
+    if let Some([clean, found]) = energies {
+        for (name, clean, found) in [
+            ("joint", clean.joint, found.joint),
+            ("marginal", clean.marginal, found.marginal),
+        ] {
+            told(format!(
+                "  {:<36} {clean:>10.4}",
+                format!("energy_{name}_clean")
+            ));
+            told(format!(
+                "  {:<36} {found:>10.4}",
+                format!("energy_{name}_attacked")
+            ));
+        }
+    }
     let median = median(&attacked);
     if let Some(median) = median {
         told(format!("  {:<36} {median:>10.4}", "median_distance"));
@@ -128,6 +146,7 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
         "model": file.card.name, "settings": attacked.settings, "warnings": warnings,
         "clean_accuracy": attacked.accuracy_before(0), "robust_accuracy": robust,
         "median_distance": median, "attacks": found,
+        "energies": energies.map(|[clean, attacked]| json!({"clean": clean, "attacked": attacked})),
     });
     report.write(&text).and(saved).and(drawn)
 }
@@ -180,6 +199,24 @@ fn median(attacked: &Attacked) -> Option<f32> {
     let mut distances: Vec<f32> = attacked.distances.iter().flatten().copied().collect();
     distances.sort_by(f32::total_cmp);
     distances.get(distances.len() / 2).copied()
+}
+
+/// Mean energies of the images with which the model is fooled, before and after (WEAT appendix A); none where it is not.
+fn energies(network: &impl Classifier, attacked: &Attacked) -> Option<[MeanEnergies; 2]> {
+    let rows = attacked.fooled();
+    if rows.is_empty() {
+        return None;
+    }
+    let classes: Vec<usize> = rows.iter().map(|&i| attacked.labels[i]).collect();
+    let of = |x: &[f32]| {
+        let x: Vec<f32> = rows
+            .iter()
+            .flat_map(|&i| attacked.image(x, i))
+            .copied()
+            .collect();
+        MeanEnergies::of(&logits::of(network, &x, rows.len()), &classes)
+    };
+    Some([of(&attacked.x), of(&attacked.x_adv)])
 }
 
 /// A sheet with a row for each of some images: as it was, the change magnified until it fills the range, as it is.

@@ -1,152 +1,331 @@
-//! `basin evaluate`: what a model can do, measured on the test set.
+//! `basin evaluate`: what models can do, measured on the test set.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use basin_shared::{
     Key, ModelFile,
-    attacks::Budget,
+    attacks::{Budget, Norm},
     metrics::mean,
-    samplers::{SamplerSettings, Start},
-    tensors::{Frozen, OnTensors, energy},
+    tensors::{OnTensors, energy},
 };
 use burn::tensor::Device;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    atomic_file::try_out,
+    atomic_file::{try_out, write_atomically},
     cli,
-    data::Splits,
     evaluation::{
         accuracy,
-        denoising::denoising,
-        energies::{energies, order},
-        generator::{Generator, class_distance, start_name},
-        judge::Judge,
-        robustness::{adversary, default_epsilon, robustness},
+        auto_attack::beside,
+        candidate::Candidate,
+        measured::Measured,
+        robustness::{RobustAccuracy, adversary, default_epsilon},
+        suite::{self, Part, State},
     },
-    figures::json::{Figures, JsonReport},
+    figures::{
+        json::{Figures, JsonReport},
+        picture,
+        robustbench::robustbench,
+        table::{shown, table},
+    },
     model,
 };
 
-/// Training images whose features drawings are compared with.
-const REAL: usize = 10_000;
-
 pub(crate) fn run(arguments: cli::Evaluate, device: &Device) -> Result<()> {
+    suite::check(&arguments)?;
     let report = JsonReport::to(arguments.json.clone())?;
+    for path in [&arguments.state, &arguments.robustbench]
+        .into_iter()
+        .flatten()
+    {
+        try_out(path)?;
+    }
+    if let Some(path) = &arguments.neighbours {
+        picture::try_out(path)?;
+    }
     if arguments.card {
-        try_out(&arguments.model)?;
+        arguments.models.iter().try_for_each(|path| try_out(path))?;
     }
-    let mut file = model::read(&arguments.model)?;
-    let (images, validation) = model::data_and_validation(&file, &arguments.data)?;
-    let network = file.model(device).frozen();
-    let keys = Key::new(arguments.seed).split();
-    let [attack_key, noise_key, denoise_key, chain_key, order_key] = keys;
-    let mut figures = Figures::new();
-    let card = &file.card;
-    report.tell(&format!(
-        "{} ({}, {})",
-        card.name, card.method, card.data_set
-    ));
-    // Each figure is told when it is known.
-    let mut add = |name: &str, value: f64| {
-        // Of one image a class, for one, there is no distance between two.
-        if !value.is_finite() {
-            return tell!("{name} has no value here and is left out");
-        }
-        report.tell(&format!("  {name:<36} {:>10}", shown(value)));
-        figures.insert(name.into(), value);
-    };
-
-    let clean = accuracy::clean_accuracy(&network, &images.test, device);
-    add("clean_accuracy", clean);
-    if arguments.attacked > 0 {
-        let (test, key) = (&images.test, attack_key);
-        robustness(&file, &network, test, &arguments, key, device, &mut add)?;
+    // Before anything is computed, so that no file is missed in the end.
+    let files = arguments.models.iter().map(|path| model::read(path));
+    let mut files: Vec<ModelFile> = files.collect::<Result<_>>()?;
+    for (path, file) in arguments.models.iter().zip(&files).skip(1) {
+        model::check_classes(path, file, &files[0])?;
     }
-    energies(&network, &images.test, noise_key, device, &mut add);
-    order(&network, &images.test, order_key, device, &mut add);
-    denoising(
-        &file,
-        &network,
-        [&images.test, &validation],
-        denoise_key,
-        device,
-        &mut add,
-    );
-    if arguments.generated > 0 {
-        generation(
-            &file, &network, &images, &arguments, chain_key, device, &mut add,
-        )?;
-    }
-    if let Some(directory) = &arguments.check_dir {
-        for (name, value) in check(&file, directory, device)? {
-            add(&name, value);
+    let settings = settings(&arguments)?;
+    let mut state = State::open(arguments.state.clone(), settings.clone())?;
+    let evaluations = files.iter().map(|file| {
+        let alone = (files.len() == 1).then_some(&report);
+        evaluate(file, &arguments, &mut state, alone, device)
+    });
+    let evaluations: Vec<Evaluation> = evaluations.collect::<Result<_>>()?;
+    match &evaluations[..] {
+        [alone] => alone.told_last().iter().for_each(|line| report.tell(line)),
+        several => {
+            let names = names(&arguments, &files);
+            let rows = compared(several);
+            table(&names, &rows)
+                .iter()
+                .for_each(|line| report.tell(line));
+            for (name, evaluation) in names.iter().zip(several) {
+                report.tell(name);
+                evaluation
+                    .told_last()
+                    .iter()
+                    .for_each(|line| report.tell(line));
+            }
         }
     }
 
     // One that cannot be written takes no other with it.
-    let settings = json!({
-        "epsilon": arguments.epsilon, "attacked": arguments.attacked,
-        "attacked_again": arguments.attacked_again, "generated": arguments.generated,
-        "generation": file.card.generation, "denoising": file.card.denoising,
-    });
-    let reported = report.write_figures(&file, arguments.seed, settings, &figures);
-    if arguments.card {
-        file.card.metrics.extend(figures);
-        model::write(&arguments.model, &file)?;
+    let pairs = files.iter().zip(&evaluations);
+    let mut texts = pairs.map(|(file, evaluation)| evaluation.to_json(file, &arguments, &settings));
+    let text = match files.len() {
+        1 => texts.next().expect("one model"),
+        _ => json!({"models": texts.collect::<Vec<Value>>()}),
+    };
+    let mut written = report.write(&text);
+    if let Some(path) = &arguments.robustbench {
+        let shaped = robustbench(&files[0], &evaluations[0].all());
+        let done = shaped.and_then(|text| {
+            let text = format!("{text:#}\n");
+            write_atomically(path, text.as_bytes()).context("--robustbench")
+        });
+        written = written.and(done);
     }
-    reported
-}
-
-/// Images from every start by the card's settings for generation, and by those for people in a hurry.
-fn generation(
-    file: &ModelFile,
-    network: &Frozen,
-    images: &Splits,
-    arguments: &cli::Evaluate,
-    key: Key,
-    device: &Device,
-    add: &mut impl FnMut(&str, f64),
-) -> Result<()> {
-    let (count, classes) = (arguments.generated, file.card.class_names.len());
-    let judge = arguments.judge.as_deref();
-    let judge = judge.map(|path| Judge::read(path, file)).transpose()?;
-    let judge = judge.map(|judge| {
-        let real = judge.real(&images.train, REAL, count);
-        (judge, real)
-    });
-    if let Some((judge, real)) = &judge {
-        add("judge_clean_accuracy", judge.accuracy(&images.test));
-        let others = [REAL.min(images.train.len()), count * classes];
-        if others[0] + others[1] <= images.train.len() {
-            let frechet = judge.frechet_of_real(&images.train, others, real);
-            add("frechet_of_other_real_images", frechet);
+    if arguments.card {
+        let models = files.iter_mut().zip(&evaluations);
+        for ((file, evaluation), path) in models.zip(&arguments.models) {
+            file.card.metrics.extend(evaluation.all().by_name());
+            written = written.and(model::write(path, file));
         }
     }
-    let generator = Generator {
-        network,
-        gaussian: file.class_gaussian(),
-        distances: file.card.distances.as_ref(),
-        shape: file.card.architecture.image(),
-        count,
-        real_distance: class_distance(&images.test, count, classes),
-        judge: judge.as_ref().map(|(judge, real)| (judge, real)),
-        device,
-    };
-    let best = &file.card.generation;
-    let from = |start| (start_name(start), SamplerSettings { start, ..*best });
-    let mut runs = vec![from(Start::Uniform), from(Start::ClassGaussian)];
-    // It is the class Gaussian but for its spread, so only where the card prefers it.
-    if best.start == Start::ClassPca {
-        runs.push(from(Start::ClassPca));
-    }
-    runs.extend(file.card.quick.map(|quick| ("quick", quick)));
-    for (place, (name, settings)) in runs.iter().enumerate() {
-        let drawn = generator.draw(settings, key.fold_in(place as u64));
-        drawn.figures(|figure, value| add(&format!("{figure}_{name}"), value));
-    }
+    written?;
+    let failed: Vec<&str> = evaluations
+        .iter()
+        .flat_map(|of| of.failed.iter().copied())
+        .collect();
+    ensure!(
+        failed.is_empty(),
+        "not everything could be measured: {}; the other figures are those above",
+        failed.join(", ")
+    );
     Ok(())
+}
+
+/// What has been found of a model.
+struct Evaluation {
+    /// With the words for each part.
+    parts: Vec<(&'static str, Measured)>,
+    robust: Option<RobustAccuracy>,
+    /// The parts that something went wrong with.
+    failed: Vec<&'static str>,
+}
+
+/// Measures a model part by part; figures are told when a part is done, where `report` is given.
+fn evaluate(
+    file: &ModelFile,
+    arguments: &cli::Evaluate,
+    state: &mut State,
+    report: Option<&JsonReport>,
+    device: &Device,
+) -> Result<Evaluation> {
+    let card = &file.card;
+    let told = |line: &str| match report {
+        Some(report) => report.tell(line),
+        None => tell!("{line}"),
+    };
+    told(&format!(
+        "{} ({}, {})",
+        card.name, card.method, card.data_set
+    ));
+    let candidate = Candidate::new(file, arguments, device)?;
+    let mut evaluation = Evaluation {
+        parts: Vec::new(),
+        robust: None,
+        failed: Vec::new(),
+    };
+    let parts = arguments.suite.parts();
+    for (place, &part) in parts.iter().enumerate() {
+        let title = part.title();
+        tell!("{} of {}: {title}", place + 1, parts.len());
+        let measured = match state.known(&card.weights_sha256, part) {
+            Some(known) => known.clone(),
+            None => match part.measure(&candidate, state.path()) {
+                Ok(measured) => {
+                    keep(state, &card.weights_sha256, part, &measured);
+                    measured
+                }
+                // Without logits that are numbers nothing else has a meaning.
+                Err(error) if part == Part::CleanAccuracy => return Err(error),
+                Err(error) => {
+                    let mut nothing = Measured::default();
+                    nothing.leave_out(title, crate::whole(&error));
+                    evaluation.failed.push(title);
+                    nothing
+                }
+            },
+        };
+        if report.is_some() {
+            for (name, value) in &measured.figures {
+                told(&format!("  {name:<46} {:>10}", shown(*value)));
+            }
+        }
+        evaluation.parts.push((title, measured));
+    }
+    let mut last = Measured::default();
+    evaluation.robust = RobustAccuracy::of(&evaluation.all());
+    if let Some(robust) = evaluation.robust {
+        last.add("robust_accuracy", robust.accuracy);
+    }
+    if let Some(directory) = &arguments.check_dir {
+        for (name, value) in check(file, directory, device)? {
+            last.add(&name, value);
+        }
+    }
+    if report.is_some() {
+        for (name, value) in &last.figures {
+            told(&format!("  {name:<46} {:>10}", shown(*value)));
+        }
+    }
+    evaluation.parts.push(("all together", last));
+    Ok(evaluation)
+}
+
+/// Keeps what a part has found; a disk that is full loses no figure of this run.
+fn keep(state: &mut State, model: &str, part: Part, measured: &Measured) {
+    if let Err(error) = state.keep(model, part, measured.clone()) {
+        tell!("warning: --state: {error:#}; a run that is killed now would begin anew");
+        return;
+    }
+    // What the attacks kept for themselves is of no more use.
+    let norm = match part {
+        Part::AutoAttack => Norm::Linf,
+        Part::AutoAttackL2 => Norm::L2,
+        _ => return,
+    };
+    if let Some(path) = state.path() {
+        let _ = std::fs::remove_file(beside(path, norm, model));
+    }
+}
+
+impl Evaluation {
+    /// All figures, one part behind the other.
+    fn all(&self) -> Measured {
+        let mut all = Measured::default();
+        self.parts
+            .iter()
+            .for_each(|(_, part)| all.extend(part.clone()));
+        all
+    }
+
+    /// The figure that people look for first, then what else is to be said.
+    fn told_last(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(robust) = &self.robust {
+            lines.push(format!(
+                "robust accuracy {:.2} %: the smallest that any attack left, {} on {} test images within {:.4} in \
+                 L-infinity",
+                100.0 * robust.accuracy,
+                robust.attack,
+                robust.images,
+                robust.epsilon
+            ));
+        }
+        let all = self.all();
+        lines.extend(all.notes.iter().map(|note| format!("note: {note}")));
+        lines.extend(
+            all.left_out
+                .iter()
+                .map(|(what, why)| format!("left out: {what}: {why}")),
+        );
+        lines
+    }
+
+    /// As docs/figures.md says.
+    fn to_json(&self, file: &ModelFile, arguments: &cli::Evaluate, settings: &Value) -> Value {
+        let all = self.all();
+        let mut settings = settings.clone();
+        settings["generation"] = json!(file.card.generation);
+        settings["denoising"] = json!(file.card.denoising);
+        let left_out = all
+            .left_out
+            .iter()
+            .map(|(what, why)| json!({"what": what, "why": why}));
+        let seconds = self
+            .parts
+            .iter()
+            .map(|(title, part)| (title.to_string(), json!(part.seconds)));
+        json!({
+            "model": file.card.name,
+            "weights_sha256": file.card.weights_sha256,
+            "seed": arguments.seed,
+            "settings": settings,
+            "headline": {"clean_accuracy": all.figure("clean_accuracy"), "robust_accuracy": self.robust},
+            "figures": all.by_name(),
+            "details": all.details,
+            "left_out": left_out.collect::<Vec<Value>>(),
+            "notes": all.notes,
+            "seconds": seconds.collect::<serde_json::Map<String, Value>>(),
+        })
+    }
+}
+
+/// What decides what is found, but for the model.
+fn settings(arguments: &cli::Evaluate) -> Result<Value> {
+    let checksum = |path: &Path| -> Result<String> { Ok(model::read(path)?.card.weights_sha256) };
+    let judge = arguments.judge.as_deref().map(checksum).transpose()?;
+    let transfer = arguments.transfer.iter().map(|path| checksum(path));
+    Ok(json!({
+        "epsilon": arguments.epsilon,
+        "attacked": arguments.attacked,
+        "attacked_again": arguments.attacked_again,
+        "images": arguments.images,
+        "generated": arguments.generated,
+        "seed": arguments.seed,
+        "judge": judge,
+        "inception": arguments.inception,
+        "transfer": transfer.collect::<Result<Vec<String>>>()?,
+        "outliers": arguments.outliers,
+        "run": arguments.run,
+        "neighbours": arguments.neighbours,
+        "data_dir": arguments.data.data_dir,
+    }))
+}
+
+/// The heads of the table's columns: the names of the cards, or of the files where cards have the same.
+fn names(arguments: &cli::Evaluate, files: &[ModelFile]) -> Vec<String> {
+    let cards: Vec<&str> = files.iter().map(|file| file.card.name.as_str()).collect();
+    let unique = |(place, name): (usize, &&str)| !cards[..place].contains(name);
+    if cards.iter().enumerate().all(unique) {
+        return cards.into_iter().map(String::from).collect();
+    }
+    let paths = arguments.models.iter();
+    paths.map(|path| path.display().to_string()).collect()
+}
+
+/// The rows of a table of several models, with a heading for each part.
+fn compared(evaluations: &[Evaluation]) -> Vec<(String, Vec<Option<f64>>)> {
+    let mut rows = Vec::new();
+    for (place, (title, _)) in evaluations[0].parts.iter().enumerate() {
+        let parts: Vec<&Measured> = evaluations.iter().map(|of| &of.parts[place].1).collect();
+        let mut names: Vec<&String> = Vec::new();
+        for (name, _) in parts.iter().flat_map(|part| &part.figures) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            continue;
+        }
+        rows.push(((*title).to_owned(), Vec::new()));
+        rows.extend(names.into_iter().map(|name| {
+            let values = parts.iter().map(|part| part.figure(name));
+            (name.clone(), values.collect())
+        }));
+    }
+    rows
 }
 
 /// What the card says of the few images of a directory, measured anew: accuracy, and mean energy.
@@ -173,14 +352,6 @@ fn check(file: &ModelFile, directory: &Path, device: &Device) -> Result<Figures>
         ),
         ("check_energy".into(), mean(&energy)),
     ]))
-}
-
-/// A count as a count, anything else with four digits.
-fn shown(value: f64) -> String {
-    match value.fract() == 0.0 && value.abs() > 1.0 {
-        true => format!("{value:.0}"),
-        false => format!("{value:.4}"),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `basin export`: a run's newest or best checkpoint to a model file.
+//! `basin export`: a run's newest or best checkpoint to a model file, or weights to PyTorch's state dictionary.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -24,12 +24,72 @@ use crate::{
     atomic_file::{try_out, write_atomically},
     cli, data,
     evaluation::distances,
+    model, pytorch,
     recipe::Recipe,
     training::{checkpoint::Checkpoint, class_gaussian::class_gaussian},
 };
 
 pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
+    if let Some(path) = &arguments.pytorch {
+        return to_pytorch(&arguments, path);
+    }
     try_out(&arguments.file.output)?;
+    ensure!(
+        !arguments.run.is_file(),
+        "{}: a file, expected the directory of a run; with --pytorch it may be a model file",
+        arguments.run.display()
+    );
+    let (checkpoint, recipe) = checkpoint(&arguments)?;
+    let progress = checkpoint.progress;
+    let metrics = BTreeMap::from([
+        ("training_iterations".into(), progress.iteration as f64),
+        ("training_seconds".into(), progress.seconds),
+        ("training_roll_backs".into(), progress.roll_backs as f64),
+    ]);
+    let trained = Trained {
+        weights: averaged(&recipe, checkpoint.model, checkpoint.ema),
+        recipe,
+        text: checkpoint.recipe,
+        begun_with: checkpoint.begun_with,
+        hardware: progress.hardware,
+        metrics,
+    };
+    write(trained, &arguments.file, device)
+}
+
+/// Writes the weights of a run or of a model file as PyTorch knows them.
+fn to_pytorch(arguments: &cli::Export, path: &Path) -> Result<()> {
+    try_out(path)?;
+    let (architecture, weights) = if arguments.run.is_file() {
+        ensure!(
+            !arguments.best,
+            "--best is of a run, and {} is a file",
+            arguments.run.display()
+        );
+        let file = model::read(&arguments.run)?;
+        (file.card.architecture.clone(), file.weights().clone())
+    } else {
+        let (checkpoint, recipe) = checkpoint(arguments)?;
+        let weights = averaged(&recipe, checkpoint.model, checkpoint.ema);
+        (recipe.architecture(), weights)
+    };
+    let bytes = pytorch::write(&architecture, &weights);
+    write_atomically(path, &bytes)?;
+    say!("{}: {} bytes", path.display(), bytes.len());
+    say!("{}", model::described(&architecture));
+    Ok(())
+}
+
+/// The weights that count: their average where the recipe keeps one.
+fn averaged(recipe: &Recipe, model: Weights, ema: Weights) -> Weights {
+    match recipe.ema_decay > 0.0 {
+        true => ema,
+        false => model,
+    }
+}
+
+/// The checkpoint asked for, and its recipe.
+fn checkpoint(arguments: &cli::Export) -> Result<(Checkpoint, Recipe)> {
     let warn = |text| tell!("{text}");
     let checkpoint = if arguments.best {
         let best = Checkpoint::best(&arguments.run, warn)?;
@@ -47,26 +107,7 @@ pub(crate) fn run(arguments: cli::Export, device: &Device) -> Result<()> {
         Checkpoint::newest(&arguments.run, warn)?
     };
     let recipe = Recipe::kept(&checkpoint.recipe)?;
-    let weights = if recipe.ema_decay > 0.0 {
-        checkpoint.ema
-    } else {
-        checkpoint.model
-    };
-    let progress = checkpoint.progress;
-    let metrics = BTreeMap::from([
-        ("training_iterations".into(), progress.iteration as f64),
-        ("training_seconds".into(), progress.seconds),
-        ("training_roll_backs".into(), progress.roll_backs as f64),
-    ]);
-    let trained = Trained {
-        recipe,
-        text: checkpoint.recipe,
-        begun_with: checkpoint.begun_with,
-        hardware: progress.hardware,
-        weights,
-        metrics,
-    };
-    write(trained, &arguments.file, device)
+    Ok((checkpoint, recipe))
 }
 
 /// Weights, and what the card says of them.

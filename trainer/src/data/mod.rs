@@ -64,6 +64,8 @@ struct Official {
     archives: &'static [Archive<'static>],
     /// Reads the files, which lie in one of the folders.
     load: fn(&Self, &[PathBuf]) -> Result<Splits, DataError>,
+    /// Reads the files of the test images alone.
+    load_test: fn(&Self, &[PathBuf]) -> Result<Images, DataError>,
 }
 
 enum Source<'a> {
@@ -72,6 +74,16 @@ enum Source<'a> {
 }
 
 impl DataSet {
+    /// Those that their authors offer, each once.
+    pub(crate) const OFFICIAL: [Self; 6] = [
+        Self::Mnist,
+        Self::FashionMnist,
+        Self::Cifar10,
+        Self::Cifar100,
+        Self::Svhn,
+        Self::TinyImagenet,
+    ];
+
     fn source(&self) -> Source<'_> {
         Source::Official(match self {
             Self::Mnist => &sets::mnist::SET,
@@ -156,6 +168,21 @@ impl Images {
     /// The labels in the order of the images.
     pub(crate) fn labels(&self) -> &[u8] {
         &self.labels
+    }
+
+    /// The images at `indices` as a model takes them, with values in [0, 1].
+    ///
+    /// # Shapes
+    /// - returns `[indices, channels, height, width]`
+    pub(crate) fn values(&self, indices: impl IntoIterator<Item = usize>) -> Vec<f32> {
+        let pixels = indices.into_iter().flat_map(|index| self.pixels(index));
+        pixels.map(|&value| f32::from(value) / 255.0).collect()
+    }
+
+    /// The labels of the images at `indices`, as energies and attacks take them.
+    pub(crate) fn classes(&self, indices: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let labels = indices.into_iter().map(|index| self.labels[index].into());
+        labels.collect()
     }
 
     /// The values of one image, channel by channel.
@@ -285,6 +312,33 @@ pub(crate) fn load(
     (set.load)(set, &folders)
 }
 
+/// The test images of a data set whose official files are at hand: in a folder named as the data set, in `data_dir` or
+/// beside it, or else among those that were downloaded once. Nothing is downloaded, and training images need not be
+/// there.
+pub(crate) fn test_images_at_hand(
+    data_set: &DataSet,
+    data_dir: Option<&Path>,
+) -> Result<Images, DataError> {
+    let set = match data_set.source() {
+        Source::Official(set) => set,
+        Source::Folder(folder) => return Ok(folder.load(data_dir)?.test),
+    };
+    let roots = match data_dir {
+        Some(data_dir) => vec![data_dir.to_path_buf(), data_dir.join("..")],
+        None => vec![
+            dirs::cache_dir()
+                .ok_or(DataError::NoCacheDir)?
+                .join("basin"),
+        ],
+    };
+    let mut folders = Vec::new();
+    for folder in roots.into_iter().map(|root| root.join(set.folder)) {
+        folders.extend(set.unpacked.map(|unpacked| folder.join(unpacked)));
+        folders.push(folder);
+    }
+    (set.load_test)(set, &folders)
+}
+
 fn missing(set: &Official, file: &str, looked_in: &[PathBuf]) -> DataError {
     DataError::Missing {
         data_set: set.name.into(),
@@ -327,6 +381,41 @@ mod tests {
 
     fn load_from(data_set: DataSet, data_dir: &Path) -> Result<Splits, DataError> {
         load(&data_set, Some(data_dir), &MultiProgress::new())
+    }
+
+    #[test]
+    fn test_images_are_found_without_the_others_and_beside_other_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        for (data_set, file) in [
+            (DataSet::Cifar100, "cifar-100/cifar-100-binary/test.bin"),
+            (
+                DataSet::Cifar10,
+                "cifar-10/cifar-10-batches-bin/test_batch.bin",
+            ),
+        ] {
+            let whole = load_from(data_set.clone(), &data_dir()).unwrap().test;
+            let there = folder.path().join(file);
+            fs::create_dir_all(there.parent().unwrap()).unwrap();
+            fs::copy(data_dir().join(file), there).unwrap();
+            for data_dir in [folder.path().to_path_buf(), folder.path().join("cifar-10")] {
+                // A folder that is not there has nothing beside it.
+                if !data_dir.is_dir() {
+                    continue;
+                }
+                let found = test_images_at_hand(&data_set, Some(&data_dir)).unwrap();
+                assert_eq!(found, whole, "{data_set:?}");
+            }
+        }
+        for data_set in [DataSet::Mnist, DataSet::FashionMnist] {
+            let whole = load_from(data_set.clone(), &data_dir()).unwrap().test;
+            let found = test_images_at_hand(&data_set, Some(&data_dir())).unwrap();
+            assert_eq!(found, whole, "{data_set:?}");
+        }
+        let error = test_images_at_hand(&DataSet::Svhn, Some(folder.path())).unwrap_err();
+        assert!(
+            error.to_string().starts_with("svhn: no test_32x32.mat in"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use basin_shared::{
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::accuracy::BATCH;
+use super::{accuracy::BATCH, logits};
 use crate::{atomic_file::write_atomically, data::Images, tell::Countdown};
 
 /// The header's key.
@@ -75,24 +75,10 @@ impl Attacked {
         settings: Settings,
     ) -> Result<Self> {
         let shape = images.shape();
-        let pixels = |i| images.pixels(i).iter().map(|&byte| f32::from(byte) / 255.0);
-        let x: Vec<f32> = (0..settings.images).flat_map(pixels).collect();
-        let of_image: usize = shape.iter().product();
-        let mut logits = Vec::new();
-        for x in x.chunks(BATCH * of_image) {
-            logits.extend(model.logits(x, x.len() / of_image));
-        }
+        let x = images.values(0..settings.images);
+        let logits = logits::of_test_images(model, &x, settings.images)?;
         let classes = logits.len() / settings.images;
-        if let Some(place) = logits.iter().position(|f| !f.is_finite()) {
-            bail!(
-                "the model's logits of test image {} are no numbers; nothing can be said of its accuracy",
-                place / classes
-            );
-        }
-        let labels: Vec<usize> = images.labels()[..settings.images]
-            .iter()
-            .map(|&label| label.into())
-            .collect();
+        let labels = images.classes(0..settings.images);
         let right = logits.chunks_exact(classes).zip(&labels);
         let fooled_by = right.map(|(f, &label)| (named(f) != label).then_some(CLEAN));
         Ok(Self {

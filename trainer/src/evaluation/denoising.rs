@@ -7,8 +7,12 @@ use super::{
     accuracy::BATCH,
     blur::{best_width, blur},
     denoiser::Denoiser,
+    measured::Measured,
 };
-use crate::data::{self, Images};
+use crate::{
+    data::{self, Images},
+    tell::Countdown,
+};
 
 /// Standard deviations of the noise that is taken away.
 pub(crate) const NOISE_STDS: [f32; 4] = [0.1, 0.2, 0.3, 0.5];
@@ -24,7 +28,7 @@ pub(crate) fn denoising(
     [test, validation]: [&Images; 2],
     key: Key,
     device: &Device,
-    add: &mut impl FnMut(&str, f64),
+    measured: &mut Measured,
 ) {
     let (test, validation) = (data::head(test, DENOISED), data::head(validation, BLURRED));
     let shape = test.shape();
@@ -33,6 +37,7 @@ pub(crate) fn denoising(
         card: &file.card,
     };
     let order: Vec<usize> = (0..test.len()).collect();
+    let mut countdown = Countdown::of("denoising, images", NOISE_STDS.len() * test.len());
     for (level, std) in NOISE_STDS.into_iter().enumerate() {
         let [width_key, test_key] = key.fold_in(level as u64).split();
         let width = blur_width(&validation, std, width_key, device);
@@ -65,11 +70,12 @@ pub(crate) fn denoising(
                 sums[place].1[0] += share * psnr;
                 sums[place].1[1] += share * ssim;
             }
+            countdown.advance(indices.len());
         }
-        add(&format!("denoising_{std}_blur_width"), width.into());
+        measured.add(&format!("denoising_{std}_blur_width"), width.into());
         for (name, [psnr, ssim]) in sums {
-            add(&format!("denoising_{std}_psnr_{name}"), psnr);
-            add(&format!("denoising_{std}_ssim_{name}"), ssim);
+            measured.add(&format!("denoising_{std}_psnr_{name}"), psnr);
+            measured.add(&format!("denoising_{std}_ssim_{name}"), ssim);
         }
     }
 }

@@ -10,8 +10,12 @@ use burn::tensor::Device;
 use super::{
     accuracy::BATCH,
     denoising::{DENOISED, NOISE_STDS},
+    measured::Measured,
 };
-use crate::data::{self, Images};
+use crate::{
+    data::{self, Images},
+    tell::Countdown,
+};
 
 /// The largest standard deviation of the noise whose distance and energy are compared.
 const LARGEST_NOISE_STD: f32 = 0.7;
@@ -24,12 +28,14 @@ pub(crate) fn energies(
     test: &Images,
     key: Key,
     device: &Device,
-    add: &mut impl FnMut(&str, f64),
+    measured: &mut Measured,
 ) {
     let [channels, height, width] = test.shape();
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     let order: Vec<usize> = (0..test.len()).collect();
+    let mut countdown = Countdown::of("energies, images", test.len());
     for (batch, indices) in order.chunks(BATCH).enumerate() {
+        countdown.advance(if batch > 0 { BATCH } else { 0 });
         let [uniform_key, gaussian_key] = key.fold_in(batch as u64).split();
         let shape = [indices.len(), channels, height, width];
         let (centre, std) = GAUSSIAN_NOISE;
@@ -48,11 +54,11 @@ pub(crate) fn energies(
         }
     }
     let [real, uniform, gaussian] = found;
-    add("energy_test", mean(&real));
-    add("energy_uniform_noise", mean(&uniform));
-    add("energy_gaussian_noise", mean(&gaussian));
-    add("energy_test_below_uniform_noise", auc(&real, &uniform));
-    add("energy_test_below_gaussian_noise", auc(&real, &gaussian));
+    measured.add("energy_test", mean(&real));
+    measured.add("energy_uniform_noise", mean(&uniform));
+    measured.add("energy_gaussian_noise", mean(&gaussian));
+    measured.add("energy_test_below_uniform_noise", auc(&real, &uniform));
+    measured.add("energy_test_below_gaussian_noise", auc(&real, &gaussian));
 }
 
 /// Whether E(x) orders images by their noise, and how it goes with the distance.
@@ -61,7 +67,7 @@ pub(crate) fn order(
     test: &Images,
     key: Key,
     device: &Device,
-    add: &mut impl FnMut(&str, f64),
+    measured: &mut Measured,
 ) {
     let test = data::head(test, DENOISED);
     let order: Vec<usize> = (0..test.len()).collect();
@@ -92,7 +98,7 @@ pub(crate) fn order(
         distances.extend(distance.into_data().iter::<f32>());
         energies.extend(energy(noisy));
     }
-    add("energy_orders_noise", ordered as f64 / pairs as f64);
+    measured.add("energy_orders_noise", ordered as f64 / pairs as f64);
     let correlation = rank_correlation(&energies, &distances);
-    add("energy_distance_rank_correlation", correlation);
+    measured.add("energy_distance_rank_correlation", correlation);
 }

@@ -50,7 +50,22 @@ impl Gaussian {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::chirp;
     use basin_shared::Key;
+
+    /// scipy's matrix root says the same (tests/reference/metrics.py).
+    #[test]
+    fn of_given_features_as_by_scipy() {
+        let reference = include_str!("../../../tests/reference/metrics.json");
+        let reference: serde_json::Value = serde_json::from_str(reference).unwrap();
+        let expected = reference["frechet"].as_f64().unwrap();
+        let [a, b] = chirp::features().map(|features| Gaussian::of(&features, chirp::SIZE));
+        let found = a.distance(&b);
+        assert!(
+            (found - expected).abs() < 1e-5 * expected,
+            "{found}, {expected}"
+        );
+    }
 
     /// By hand: means (0, 0) and (3, 4), covariances diag(1, 4) and diag(9, 1), which commute:
     /// 25 + (1 − 3)² + (2 − 1)² = 30.

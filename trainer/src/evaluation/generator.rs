@@ -3,7 +3,7 @@
 
 use basin_shared::{
     Key,
-    metrics::{mean, mean_pairwise_distance},
+    metrics::{PrecisionRecall, mean, mean_pairwise_distance},
     samplers::{ClassGaussian, Distances, SamplerSettings, Start},
     tensors::{Frozen, OnTensors, energy},
 };
@@ -32,9 +32,11 @@ pub(crate) struct Generator<'a> {
     pub device: &'a Device,
 }
 
-/// What is said of the images drawn, each a mean over the classes.
-#[derive(Clone, Copy, Debug, Default)]
+/// Images drawn, and what is said of them, each figure a mean over the classes.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Drawn {
+    /// The images, class by class, `[images, channels, height, width]`.
+    pub images: Vec<f32>,
     /// What a judge says; nothing without one.
     pub judged: Option<Judged>,
     /// Mean distance of two images of a class, as a share of real ones'.
@@ -54,6 +56,12 @@ pub(crate) struct Judged {
     pub frechet: f64,
     /// Mean distance of its features within a class, as a share of real ones'.
     pub feature_diversity: f64,
+    /// Kernel distance of its features to those of as many real images.
+    pub kernel_distance: f64,
+    /// Precision and recall by its features, where there are enough images.
+    pub precision_recall: Option<PrecisionRecall>,
+    /// The Inception score's formula of what it says.
+    pub score: f64,
 }
 
 impl Drawn {
@@ -64,6 +72,12 @@ impl Drawn {
             add("judge_agrees", judged.agreement);
             add("frechet", judged.frechet);
             add("feature_diversity", judged.feature_diversity);
+            add("judge_kernel_distance", judged.kernel_distance);
+            add("judge_score", judged.score);
+            let found = judged.precision_recall;
+            let [precision, recall] = found.map_or([f64::NAN; 2], |p| [p.precision, p.recall]);
+            add("judge_precision", precision);
+            add("judge_recall", recall);
         }
         add("diversity", self.diversity);
         add("energy_generated", self.energy);
@@ -117,7 +131,9 @@ impl Generator<'_> {
                     judged.agreement_on_starts += on_starts.unwrap_or_default();
                     judged.feature_diversity += share(judge.diversity(&of_class, real));
                     seen.features.extend(of_class.features);
+                    seen.logits.extend(of_class.logits);
                 }
+                drawn.images.extend_from_slice(&chains.x);
                 let energies = energy::marginal(self.network.logits_of(x));
                 let energies: Vec<f32> = energies.into_data().iter().collect();
                 drawn.energy += share(mean(&energies));
@@ -127,7 +143,11 @@ impl Generator<'_> {
         }
         if let Some((judge, real)) = self.judge {
             for (drawn, seen) in drawn.iter_mut().zip(&seen) {
-                drawn.judged.get_or_insert_default().frechet = judge.frechet(seen, real);
+                let judged = drawn.judged.get_or_insert_default();
+                judged.frechet = judge.frechet(seen, real);
+                judged.kernel_distance = judge.kernel_distance(seen, real);
+                judged.precision_recall = judge.precision_recall(seen, real);
+                judged.score = judge.score(seen);
             }
         }
         drawn

@@ -5,13 +5,26 @@ use std::path::Path;
 
 use anyhow::Result;
 use basin_shared::{
-    Classifier, ModelFile, engine::cpu::CompiledNetwork, metrics::mean_pairwise_distance,
+    Classifier, ModelFile,
+    attacks::named,
+    engine::cpu::CompiledNetwork,
+    metrics::{
+        PrecisionRecall, inception_score, kernel_distance, mean_pairwise_distance, precision_recall,
+    },
 };
 
 use crate::{data::Images, evaluation::frechet::Gaussian, model};
 
 /// Images in one pass.
 const BATCH: usize = 100;
+/// The balls of precision and recall reach to the nearest but two (Kynkäänniemi et al. 2019).
+const NEIGHBOUR: usize = 3;
+
+/// The beginnings of two lists, as long as the shorter one.
+fn alike<'a>(a: &'a [f32], b: &'a [f32]) -> (&'a [f32], &'a [f32]) {
+    let length = a.len().min(b.len());
+    (&a[..length], &b[..length])
+}
 
 /// A classifier without its last layer, and that layer.
 #[derive(Debug)]
@@ -26,6 +39,8 @@ pub(crate) struct Judge {
 pub(crate) struct Seen {
     /// The class that it gives to each.
     pub classes: Vec<u8>,
+    /// Its logits, `[images, classes]`.
+    pub logits: Vec<f32>,
     /// What its last layer is given, `[images, features]`.
     pub features: Vec<f32>,
 }
@@ -34,6 +49,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug)]
 pub(crate) struct Real {
     gaussian: Gaussian,
+    /// `[images, features]`
+    features: Vec<f32>,
     /// Mean distance of the features of two images of a class, a mean over the classes.
     class_distance: f64,
 }
@@ -63,30 +80,26 @@ impl Judge {
             .chunks(BATCH * numbers)
             .flat_map(|x| self.engine.logits(x, x.len() / numbers))
             .collect();
-        let classes = features.chunks_exact(self.size()).map(|z| {
-            let logit = |(weights, bias): (&[f32], &f32)| {
-                let products = weights.iter().zip(z).map(|(w, z)| w * z);
-                bias + products.sum::<f32>()
-            };
-            let logits = self.weight.chunks_exact(self.size()).zip(&self.bias);
-            let logits = logits.map(logit).enumerate();
-            let largest = logits.max_by(|a, b| a.1.total_cmp(&b.1));
-            largest.map_or(0, |(class, _)| class as u8)
-        });
+        let logit = |z: &[f32], class: usize| {
+            let weights = &self.weight[class * z.len()..][..z.len()];
+            let products = weights.iter().zip(z).map(|(w, z)| w * z);
+            self.bias[class] + products.sum::<f32>()
+        };
+        let images = features.chunks_exact(self.size());
+        let logits: Vec<f32> = images
+            .flat_map(|z| (0..self.bias.len()).map(move |class| logit(z, class)))
+            .collect();
+        let rows = logits.chunks_exact(self.bias.len());
         Seen {
-            classes: classes.collect(),
+            classes: rows.map(|f| named(f) as u8).collect(),
+            logits,
             features,
         }
     }
 
     /// Looks at some of the images of a data set.
     fn look_at(&self, images: &Images, indices: impl Iterator<Item = usize>) -> Seen {
-        let pixels = indices.flat_map(|i| images.pixels(i));
-        self.look(
-            &pixels
-                .map(|&byte| f32::from(byte) / 255.0)
-                .collect::<Vec<_>>(),
-        )
+        self.look(&images.values(indices))
     }
 
     /// Share of images that it names rightly.
@@ -114,12 +127,30 @@ impl Judge {
         Real {
             gaussian: Gaussian::of(&seen.features, size),
             class_distance: (0..classes).map(distance).sum::<f64>() / classes as f64,
+            features: seen.features,
         }
     }
 
     /// Fréchet distance of the features of images to those of real ones.
     pub(crate) fn frechet(&self, seen: &Seen, real: &Real) -> f64 {
         Gaussian::of(&seen.features, self.size()).distance(&real.gaussian)
+    }
+
+    /// Kernel distance of the features of images to those of as many real ones.
+    pub(crate) fn kernel_distance(&self, seen: &Seen, real: &Real) -> f64 {
+        let (seen, real) = alike(&seen.features, &real.features);
+        kernel_distance(seen, real, self.size())
+    }
+
+    /// How many of the images lie among as many real ones, and of those among these; none of a few images.
+    pub(crate) fn precision_recall(&self, seen: &Seen, real: &Real) -> Option<PrecisionRecall> {
+        let (seen, real) = alike(&seen.features, &real.features);
+        precision_recall(seen, real, self.size(), NEIGHBOUR)
+    }
+
+    /// The Inception score's formula of what it says of images: not that score, which is of another network.
+    pub(crate) fn score(&self, seen: &Seen) -> f64 {
+        inception_score(&seen.logits, self.bias.len(), 1)[0]
     }
 
     /// The same of other real images, `count` behind the first `first`: what no drawing can fall below by much.

@@ -314,6 +314,11 @@ impl Checkpoint {
         })
     }
 
+    /// The checkpoints of a run's directory, oldest first.
+    pub(crate) fn all(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+        list(directory)
+    }
+
     /// The newest whole checkpoint of a run's directory; a damaged one is named on `warn`.
     pub(crate) fn newest(
         directory: &Path,

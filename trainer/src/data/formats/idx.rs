@@ -27,22 +27,41 @@ pub(in crate::data) fn load(
     class_names: &[&str],
     folders: &[PathBuf],
 ) -> Result<Splits, DataError> {
-    let split = |images, labels, most| {
-        let locate = |file: &'static str| {
-            let unpacked = file.trim_end_matches(".gz");
-            // As some unpack them: train-images.idx3-ubyte.
-            let dotted = unpacked.replace("-idx", ".idx");
-            let dotted_packed = format!("{dotted}.gz");
-            find(folders, &[file, unpacked, &dotted_packed, &dotted])
-                .ok_or_else(|| missing(set, file, folders))
-        };
-        read_split(&locate(images)?, &locate(labels)?, most, class_names.len())
-    };
+    let classes = class_names.len();
+    let train = [
+        locate(set, folders, TRAIN_IMAGES)?,
+        locate(set, folders, TRAIN_LABELS)?,
+    ];
     Ok(Splits {
-        train: split(TRAIN_IMAGES, TRAIN_LABELS, TRAIN_COUNT)?,
-        test: split(TEST_IMAGES, TEST_LABELS, TEST_COUNT)?,
+        train: read_split(&train[0], &train[1], TRAIN_COUNT, classes)?,
+        test: load_test(set, classes, folders)?,
         class_names: class_names.iter().map(|&name| name.into()).collect(),
     })
+}
+
+/// The same, the test images alone.
+pub(in crate::data) fn load_test(
+    set: &Official,
+    classes: usize,
+    folders: &[PathBuf],
+) -> Result<Images, DataError> {
+    let images = locate(set, folders, TEST_IMAGES)?;
+    read_split(
+        &images,
+        &locate(set, folders, TEST_LABELS)?,
+        TEST_COUNT,
+        classes,
+    )
+}
+
+/// Where a file of this name is, packed or not.
+fn locate(set: &Official, folders: &[PathBuf], file: &str) -> Result<PathBuf, DataError> {
+    let unpacked = file.trim_end_matches(".gz");
+    // As some unpack them: train-images.idx3-ubyte.
+    let dotted = unpacked.replace("-idx", ".idx");
+    let dotted_packed = format!("{dotted}.gz");
+    find(folders, &[file, unpacked, &dotted_packed, &dotted])
+        .ok_or_else(|| missing(set, file, folders))
 }
 
 fn read_split(

@@ -40,25 +40,25 @@ pub(in crate::data) static CIFAR_10: Official = Official {
         bytes: 170_052_171,
         sha256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     }],
-    load: |set, folders| {
-        load(
-            &Format {
-                set,
-                class_names: &class_names::CIFAR_10,
-                files: &[
-                    ("data_batch_1.bin", 10_000),
-                    ("data_batch_2.bin", 10_000),
-                    ("data_batch_3.bin", 10_000),
-                    ("data_batch_4.bin", 10_000),
-                    ("data_batch_5.bin", 10_000),
-                    ("test_batch.bin", 10_000),
-                ],
-                labels: &[10],
-            },
-            folders,
-        )
-    },
+    load: |set, folders| load(&cifar_10(set), folders),
+    load_test: |set, folders| load_test(&cifar_10(set), folders),
 };
+
+fn cifar_10(set: &Official) -> Format<'_> {
+    Format {
+        set,
+        class_names: &class_names::CIFAR_10,
+        files: &[
+            ("data_batch_1.bin", 10_000),
+            ("data_batch_2.bin", 10_000),
+            ("data_batch_3.bin", 10_000),
+            ("data_batch_4.bin", 10_000),
+            ("data_batch_5.bin", 10_000),
+            ("test_batch.bin", 10_000),
+        ],
+        labels: &[10],
+    }
+}
 
 pub(in crate::data) static CIFAR_100: Official = Official {
     name: "cifar-100",
@@ -72,19 +72,19 @@ pub(in crate::data) static CIFAR_100: Official = Official {
         bytes: 168_513_733,
         sha256: "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
     }],
-    load: |set, folders| {
-        load(
-            &Format {
-                set,
-                class_names: &CIFAR_100_CLASSES,
-                files: &[("train.bin", 50_000), ("test.bin", 10_000)],
-                // The coarse label, of 20 superclasses, then the fine one.
-                labels: &[20, 100],
-            },
-            folders,
-        )
-    },
+    load: |set, folders| load(&cifar_100(set), folders),
+    load_test: |set, folders| load_test(&cifar_100(set), folders),
 };
+
+fn cifar_100(set: &Official) -> Format<'_> {
+    Format {
+        set,
+        class_names: &CIFAR_100_CLASSES,
+        files: &[("train.bin", 50_000), ("test.bin", 10_000)],
+        // The coarse label, of 20 superclasses, then the fine one.
+        labels: &[20, 100],
+    }
+}
 
 fn load(format: &Format, folders: &[PathBuf]) -> Result<Splits, DataError> {
     let (first, _) = format.files[0];
@@ -110,6 +110,22 @@ fn load(format: &Format, folders: &[PathBuf]) -> Result<Splits, DataError> {
     })
 }
 
+/// The test images alone.
+fn load_test(format: &Format, folders: &[PathBuf]) -> Result<Images, DataError> {
+    let &(name, most) = format.files.last().expect("a file to measure on");
+    let (path, bytes) = if let Some(path) = find(folders, &[name]) {
+        read_file(format, path, most)?
+    } else if let Some(archive) = find(folders, &[format.set.archives[0].name]) {
+        let mut files = read_archive(format, &archive)?;
+        files.pop().expect("as many files as the format has")
+    } else {
+        return Err(missing(format.set, name, folders));
+    };
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    split_records(format, &path, &bytes, most, &mut pixels, &mut labels)?;
+    Ok(Images::new(pixels, labels, SHAPE))
+}
+
 /// The files of a folder, each with its path.
 fn read_folder(format: &Format, folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError> {
     let read = |&(name, most): &(&str, usize)| {
@@ -117,16 +133,21 @@ fn read_folder(format: &Format, folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>
         if !path.is_file() {
             return Err(missing(format.set, name, &[folder.into()]));
         }
-        let io = |source| DataError::Io {
-            path: path.clone(),
-            action: "read",
-            source,
-        };
-        let file = File::open(&path).map_err(io)?;
-        let bytes = read_bounded(format, file, most).map_err(io)?;
-        Ok((path, bytes))
+        read_file(format, path, most)
     };
     format.files.iter().map(read).collect()
+}
+
+/// A file with its path.
+fn read_file(format: &Format, path: PathBuf, most: usize) -> Result<(PathBuf, Vec<u8>), DataError> {
+    let io = |source| DataError::Io {
+        path: path.clone(),
+        action: "read",
+        source,
+    };
+    let file = File::open(&path).map_err(io)?;
+    let bytes = read_bounded(format, file, most).map_err(io)?;
+    Ok((path, bytes))
 }
 
 /// The files of the official archive, in the order of `format.files`.

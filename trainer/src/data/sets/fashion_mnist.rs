@@ -16,6 +16,7 @@ pub(in crate::data) static SET: Official = Official {
     classes: FASHION_MNIST.len(),
     archives: ARCHIVES,
     load: |set, folders| idx::load(set, &FASHION_MNIST, folders),
+    load_test: |set, folders| idx::load_test(set, FASHION_MNIST.len(), folders),
 };
 
 /// The addresses that the authors' README gives; that host speaks plain HTTP only, so the checksum

@@ -14,6 +14,7 @@ pub(in crate::data) static SET: Official = Official {
     classes: CLASS_NAMES.len(),
     archives: ARCHIVES,
     load: |set, folders| idx::load(set, &CLASS_NAMES, folders),
+    load_test: |set, folders| idx::load_test(set, CLASS_NAMES.len(), folders),
 };
 
 const CLASS_NAMES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];

@@ -53,6 +53,7 @@ pub(in crate::data) static SVHN: Official = Official {
     classes: CLASS_NAMES.len(),
     archives: &[TRAIN.archive, TEST.archive],
     load: |set, folders| load(set, &[TRAIN], folders),
+    load_test: |set, folders| read(set, &[TEST], folders),
 };
 
 /// With the somewhat easier digits of `extra`. They come first: validation images are taken from the
@@ -65,23 +66,25 @@ pub(in crate::data) static SVHN_EXTRA: Official = Official {
     classes: CLASS_NAMES.len(),
     archives: &[EXTRA.archive, TRAIN.archive, TEST.archive],
     load: |set, folders| load(set, &[EXTRA, TRAIN], folders),
+    load_test: |set, folders| read(set, &[TEST], folders),
 };
 
 fn load(set: &Official, train: &[Part], folders: &[PathBuf]) -> Result<Splits, DataError> {
-    let read = |parts: &[Part]| -> Result<Images, DataError> {
-        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        for part in parts {
-            let name = part.archive.name;
-            let path = find(folders, &[name]).ok_or_else(|| missing(set, name, folders))?;
-            read_part(&path, part.count, &mut pixels, &mut labels)?;
-        }
-        Ok(Images::new(pixels, labels, SHAPE))
-    };
     Ok(Splits {
-        train: read(train)?,
-        test: read(&[TEST])?,
+        train: read(set, train, folders)?,
+        test: read(set, &[TEST], folders)?,
         class_names: CLASS_NAMES.map(String::from).into(),
     })
+}
+
+fn read(set: &Official, parts: &[Part], folders: &[PathBuf]) -> Result<Images, DataError> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for part in parts {
+        let name = part.archive.name;
+        let path = find(folders, &[name]).ok_or_else(|| missing(set, name, folders))?;
+        read_part(&path, part.count, &mut pixels, &mut labels)?;
+    }
+    Ok(Images::new(pixels, labels, SHAPE))
 }
 
 /// Appends the digits of a file: `X`, `[32, 32, 3, count]`, and `y`, `[count, 1]`, of which 10 is

@@ -44,6 +44,7 @@ pub(in crate::data) static SET: Official = Official {
         sha256: "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
     }],
     load,
+    load_test: |set, folders| Ok(load(set, folders)?.test),
 };
 
 fn load(set: &Official, folders: &[PathBuf]) -> Result<Splits, DataError> {

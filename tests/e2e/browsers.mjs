@@ -44,18 +44,22 @@ const server = await serve(0);
 const origin = `http://127.0.0.1:${server.address().port}/`;
 const { driver, end } = await browsers[name]();
 
-// Other queries, as a page that differs in its hash alone is not loaded again.
+// Other queries, as a page that differs in its hash alone is not loaded again. Firefox's driver may answer before the page
+// has changed.
 let visits = 0;
-const open = (hash) => driver.get(`${origin}?visit-${(visits += 1)}#${hash}`);
+async function open(hash) {
+  const query = `?visit-${(visits += 1)}`;
+  await driver.get(`${origin}${query}#${hash}`);
+  await driver.wait(() => driver.executeScript("return location.search === arguments[0]", query), PATIENCE);
+}
 const find = (selector) => driver.wait(until.elementLocated(By.css(selector)), PATIENCE);
 const finished = () => find('.stage[data-phase="Finished"]');
 const press = (words) => driver.findElement(By.xpath(`//button[normalize-space()="${words}"]`)).click();
-// The pixels of a picture on the stage.
-const pixels = (index = 0) =>
+// The pixels of the first picture on the stage.
+const pixels = () =>
   driver.executeScript(
-    `const canvas = document.querySelectorAll(".stage canvas")[arguments[0]];
+    `const canvas = document.querySelector(".stage canvas");
     return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];`,
-    index,
   );
 const notices = async () => {
   const found = await driver.findElements(By.css(".notice"));

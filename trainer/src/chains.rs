@@ -91,6 +91,7 @@ pub(crate) fn chains(
         key,
         energy,
         classes: y.iter().map(|&class| class.into()).collect(),
+        mixture: None,
         velocity: vec![0.0; x.len()],
         x,
         step: 0,

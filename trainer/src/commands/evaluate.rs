@@ -7,6 +7,7 @@ use basin_shared::{
     Key, ModelFile,
     attacks::{Budget, Norm},
     metrics::mean,
+    robust_accuracy::RobustAccuracy,
     tensors::{OnTensors, energy},
 };
 use burn::tensor::Device;
@@ -20,7 +21,7 @@ use crate::{
         auto_attack::beside,
         candidate::Candidate,
         measured::Measured,
-        robustness::{RobustAccuracy, adversary, default_epsilon},
+        robustness::{adversary, default_epsilon},
         suite::{self, Part, State},
     },
     figures::{
@@ -175,7 +176,10 @@ fn evaluate(
         evaluation.parts.push((title, measured));
     }
     let mut last = Measured::default();
-    evaluation.robust = RobustAccuracy::of(&evaluation.all());
+    evaluation.robust = {
+        let all = evaluation.all();
+        RobustAccuracy::of(|name| all.figure(name))
+    };
     if let Some(robust) = evaluation.robust {
         last.add("robust_accuracy", robust.accuracy);
     }
@@ -229,8 +233,8 @@ impl Evaluation {
                  L-infinity",
                 100.0 * robust.accuracy,
                 robust.attack,
-                robust.images,
-                robust.epsilon
+                robust.images.unwrap_or_default(),
+                robust.epsilon.unwrap_or_default()
             ));
         }
         let all = self.all();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use basin_shared::{Key, ModelFile, robust_accuracy::robust_accuracy, samplers::SamplerSettings};
+use basin_shared::{Key, ModelFile, robust_accuracy::RobustAccuracy, samplers::SamplerSettings};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
 /// What the card says of a model.
 fn entry(file: &ModelFile, bytes: usize) -> Entry {
     let card = &file.card;
-    let robust = robust_accuracy(&card.metrics);
+    let robust = RobustAccuracy::of(|name| card.metrics.get(name).copied());
     Entry {
         name: card.name.clone(),
         data: card.data_set.clone(),
@@ -129,8 +129,8 @@ fn entry(file: &ModelFile, bytes: usize) -> Entry {
         parameters: card.architecture.parameter_count(),
         bytes,
         accuracy: card.metrics.get("clean_accuracy").copied(),
-        robust_accuracy: robust.as_ref().map(|(left, _)| *left),
-        attack: robust.map(|(_, attack)| attack).unwrap_or_default(),
+        robust_accuracy: robust.map(|robust| robust.accuracy),
+        attack: robust.map_or(String::new(), |robust| robust.attack_in_words()),
         ..Entry::default()
     }
 }

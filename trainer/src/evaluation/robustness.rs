@@ -1,65 +1,19 @@
 //! Accuracy under attack.
 
-use anyhow::Result;
-use basin_shared::{
-    Key,
-    attacks::{Budget, Pgd},
-};
-use serde::Serialize;
-
 use super::{
     accuracy::{self, Adversary},
     candidate::Candidate,
     measured::Measured,
 };
 use crate::{data::Images, model};
+use anyhow::Result;
+use basin_shared::{
+    Key,
+    attacks::{Budget, Pgd},
+};
 
 /// Restarts of PGD-100.
 const RESTARTS: u64 = 5;
-/// Attacks in L-infinity by the figure that says what they leave, the figure that says of how many images, and in words.
-const ATTACKS: [[&str; 3]; 4] = [
-    ["auto_attack_accuracy", "auto_attack_images", "AutoAttack"],
-    [
-        "pgd_100_restarts_accuracy",
-        "pgd_100_restarts_images",
-        "PGD-100 from five starts",
-    ],
-    ["pgd_20_accuracy", "pgd_20_images", "PGD-20"],
-    [
-        "transfer_accuracy",
-        "transfer_images",
-        "examples made on other models",
-    ],
-];
-
-/// What a model's robust accuracy is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct RobustAccuracy {
-    /// The smallest that any attack left.
-    pub accuracy: f64,
-    /// That attack.
-    pub attack: &'static str,
-    /// Of how many test images.
-    pub images: f64,
-    /// Its radius in L-infinity.
-    pub epsilon: f64,
-}
-
-impl RobustAccuracy {
-    /// Among these figures; none where nothing was attacked.
-    pub(crate) fn of(measured: &Measured) -> Option<Self> {
-        let left = ATTACKS.iter().filter_map(|[accuracy, images, attack]| {
-            Some(Self {
-                accuracy: measured.figure(accuracy)?,
-                attack,
-                images: measured.figure(images)?,
-                epsilon: measured.figure("attack_epsilon")?,
-            })
-        });
-        left.min_by(|a, b| a.accuracy.total_cmp(&b.accuracy))
-    }
-}
-
 /// The usual radius in L∞ for images like these.
 pub(crate) fn default_epsilon(images: &Images) -> f32 {
     let [channels, ..] = images.shape();
@@ -120,29 +74,4 @@ pub(crate) fn robustness(candidate: &Candidate, key: Key, measured: &mut Measure
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_strongest_attack_says_how_robust_a_model_is() {
-        let mut measured = Measured::default();
-        assert_eq!(RobustAccuracy::of(&measured), None);
-        for (name, value) in [
-            ("attack_epsilon", 0.03),
-            ("pgd_20_accuracy", 0.4),
-            ("pgd_20_images", 10_000.0),
-            ("auto_attack_accuracy", 0.33),
-            ("auto_attack_images", 200.0),
-            // Of another norm.
-            ("auto_attack_l2_accuracy", 0.1),
-        ] {
-            measured.add(name, value);
-        }
-        let found = RobustAccuracy::of(&measured).unwrap();
-        assert_eq!((found.accuracy, found.images), (0.33, 200.0));
-        assert_eq!(found.attack, "AutoAttack");
-    }
 }

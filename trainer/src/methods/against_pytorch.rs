@@ -570,6 +570,7 @@ fn chains_with_given_noise_are_pytorchs() {
             classes: labels(),
             velocity: vec![0.0; x.len()],
             x,
+            mixture: None,
             step: 0,
         };
         chain.advance(&model, 20);

@@ -11,7 +11,7 @@ pub use basin_shared::{
     class_names,
     energy::{EnergyKind, Mixture, softmax},
     metrics, ranges,
-    robust_accuracy::robust_accuracy,
+    robust_accuracy::RobustAccuracy,
     samplers::{
         ByDistance, DistanceTable, Distances, GradientScaling, Known, NoiseTable, Observation,
         Sampler, SamplerSettings, Sgld, Start,

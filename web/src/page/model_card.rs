@@ -1,6 +1,6 @@
 //! What the model file says of its model, and the ways to another.
 
-use basin_protocol::{Model, robust_accuracy};
+use basin_protocol::{Model, RobustAccuracy};
 use leptos::prelude::*;
 
 use crate::{
@@ -57,7 +57,8 @@ fn headlines(model: &Model) -> Vec<(&'static str, String)> {
     if let Some(clean) = of("clean_accuracy") {
         rows.push(("right on clean pictures", share(clean)));
     }
-    if let Some((left, attack)) = robust_accuracy(&model.metrics) {
+    if let Some(robust) = RobustAccuracy::of(of) {
+        let (left, attack) = (robust.accuracy, robust.attack_in_words());
         rows.push(("right under attack", format!("{} ({attack})", share(left))));
     }
     if let Some(agrees) = of("judge_agrees_uniform") {
@@ -231,7 +232,7 @@ mod tests {
             rows[..4],
             [
                 "72.0 %",
-                "39.0 % (PGD, 100 steps from five starts, each pixel by at most 8/255)",
+                "39.0 % (PGD-100 from five starts, each pixel by at most 8/255)",
                 "97.0 %",
                 "21.8 dB, where a blur reaches 19.7 dB",
             ]

@@ -151,7 +151,7 @@ impl Surface {
 
     /// How far apart the places are of the finest grid that is complete.
     pub fn spacing(&self, side: usize) -> Option<usize> {
-        let complete = |&stride: &usize| (SIDE / stride + 1).pow(2) <= self.seen(side);
+        let complete = |&stride: &usize| ((SIDE - 1) / stride + 1).pow(2) <= self.seen(side);
         [1, 2, 4, COARSEST].into_iter().find(complete)
     }
 

@@ -66,6 +66,12 @@ mod tests {
             -((row as f32 - 2.0).powi(2) + (column as f32 - 2.0).powi(2))
         };
         let path = contours(hill, 5, 1, &[-1.5]);
-        assert_eq!(path.matches('M').count(), 8);
+        let mut ends: Vec<&str> = path.split(['M', 'L']).skip(1).collect();
+        assert_eq!(ends.len(), 2 * 12);
+        // It is closed: each end is that of two lines.
+        ends.sort_unstable();
+        assert!(ends.chunks(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
+        ends.dedup();
+        assert_eq!(ends.len(), 12);
     }
 }

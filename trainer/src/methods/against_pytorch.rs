@@ -406,12 +406,13 @@ fn score_matching_by_differences_is_pytorchs_with_second_derivatives() {
     };
     let expected = reference().dsm;
     let shape = [20, 1, 8, 8];
-    let y = classes([0, 3, 1, 2, 0]).repeat(&[4]);
+    let five = [0, 3, 1, 2, 0];
+    let y = classes(five.map(|class| class as i64)).repeat(&[4]);
     for precision in [Precision::F32, Precision::Bf16] {
         let model = gentler().computing_in(precision);
         let x = images_of(shape, 0.3, 0.2, 0.8);
         let x_noisy = images_of(shape, 2.5, 0.0, 1.0);
-        let noisy = dsm.look(&model.frozen(), x, x_noisy, y.clone());
+        let noisy = dsm.look(&model.frozen(), x, x_noisy, y.clone(), five.repeat(4));
         let examples = dsm::Examples {
             x_adv: images_of(shape, 1.1, 0.1, 0.9),
             target: Target {

@@ -114,7 +114,10 @@ fn keep_kernels() {
         let mut version = Sha256::new_with_prefix(include_str!("../../Cargo.lock"));
         version.update(basin_shared::tensors::convolution::SOURCE_OF_KERNELS);
         let version = version.finalize();
-        let version: String = version[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version: String = version[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let folder = dirs::cache_dir().map(|cache| cache.join("basin/kernels").join(version));
         let made = match &folder {
             Some(folder) => private_folder(folder).map_err(|error| error.to_string()),

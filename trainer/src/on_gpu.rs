@@ -13,7 +13,10 @@ use burn::{
 };
 
 use crate::{
-    commands::benchmark::{largest_difference, made_up_images}, device::DeviceChoice, recipe::Recipe, training::run::Run,
+    commands::benchmark::{largest_difference, made_up_images},
+    device::DeviceChoice,
+    recipe::Recipe,
+    training::run::Run,
 };
 
 /// The GPU, for one test at a time: launched kernels are counted for the whole process.
@@ -102,12 +105,20 @@ fn an_iteration_needs_few_kernels_whatever_the_batch() {
         let mut run = Run::init(&recipe, &images, &gpu).unwrap();
         let launched = LaunchedKernels::new();
         run.iterate(&recipe, &images, &gpu);
-        let launched: BTreeSet<_> = launched.finish().iter().map(|it| format!("{it:?}")).collect();
+        let launched: BTreeSet<_> = launched
+            .finish()
+            .iter()
+            .map(|it| format!("{it:?}"))
+            .collect();
         launched
     });
     let [few, more] = launched;
     eprintln!("kernels: {}", few.len());
-    assert!(few.len() <= 60, "{} kernels, expected at most 60", few.len());
+    assert!(
+        few.len() <= 60,
+        "{} kernels, expected at most 60",
+        few.len()
+    );
     assert_eq!(few, more, "the kernels depend on the batch");
 }
 
@@ -115,12 +126,19 @@ fn an_iteration_needs_few_kernels_whatever_the_batch() {
 #[test]
 fn iterations_agree_with_the_processor() {
     let (gpu, _guard) = gpu();
-    let small = ["architecture.depth=10", "architecture.width=1", "batch_size=8"];
+    let small = [
+        "architecture.depth=10",
+        "architecture.width=1",
+        "batch_size=8",
+    ];
     for (name, more) in [
         ("standard-fashion-mnist", &[][..]),
         ("prejeat-fashion-mnist", &[]),
         ("dsm-fashion-mnist", &[]),
-        ("jeat-fashion-mnist", &["method.steps=2", "method.buffer.capacity=32"]),
+        (
+            "jeat-fashion-mnist",
+            &["method.steps=2", "method.buffer.capacity=32"],
+        ),
         ("at-fashion-mnist", &["method.attack.steps=2"]),
     ] {
         let recipe = recipe(name, &[&small, more].concat());
@@ -133,6 +151,9 @@ fn iterations_agree_with_the_processor() {
         let (found, expected) = (losses(&gpu), losses(&Device::flex()));
         let off = largest_difference(&found, &expected);
         // Signs of an attack's steps are those of numbers that may be all but zero.
-        assert!(off <= 2e-3, "{name}: {found:?} on the GPU, {expected:?} on the processor");
+        assert!(
+            off <= 2e-3,
+            "{name}: {found:?} on the GPU, {expected:?} on the processor"
+        );
     }
 }

@@ -61,7 +61,15 @@ pub(crate) fn make(options: &Options) -> Result<()> {
 
 /// Builds `basin`; where it lies then.
 fn build(options: &Options) -> Result<PathBuf> {
-    let mut build = cargo(&["rustc", "--release", "--locked", "-p", "basin", "--bin", "basin"]);
+    let mut build = cargo(&[
+        "rustc",
+        "--release",
+        "--locked",
+        "-p",
+        "basin",
+        "--bin",
+        "basin",
+    ]);
     if !options.cpu {
         build.args(["--features", "cuda"]);
     }
@@ -84,7 +92,11 @@ fn build(options: &Options) -> Result<PathBuf> {
 
 /// The data set as an archive in parts.
 fn shard(data: &Path, kit: &Path) -> Result<()> {
-    ensure!(data.is_dir(), "{}: no folder; expected the data set's", data.display());
+    ensure!(
+        data.is_dir(),
+        "{}: no folder; expected the data set's",
+        data.display()
+    );
     let archive = kit.join("data.tar");
     let mut tar = program("tar", &["--create", "--file"]);
     run(tar.arg(&archive).arg("--directory").arg(data).arg("."))?;
@@ -147,7 +159,12 @@ pub(crate) fn dry_run() -> Result<()> {
     };
     let first = kit("60")?;
     eprint!("{first}");
-    for expected in ["dsm-wrn-16-2-cifar10", "images/s", "\"loss\":", "results/checkpoint"] {
+    for expected in [
+        "dsm-wrn-16-2-cifar10",
+        "images/s",
+        "\"loss\":",
+        "results/checkpoint",
+    ] {
         ensure!(
             first.contains(expected),
             "the kit's table lacks {expected}; its last lines say why"

@@ -229,7 +229,10 @@ impl Images {
             .collect();
         let labels: Vec<u8> = indices.iter().map(|&index| self.labels[index]).collect();
         let shape = [indices.len(), channels, height, width];
-        (from_host(values, shape, device), batch::labels(&labels, device))
+        (
+            from_host(values, shape, device),
+            batch::labels(&labels, device),
+        )
     }
 }
 

@@ -74,7 +74,10 @@ impl ReplayBuffer {
         if self.chains.device() != *device {
             self.chains = self.chains.clone().to_device(device);
         }
-        let x = self.chains.clone().select(0, whole_from_host(places, device));
+        let x = self
+            .chains
+            .clone()
+            .select(0, whole_from_host(places, device));
         (x, data::labels(&self.labels(places), device))
     }
 

@@ -147,8 +147,7 @@ fn gather<E: Float, V: Size>(
 
     let mut left = Shared::<[Vector<f32, V>]>::new_slice(comptime!(DEPTH * rows / VECTOR));
     let mut right = Shared::<[Vector<f32, V>]>::new_slice(comptime!(DEPTH * columns / VECTOR));
-    let mut sums =
-        Array::<Vector<f32, V>>::new(comptime!(rows_of_unit * COLUMNS_OF_UNIT / VECTOR));
+    let mut sums = Array::<Vector<f32, V>>::new(comptime!(rows_of_unit * COLUMNS_OF_UNIT / VECTOR));
     #[unroll]
     for i in 0..comptime!(rows_of_unit * COLUMNS_OF_UNIT / VECTOR) {
         sums[i] = Vector::new(0.0f32);
@@ -211,7 +210,8 @@ fn gather<E: Float, V: Size>(
 
         #[unroll]
         for n in 0..comptime!(DEPTH * vectors / UNITS) {
-            let deep = UNIT_POS / comptime!(vectors as u32) + comptime!((n * UNITS / vectors) as u32);
+            let deep =
+                UNIT_POS / comptime!(vectors as u32) + comptime!((n * UNITS / vectors) as u32);
             let k = begin + deep;
             let channel = k / taps;
             let tap = k % taps;
@@ -238,17 +238,22 @@ fn gather<E: Float, V: Size>(
                     && column >= 0i32
                     && row < sizes.rows_in as i32
                     && column < sizes.columns_in as i32;
-                let place = begins[i]
-                    + channel * pixels_in
-                    + row as u32 * sizes.columns_in
-                    + column as u32;
+                let place =
+                    begins[i] + channel * pixels_in + row as u32 * sizes.columns_in + column as u32;
                 let number = f32::cast_from(images[select(there, place, 0u32) as usize]);
                 fetched.insert(i, select(there, number, 0.0f32));
             }
             right[(deep * comptime!(vectors as u32) + vector) as usize] = fetched;
         }
         sync_cube();
-        multiply::<V>(&left, &right, &mut sums, unit_row, unit_column, comptime!(how.tile));
+        multiply::<V>(
+            &left,
+            &right,
+            &mut sums,
+            unit_row,
+            unit_column,
+            comptime!(how.tile),
+        );
         sync_cube();
     }
 
@@ -266,7 +271,8 @@ fn gather<E: Float, V: Size>(
                     let row =
                         first_row + unit_row * comptime!(rows_of_unit as u32) + comptime!(r as u32);
                     if row < sizes.channels_out {
-                        let mut number = sums[comptime!(r * COLUMNS_OF_UNIT / VECTOR + c)].extract(i);
+                        let mut number =
+                            sums[comptime!(r * COLUMNS_OF_UNIT / VECTOR + c)].extract(i);
                         if comptime!(how.bias) {
                             number += f32::cast_from(bias[row as usize]);
                         }
@@ -348,8 +354,7 @@ fn correlate<E: Float, V: Size>(
 
     let mut left = Shared::<[Vector<f32, V>]>::new_slice(comptime!(DEPTH * rows / VECTOR));
     let mut right = Shared::<[Vector<f32, V>]>::new_slice(comptime!(DEPTH * columns / VECTOR));
-    let mut sums =
-        Array::<Vector<f32, V>>::new(comptime!(rows_of_unit * COLUMNS_OF_UNIT / VECTOR));
+    let mut sums = Array::<Vector<f32, V>>::new(comptime!(rows_of_unit * COLUMNS_OF_UNIT / VECTOR));
     #[unroll]
     for i in 0..comptime!(rows_of_unit * COLUMNS_OF_UNIT / VECTOR) {
         sums[i] = Vector::new(0.0f32);
@@ -427,7 +432,14 @@ fn correlate<E: Float, V: Size>(
             right[(deep * comptime!(vectors as u32) + of_column) as usize] = fetched;
         }
         sync_cube();
-        multiply::<V>(&left, &right, &mut sums, unit_row, unit_column, comptime!(how.tile));
+        multiply::<V>(
+            &left,
+            &right,
+            &mut sums,
+            unit_row,
+            unit_column,
+            comptime!(how.tile),
+        );
         sync_cube();
     }
 
@@ -443,7 +455,8 @@ fn correlate<E: Float, V: Size>(
                     first_column + of_column * comptime!(VECTOR as u32) + comptime!(i as u32);
                 if row < sizes.channels_out && column < all_columns {
                     let to = (CUBE_POS_Z * sizes.channels_out + row) * all_columns + column;
-                    output[to as usize] = sums[comptime!(r * COLUMNS_OF_UNIT / VECTOR + c)].extract(i);
+                    output[to as usize] =
+                        sums[comptime!(r * COLUMNS_OF_UNIT / VECTOR + c)].extract(i);
                 }
             }
         }

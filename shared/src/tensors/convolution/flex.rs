@@ -1,7 +1,7 @@
 //! The kernels of [`super::cpu`] on tensors of Burn's Flex backend.
 
 use burn::backend::flex::FlexTensor;
-use burn::backend::{DispatchDevice, Flex, TensorMetadata};
+use burn::backend::{DispatchDevice, Flex};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu::{self, InBf16};

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+#[cfg(feature = "cubecl")]
+use burn::backend::Cube;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -9,8 +11,6 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-#[cfg(feature = "cubecl")]
-use burn::backend::{Cube, DispatchDevice};
 use burn::tensor::Tensor;
 
 use super::cpu::InBf16;
@@ -277,7 +277,12 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    fn of(x: &impl TensorMetadata, weight: &impl TensorMetadata, stride: usize, padding: usize) -> Self {
+    fn of(
+        x: &impl TensorMetadata,
+        weight: &impl TensorMetadata,
+        stride: usize,
+        padding: usize,
+    ) -> Self {
         Self {
             x: x.shape().dims(),
             weight: weight.shape().dims(),

@@ -126,8 +126,7 @@ fn box_muller(a: u32, b: u32, drawn: &mut Array<f32>, #[comptime] at: usize) {
     let r = (turn - quarter) * 1.570_796_4f32;
     let r2 = r * r;
     let cosine = 1.0f32
-        + r2 * (-0.5f32
-            + r2 * (1.0f32 / 24.0 + r2 * (-1.0f32 / 720.0 + r2 * (1.0f32 / 40_320.0))));
+        + r2 * (-0.5f32 + r2 * (1.0f32 / 24.0 + r2 * (-1.0f32 / 720.0 + r2 * (1.0f32 / 40_320.0))));
     let sine = r
         * (1.0f32
             + r2 * (-1.0f32 / 6.0
@@ -150,7 +149,7 @@ fn logarithm(u: f32) -> f32 {
     let m = f32::reinterpret((bits & 0x007f_ffffu32) + 0x3f35_04f3u32);
     let s = (m - 1.0f32) / (m + 1.0f32);
     let s2 = s * s;
-    let series = s2
-        * (1.0f32 / 3.0 + s2 * (1.0f32 / 5.0 + s2 * (1.0f32 / 7.0 + s2 * (1.0f32 / 9.0))));
+    let series =
+        s2 * (1.0f32 / 3.0 + s2 * (1.0f32 / 5.0 + s2 * (1.0f32 / 7.0 + s2 * (1.0f32 / 9.0))));
     exponent * 0.693_147_2f32 + 2.0f32 * (s + s * series)
 }

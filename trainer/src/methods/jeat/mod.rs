@@ -240,8 +240,8 @@ impl Jeat {
             self.distance(train, start, labels[i]).min(own)
         };
         let start_distances = measured.par_iter().map(start_distance).collect();
-        let restarts = (!measured.is_empty())
-            .then(|| start.select(0, whole_from_host(&measured, &device)));
+        let restarts =
+            (!measured.is_empty()).then(|| start.select(0, whole_from_host(&measured, &device)));
         // Read back for a slope alone: its references are on the host.
         let ends: Vec<f32> = match self.slope {
             Some(_) => to_host(x_sample.clone()),

@@ -154,6 +154,20 @@ fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
+/// Whether every operation on the device is a kernel that is launched there.
+pub(crate) fn is_gpu(device: &Device) -> bool {
+    #[cfg(feature = "cubecl")]
+    return matches!(
+        device.clone().inner().as_dispatch(),
+        burn::backend::DispatchDevice::Cube(_)
+    );
+    #[cfg(not(feature = "cubecl"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// Where numbers of a file wait for the device that will ask for them.
 pub(crate) fn host() -> Device {
     #[cfg(feature = "flex")]

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use basin_shared::tensors::convolution::conv2d;
+use basin_shared::tensors::{Transfers, convolution::conv2d};
 use burn::{
     cubecl::launched::LaunchedKernels,
     tensor::{Device, Tensor, TensorData},
@@ -32,6 +32,13 @@ fn recipe(name: &str, overrides: &[&str]) -> Recipe {
     let overrides: Vec<_> = overrides.iter().map(|&text| text.to_owned()).collect();
     Recipe::read(&path, &overrides).unwrap()
 }
+
+/// A network and a batch for which software is fast enough.
+const SMALL: [&str; 3] = [
+    "architecture.depth=10",
+    "architecture.width=1",
+    "batch_size=8",
+];
 
 #[test]
 fn convolutions_agree_with_the_processor() {
@@ -122,15 +129,34 @@ fn an_iteration_needs_few_kernels_whatever_the_batch() {
     assert_eq!(few, more, "the kernels depend on the batch");
 }
 
+/// Each upload delays the host, each read-back has it wait for the device. The least are the batch's images and classes,
+/// and the figures of the log line. An evaluation for an attack or a chain takes two uploads, images and slopes of
+/// logits, and two read-backs, logits and gradient.
+#[test]
+fn transfers_of_an_iteration_are_counted() {
+    let (gpu, _guard) = gpu();
+    for (name, more, uploads, read_backs) in [
+        ("standard-fashion-mnist", &[][..], 2, 1),
+        ("prejeat-fashion-mnist", &[], 5, 4),
+        ("dsm-fashion-mnist", &["method.weights.marginal=0.0"], 9, 7),
+    ] {
+        let recipe = recipe(name, &[&SMALL[..], more].concat());
+        let images = made_up_images(&recipe);
+        let mut run = Run::init(&recipe, &images, &gpu).unwrap();
+        run.iterate(&recipe, &images, &gpu);
+        let (_, found) = Transfers::of(|| run.iterate(&recipe, &images, &gpu));
+        let expected = Transfers {
+            uploads,
+            read_backs,
+        };
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
 /// Methods of each kind: an attack, score terms, chains that go on, BatchNorm.
 #[test]
 fn iterations_agree_with_the_processor() {
     let (gpu, _guard) = gpu();
-    let small = [
-        "architecture.depth=10",
-        "architecture.width=1",
-        "batch_size=8",
-    ];
     for (name, more) in [
         ("standard-fashion-mnist", &[][..]),
         ("prejeat-fashion-mnist", &[]),
@@ -141,7 +167,7 @@ fn iterations_agree_with_the_processor() {
         ),
         ("at-fashion-mnist", &["method.attack.steps=2"]),
     ] {
-        let recipe = recipe(name, &[&small, more].concat());
+        let recipe = recipe(name, &[&SMALL[..], more].concat());
         let images = made_up_images(&recipe);
         let losses = |device: &Device| {
             let mut run = Run::init(&recipe, &images, device).unwrap();

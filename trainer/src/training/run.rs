@@ -22,12 +22,13 @@ use burn::{
 use super::{
     checkpoint::{Checkpoint, Progress, VERSION},
     class_gaussian::class_gaussian,
-    ema, gradient_norm,
+    ema,
     optimizer::{Optimizer, optimizer},
     replicas::{self, Replicas},
 };
 use crate::{
     data::Images,
+    device::is_gpu,
     methods::{Batch, Figures, Inner, Method, Outer, State},
     recipe::Recipe,
 };
@@ -88,7 +89,7 @@ impl<'env> Run<'env> {
         Ok(Self {
             model: on_autodiff(recipe, &weights, device),
             ema: parameters::load(untracked, &weights),
-            optimizer: optimizer(&recipe.optimizer),
+            optimizer: optimizer(&recipe.optimizer, is_gpu(device)),
             begun_with,
             states: with_beginnings(
                 states,
@@ -123,7 +124,7 @@ impl<'env> Run<'env> {
         let empty = recipe
             .architecture()
             .init(recipe.initialization, Key::new(0), device);
-        let mut optimizer = optimizer(&recipe.optimizer);
+        let mut optimizer = optimizer(&recipe.optimizer, is_gpu(device));
         optimizer.restore(checkpoint.optimizer, &checkpoint.model, device)?;
         let gaussian = gaussian(recipe, train, device)?;
         let method = of_replica(recipe, &replicas);
@@ -202,7 +203,8 @@ impl<'env> Run<'env> {
             Some(_) => recipe.ema_decay,
             None => ema::growing_decay(recipe.ema_decay, iteration),
         };
-        self.ema = ema::update(average, &self.model, decay);
+        let in_a_row = is_gpu(self.replicas.first());
+        self.ema = ema::update(average, &self.model, decay, in_a_row);
         self.progress.iteration += 1;
         let mut figures = read_back(figures);
         figures.push(("learning_rate", rate as f32));
@@ -286,8 +288,9 @@ impl<'env> Run<'env> {
             gradients = self.replicas.sum(all, &sharpest);
         }
         let largest = recipe.optimizer.clip_norm();
-        let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
-        self.model = self.optimizer.step(rate, self.model.clone(), gradients);
+        let model = self.model.clone();
+        let (model, norm) = self.optimizer.step(rate, model, gradients, largest);
+        self.model = model;
 
         let mut figures = mean(shares);
         // After the loss and the accuracy.

@@ -479,7 +479,7 @@ mod tests {
             weight_decay: 0.0,
             clip_norm: 1e9,
         };
-        let mut optimizer = optimizer(&adam);
+        let mut optimizer = optimizer(&adam, false);
         let mut model = fixture::network_of_size(SIZE, &Device::flex().autodiff());
         let iterations = 400;
         for iteration in 0..iterations {
@@ -490,7 +490,7 @@ mod tests {
             let loss = dsm.outer(inner, &mut State::Stateless)(&model);
             let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
             let left = 1.0 - iteration as f64 / iterations as f64;
-            model = optimizer.step(0.005 * left, model, gradients);
+            (model, _) = optimizer.step(0.005 * left, model, gradients, f32::INFINITY);
         }
         model
     }

@@ -61,15 +61,26 @@ pub(crate) fn make(options: &Options) -> Result<()> {
 
 /// Builds `basin`; where it lies then.
 fn build(options: &Options) -> Result<PathBuf> {
-    let mut build = cargo(&[
-        "rustc",
-        "--release",
-        "--locked",
-        "-p",
-        "basin",
-        "--bin",
-        "basin",
-    ]);
+    let mut build = match options.cpu {
+        // As the unit tests build it.
+        true => cargo(&[
+            "build",
+            "--release",
+            "--locked",
+            "--workspace",
+            "--bin",
+            "basin",
+        ]),
+        false => cargo(&[
+            "rustc",
+            "--release",
+            "--locked",
+            "-p",
+            "basin",
+            "--bin",
+            "basin",
+        ]),
+    };
     if !options.cpu {
         build.args(["--features", "cuda"]);
     }

@@ -151,7 +151,17 @@ fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder.create(folder)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(folder)?.permissions().mode() & 0o777;
+        if mode & 0o022 != 0 {
+            let fault = format!("others can write there (mode {mode:o}, expected 700)");
+            return Err(std::io::Error::other(fault));
+        }
+    }
+    Ok(())
 }
 
 /// Whether every operation on the device is a kernel that is launched there.

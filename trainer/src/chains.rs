@@ -6,7 +6,7 @@ use basin_shared::{
     samplers::{ClassGaussian, Distances, HostChain, SamplerSettings, Start, Step},
     tensors::{from_host, to_host},
 };
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 /// Starts of chains for the classes `y`, images of so many channels, rows and columns; on the host.
 ///
@@ -40,8 +40,7 @@ pub(crate) fn start(
 ) -> Tensor<4> {
     let [channels, height, width] = shape;
     let images = starts(start, gaussian, shape, y, key);
-    let data = TensorData::new(images, [y.len(), channels, height, width]);
-    Tensor::from_data(data, device)
+    from_host(images, [y.len(), channels, height, width], device)
 }
 
 /// What is to be told of where chains have got to: that they ran away, or left the pixels' range by more than a few

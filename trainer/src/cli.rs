@@ -632,6 +632,9 @@ pub(crate) struct Benchmark {
     /// How long to measure each; one iteration is measured in any case.
     #[arg(long, default_value_t = 10.0, value_parser = number("seconds"), allow_negative_numbers = true)]
     pub seconds: f32,
+    /// Compare the losses of so many iterations with the processor's, instead of measuring.
+    #[arg(long, value_name = "ITERATIONS")]
+    pub losses: Option<usize>,
 }
 
 /// Depth and width of a Wide-ResNet as people name it, such as 16-2.

@@ -98,6 +98,86 @@ fn cpu() -> Result<(Device, String), DeviceError> {
     Ok((Device::flex(), name))
 }
 
+/// Has compiled kernels kept in the platform's cache folder, so that the next run need not compile them.
+///
+/// A kernel is looked up by its name and what it was compiled for, not by its source, so each version of the
+/// kernels has a folder of its own. Settings of a `cubecl.toml` are kept but for that. Without such a folder
+/// kernels are compiled anew by each run, which is said once.
+#[cfg(feature = "cubecl")]
+fn keep_kernels() {
+    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
+    use sha2::{Digest, Sha256};
+
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+        let mut version = Sha256::new_with_prefix(include_str!("../../Cargo.lock"));
+        version.update(basin_shared::tensors::convolution::SOURCE_OF_KERNELS);
+        let version = version.finalize();
+        let version: String = version[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let folder = dirs::cache_dir().map(|cache| cache.join("basin/kernels").join(version));
+        let made = match &folder {
+            Some(folder) => private_folder(folder).map_err(|error| error.to_string()),
+            None => Err("there is no cache folder on this platform".into()),
+        };
+        match (made, folder) {
+            (Ok(()), Some(folder)) => {
+                #[cfg(any(feature = "cuda", feature = "vulkan"))]
+                {
+                    config.compilation.cache = true;
+                }
+                config.environment.path = CacheConfig::Directory(folder);
+            }
+            (Err(fault), folder) => {
+                let folder = folder.unwrap_or_default();
+                let shown = folder.display();
+                tell!("{shown}: {fault}; kernels are compiled anew by each run");
+                config.environment.path = CacheConfig::Directory(std::env::temp_dir());
+            }
+            (Ok(()), None) => unreachable!("what is not there was not made"),
+        }
+        // Who has set one before, as a test might, is right.
+        CubeClRuntimeConfig::try_set(config);
+    });
+}
+
+/// Makes a folder, and those above it, that nobody else can write kernels into.
+#[cfg(feature = "cubecl")]
+fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(folder)?.permissions().mode() & 0o777;
+        if mode & 0o022 != 0 {
+            let fault = format!("others can write there (mode {mode:o}, expected 700)");
+            return Err(std::io::Error::other(fault));
+        }
+    }
+    Ok(())
+}
+
+/// Whether every operation on the device is a kernel that is launched there.
+pub(crate) fn is_gpu(device: &Device) -> bool {
+    #[cfg(feature = "cubecl")]
+    return matches!(
+        device.clone().inner().as_dispatch(),
+        burn::backend::DispatchDevice::Cube(_)
+    );
+    #[cfg(not(feature = "cubecl"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// Where numbers of a file wait for the device that will ask for them.
 pub(crate) fn host() -> Device {
     #[cfg(feature = "flex")]
@@ -122,6 +202,7 @@ fn probed(
 ) -> Result<Device, DeviceError> {
     use std::sync::{Arc, Mutex, PoisonError};
 
+    keep_kernels();
     // What is missing shows as a panic of the backend at first use: of a thread of its own perhaps, and
     // then of whoever waits for that one.
     let panics = Arc::new(Mutex::new(Vec::new()));

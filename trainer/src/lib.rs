@@ -21,6 +21,8 @@ mod figures;
 pub mod fuzzing;
 mod methods;
 mod model;
+#[cfg(all(test, feature = "wgpu"))]
+mod on_gpu;
 mod pytorch;
 mod recipe;
 mod recipes;

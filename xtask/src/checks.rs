@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::command::{cargo, duration, root, run, step};
-use crate::{page, system, tools};
+use crate::{gpu_kit, page, system, tools};
 
 /// A part of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,8 +22,10 @@ pub(crate) enum Part {
     Deny,
     /// Unit and integration tests, native.
     Unit,
-    /// The engine on a GPU, native.
+    /// The engine and the trainer on a GPU, native.
     Gpu,
+    /// The kit for a borrowed GPU, on the processor.
+    Kit,
     /// Unit tests in a real browser.
     Wasm,
     /// The built page in a real browser, end to end.
@@ -42,6 +44,7 @@ impl Part {
         Self::Deny,
         Self::Unit,
         Self::Gpu,
+        Self::Kit,
         Self::Wasm,
         Self::E2e,
         Self::Browsers,
@@ -93,6 +96,7 @@ fn name(part: Part) -> &'static str {
         Part::Deny => "deny",
         Part::Unit => "unit",
         Part::Gpu => "gpu",
+        Part::Kit => "kit",
         Part::Wasm => "wasm",
         Part::E2e => "e2e",
         Part::Browsers => "browsers",
@@ -113,6 +117,7 @@ fn check(part: Part) -> Result<()> {
             "--workspace",
         ])),
         Part::Gpu => gpu(),
+        Part::Kit => gpu_kit::dry_run(),
         Part::Wasm => wasm(),
         Part::E2e => end_to_end(),
         Part::Browsers => browsers(),
@@ -170,7 +175,10 @@ fn deny() -> Result<()> {
 fn gpu() -> Result<()> {
     system::ensure(system::VULKAN)?;
     let test = ["test", "--release", "--locked", "-p", "basin-worker"];
-    run(cargo(&test).args(["--features", "gpu", "--test", "gpu"]))
+    run(cargo(&test).args(["--features", "gpu", "--test", "gpu"]))?;
+    // Kernels in WGSL: those in SPIR-V end the software driver of Mesa 22.3.
+    let test = ["test", "--release", "--locked", "-p", "basin"];
+    run(cargo(&test).args(["--features", "wgpu", "--lib", "on_gpu"]))
 }
 
 fn wasm() -> Result<()> {

@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod command;
+mod gpu_kit;
 mod measurement;
 mod page;
 mod release;
@@ -43,6 +44,25 @@ enum Task {
         #[arg(value_enum)]
         parts: Vec<checks::Part>,
     },
+    /// Make a folder to carry to a borrowed GPU: the trainer with CUDA, recipes, a data set, one script. See
+    /// docs/MACHINES.md.
+    GpuKit {
+        /// The folder of the kit; an older kit in it is replaced.
+        #[arg(long, short, default_value = "target/gpu-kit")]
+        output: PathBuf,
+        /// The folder of the data set, as `basin --data-dir` takes it.
+        #[arg(long, required_unless_present = "dry_run")]
+        data: Option<PathBuf>,
+        /// The peer's bench.py, to be timed beside ours where PyTorch is.
+        #[arg(long)]
+        peer: Option<PathBuf>,
+        /// Leave out LLVM, which CubeCL downloads while it is built and does not call here.
+        #[arg(long)]
+        without_llvm: bool,
+        /// Make a kit without CUDA of the tests' data, and run it on the processor.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Measure speed, size and memory; JSON on standard output. See docs/performance.md.
     Bench {
         /// The folder of the peers to compare with: tfjs/, with its packages installed, and torch/bench.py.
@@ -81,6 +101,20 @@ fn run(task: Task) -> anyhow::Result<()> {
             release_dir.map_or(Ok(()), |folder| release::release(&folder))
         }
         Task::Test { parts } => checks::test(&parts),
+        Task::GpuKit { dry_run: true, .. } => gpu_kit::dry_run(),
+        Task::GpuKit {
+            output,
+            data,
+            peer,
+            without_llvm,
+            ..
+        } => gpu_kit::make(&gpu_kit::Options {
+            output: std::path::absolute(output)?,
+            data: std::path::absolute(data.unwrap_or_default())?,
+            peer: peer.map(std::path::absolute).transpose()?,
+            cpu: false,
+            without_llvm,
+        }),
         Task::Bench {
             peers,
             python,

@@ -1,7 +1,8 @@
 //! Gradients with respect to the images.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
+use super::on_tensors::{from_host, to_host};
 use crate::energy::Objective;
 
 /// f(x) and ∇_x Σ f(x): as examples do not interact, row i of the gradient is ∇ of value i.
@@ -36,14 +37,13 @@ pub fn logits_and_gradient(
     let x = x.inner().autodiff().require_grad();
     let f = logits(x.clone());
     let [batch, classes] = f.dims();
-    let numbers: Vec<f32> = f.clone().inner().into_data().iter().collect();
+    let numbers = to_host(f.clone().inner());
     let mut slopes = vec![0.0; numbers.len()];
     let rows = numbers.chunks_exact(classes);
     for (image, (row, slope)) in rows.zip(slopes.chunks_exact_mut(classes)).enumerate() {
         objective.slope(image, row, slope);
     }
-    let slopes = TensorData::new(slopes, [batch, classes]);
-    let slopes = Tensor::<2>::from_data(slopes, &f.device().inner());
+    let slopes = from_host(slopes, [batch, classes], &f.device().inner());
     let gradient = gradient((f * slopes.autodiff()).sum_dim(1).squeeze_dim::<1>(1), &x);
     (numbers, gradient)
 }

@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod convolution;
 pub mod dm_wide_resnet;
+mod draws;
 pub mod energy;
 mod frozen;
 pub mod gradient;
@@ -22,7 +23,7 @@ pub use dm_wide_resnet::DmWideResNet;
 pub use frozen::Frozen;
 pub use layers::{BatchNorm, Convolution, Linear, Mode, Precision};
 pub use network::Network;
-pub use on_tensors::{OnTensors, from_host, to_host};
+pub use on_tensors::{OnTensors, Transfers, from_host, to_host, whole_from_host};
 pub use pre_act_resnet_18::PreActResNet18;
 pub use resnet_18::ResNet18;
 pub use standard_wide_resnet::StandardWideResNet;

@@ -1,19 +1,68 @@
 //! Classifiers, attacks and chains of images that are tensors: read, and given back on their own device. Native
 //! only, as it waits for the device.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::cell::Cell;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::{attacks::Attack, classifier::Classifier, energy::Objective, key::Key};
 
+/// How often numbers went from the host to a device and back on this thread, by the functions of this file.
+///
+/// An upload delays the host, a read-back makes it wait until the device has done all that it was told before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// From the host to a device.
+    pub uploads: usize,
+    /// From a device to the host.
+    pub read_backs: usize,
+}
+
+thread_local! {
+    static TRANSFERS: Cell<Transfers> = const { Cell::new(Transfers { uploads: 0, read_backs: 0 }) };
+}
+
+impl Transfers {
+    /// Does the work, and counts those that it took.
+    pub fn of<T>(work: impl FnOnce() -> T) -> (T, Self) {
+        let before = TRANSFERS.get();
+        let done = work();
+        let after = TRANSFERS.get();
+        let taken = Self {
+            uploads: after.uploads - before.uploads,
+            read_backs: after.read_backs - before.read_backs,
+        };
+        (done, taken)
+    }
+
+    fn count(uploads: usize, read_backs: usize) {
+        let so_far = TRANSFERS.get();
+        TRANSFERS.set(Self {
+            uploads: so_far.uploads + uploads,
+            read_backs: so_far.read_backs + read_backs,
+        });
+    }
+}
+
 /// The numbers of a tensor, row by row.
 pub fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    Transfers::count(0, 1);
     let data = x.into_data();
     data.try_to_vec().expect("numbers are single precision")
 }
 
 /// Numbers as a tensor.
 pub fn from_host<const D: usize>(x: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Transfers::count(1, 0);
     Tensor::from_data(TensorData::new(x, shape), device)
+}
+
+/// Whole numbers, classes or places, as a tensor.
+pub fn whole_from_host(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
+    Transfers::count(1, 0);
+    let numbers: Vec<i32> = numbers.iter().map(|&number| number as i32).collect();
+    let count = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, [count]), device)
 }
 
 /// A [`Classifier`] that is asked with tensors.

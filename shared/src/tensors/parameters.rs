@@ -14,20 +14,6 @@ use crate::{
     tensors::Network,
 };
 
-impl Key {
-    /// A tensor of draws from U[0, 1).
-    pub fn uniform<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let values = self.uniforms(shape.iter().product());
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
-
-    /// A tensor of draws from N(0, 1).
-    pub fn normal<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let values = self.normals(shape.iter().product());
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
-}
-
 impl Array {
     /// The same as a tensor's data.
     pub fn to_data(&self) -> TensorData {

@@ -30,6 +30,15 @@ pub(crate) fn run(
         sizes.push(None);
     }
     let measurements = match (arguments.recipes.as_slice(), sizes.as_slice()) {
+        (recipes, sizes) if arguments.losses.is_some() => {
+            let mut measurements = Vec::new();
+            for recipe in recipes {
+                for &size in sizes {
+                    measurements.push(compare(recipe, size, &arguments, device)?);
+                }
+            }
+            measurements
+        }
         ([recipe], [size]) => vec![measure(recipe, *size, &arguments, device)?],
         (recipes, sizes) => {
             let mut measurements = Vec::new();
@@ -77,13 +86,9 @@ fn measure_apart(
     Ok(report["measurements"][0].take())
 }
 
-fn measure(
-    path: &Path,
-    size: Option<NetworkSize>,
-    arguments: &cli::Benchmark,
-    device: &Device,
-) -> Result<Value> {
-    let mut recipe = Recipe::read(path, &arguments.overrides)?;
+/// The recipe that is measured.
+fn recipe(path: &Path, size: Option<NetworkSize>, overrides: &[String]) -> Result<Recipe> {
+    let mut recipe = Recipe::read(path, overrides)?;
     if let Some(NetworkSize { depth, width }) = size {
         recipe.architecture = ArchitectureRecipe::WideResnet(WideResNetRecipe {
             depth,
@@ -93,16 +98,61 @@ fn measure(
         });
         recipe.architecture().check()?;
     }
-    let shape = recipe.data_set.shape();
-    let classes = recipe.data_set.classes();
-    let numbers = Key::new(recipe.seed).uniforms(IMAGES * shape.iter().product::<usize>());
-    let pixels = numbers.iter().map(|x| (x * 256.0) as u8).collect();
-    let labels = (0..IMAGES).map(|image| (image % classes) as u8).collect();
-    let images = Images::new(pixels, labels, shape);
+    Ok(recipe)
+}
+
+/// The losses of the first iterations beside those of the processor.
+fn compare(
+    path: &Path,
+    size: Option<NetworkSize>,
+    arguments: &cli::Benchmark,
+    device: &Device,
+) -> Result<Value> {
+    let recipe = recipe(path, size, &arguments.overrides)?;
+    let iterations = arguments.losses.unwrap_or_default();
+    let (processor, _) = DeviceChoice::Cpu.resolve()?;
+    let images = made_up_images(&recipe);
+    let losses = |device: &Device| -> Result<Vec<f32>> {
+        let mut run = Run::init(&recipe, &images, device)?;
+        let loss = |_| run.iterate(&recipe, &images, device)[0].1;
+        Ok((0..iterations).map(loss).collect())
+    };
+    let (found, expected) = (losses(device)?, losses(&processor)?);
+    let largest = largest_difference(&found, &expected);
+    Ok(json!({
+        "recipe": path.file_stem().map(|stem| stem.to_string_lossy()),
+        "method": recipe.method.name(),
+        "network": recipe.architecture().title(),
+        "iterations": iterations,
+        "losses": found,
+        "on_the_processor": expected,
+        "largest_difference": largest,
+    }))
+}
+
+/// Of two rows of numbers, relative to the second where that is above 1; infinite where one is none.
+pub(crate) fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    let off = |(a, b): (&f32, &f32)| match (a - b).abs() / b.abs().max(1.0) {
+        off if off.is_nan() => f32::INFINITY,
+        off => off,
+    };
+    found.iter().zip(expected).map(off).fold(0.0, f32::max)
+}
+
+fn measure(
+    path: &Path,
+    size: Option<NetworkSize>,
+    arguments: &cli::Benchmark,
+    device: &Device,
+) -> Result<Value> {
+    let recipe = recipe(path, size, &arguments.overrides)?;
+    let images = made_up_images(&recipe);
+    let begun = Instant::now();
     let mut run = Run::init(&recipe, &images, device)?;
 
     // Threads, memory and compiled kernels are made on the first iteration.
-    run.iterate(&recipe, &images, device);
+    let (_, kernels) = kernels_of(|| run.iterate(&recipe, &images, device));
+    let first = begun.elapsed().as_secs_f64();
     let mut milliseconds = Vec::new();
     let begun = Instant::now();
     while milliseconds.is_empty() || begun.elapsed().as_secs_f32() < arguments.seconds {
@@ -118,12 +168,36 @@ fn measure(
         "network": recipe.architecture().title(),
         "batch_size": recipe.batch_size,
         "passes": recipe.method.passes(recipe.batch_size),
+        "kernels": kernels,
+        "seconds_to_the_end_of_the_first_iteration": first,
         "iterations": milliseconds.len(),
         "milliseconds": median,
         "least_milliseconds": milliseconds[0],
         "images_per_second": recipe.batch_size as f64 * 1000.0 / median,
         "peak_memory_mb": peak_memory_mb(),
     }))
+}
+
+/// Images of noise, of the shape and the classes of the recipe's data set.
+pub(crate) fn made_up_images(recipe: &Recipe) -> Images {
+    let shape = recipe.data_set.shape();
+    let classes = recipe.data_set.classes();
+    let numbers = Key::new(recipe.seed).uniforms(IMAGES * shape.iter().product::<usize>());
+    let pixels = numbers.iter().map(|x| (x * 256.0) as u8).collect();
+    let labels = (0..IMAGES).map(|image| (image % classes) as u8).collect();
+    Images::new(pixels, labels, shape)
+}
+
+/// Does the work, and counts the different kernels that it launched on GPUs; none where no GPU was built in.
+pub(crate) fn kernels_of<T>(work: impl FnOnce() -> T) -> (T, Option<usize>) {
+    #[cfg(feature = "cubecl")]
+    {
+        let launched = burn::cubecl::launched::LaunchedKernels::new();
+        let done = work();
+        (done, Some(launched.finish().len()))
+    }
+    #[cfg(not(feature = "cubecl"))]
+    (work(), None)
 }
 
 /// Most memory that this process has had, on the host; none where the system does not tell.

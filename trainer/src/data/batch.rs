@@ -1,14 +1,14 @@
 //! Images and labels as tensors.
 
-use basin_shared::Key;
+use basin_shared::{Key, tensors::whole_from_host};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::Images;
 
 /// `y` as a tensor.
 pub(crate) fn labels(y: &[u8], device: &Device) -> Tensor<1, Int> {
-    let y: Vec<i64> = y.iter().map(|&label| label.into()).collect();
-    Tensor::from_data(y.as_slice(), device)
+    let y: Vec<usize> = y.iter().map(|&label| label.into()).collect();
+    whole_from_host(&y, device)
 }
 
 /// x + std · N(0, I), clamped to [0, 1].

@@ -9,8 +9,8 @@ mod sets;
 
 use std::path::{Path, PathBuf};
 
-use basin_shared::Key;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use basin_shared::{Key, tensors::from_host};
+use burn::tensor::{Device, Int, Tensor};
 use indicatif::MultiProgress;
 use serde::{Deserialize, Serialize};
 
@@ -254,15 +254,11 @@ impl Images {
             .iter()
             .map(|&value| f32::from(value) / 255.0)
             .collect();
-        let labels: Vec<i32> = indices
-            .iter()
-            .map(|&index| self.labels[index].into())
-            .collect();
-        let images = TensorData::new(values, [indices.len(), channels, height, width]);
-        let labels = TensorData::new(labels, [indices.len()]);
+        let labels: Vec<u8> = indices.iter().map(|&index| self.labels[index]).collect();
+        let shape = [indices.len(), channels, height, width];
         (
-            Tensor::from_data(images, device),
-            Tensor::from_data(labels, device),
+            from_host(values, shape, device),
+            batch::labels(&labels, device),
         )
     }
 }

@@ -406,12 +406,13 @@ fn score_matching_by_differences_is_pytorchs_with_second_derivatives() {
     };
     let expected = reference().dsm;
     let shape = [20, 1, 8, 8];
-    let y = classes([0, 3, 1, 2, 0]).repeat(&[4]);
+    let five = [0, 3, 1, 2, 0];
+    let y = classes(five.map(|class| class as i64)).repeat(&[4]);
     for precision in [Precision::F32, Precision::Bf16] {
         let model = gentler().computing_in(precision);
         let x = images_of(shape, 0.3, 0.2, 0.8);
         let x_noisy = images_of(shape, 2.5, 0.0, 1.0);
-        let noisy = dsm.look(&model.frozen(), x, x_noisy, y.clone());
+        let noisy = dsm.look(&model.frozen(), x, x_noisy, y.clone(), five.repeat(4));
         let examples = dsm::Examples {
             x_adv: images_of(shape, 1.1, 0.1, 0.9),
             target: Target {
@@ -618,12 +619,12 @@ fn optimisers_take_pytorchs_steps() {
         ("adam", adam, 0.1),
         ("adamw", adamw, 0.1),
     ] {
-        let mut optimizer = optimizer(&recipe);
+        let mut optimizer = optimizer(&recipe, false);
         let mut model = tracked();
         for (rate, expected) in [0.1, 0.05, 0.02, 0.01].into_iter().zip(&traces[name]) {
             let loss = cross_entropy(&model, x(), &target());
             let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
-            model = optimizer.step(rate * factor, model, gradients);
+            (model, _) = optimizer.step(rate * factor, model, gradients, f32::INFINITY);
             let weights = parameters::collect(&model.valid());
             let bias = &weights["class_output.bias"].values;
             for (found, expected) in bias.iter().zip(expected) {
@@ -700,20 +701,23 @@ fn schedules_are_pytorchs() {
 /// Past the update from which on the decay no longer depends on the count.
 #[test]
 fn averaged_weights_are_pytorchs() {
-    let mut optimizer = optimizer(&OptimizerRecipe::Sgd {
-        momentum: 0.0,
-        nesterov: false,
-        weight_decay: 0.0,
-        clip_norm: 1e9,
-    });
+    let mut optimizer = optimizer(
+        &OptimizerRecipe::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            clip_norm: 1e9,
+        },
+        false,
+    );
     let mut model = tracked();
     let mut average = model.valid();
     let rates = [0.1, 0.05, 0.02, 0.01];
     for (update, (rate, expected)) in rates.into_iter().zip(reference().average).enumerate() {
         let loss = cross_entropy(&model, x(), &target());
         let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
-        model = optimizer.step(rate, model, gradients);
-        average = ema::update(average, &model, ema::growing_decay(0.2, update));
+        (model, _) = optimizer.step(rate, model, gradients, f32::INFINITY);
+        average = ema::update(average, &model, ema::growing_decay(0.2, update), false);
         let bias = &parameters::collect(&average)["class_output.bias"].values;
         for (found, expected) in bias.iter().zip(expected) {
             assert!(

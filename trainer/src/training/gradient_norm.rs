@@ -21,8 +21,7 @@ pub(crate) fn clip(
     };
     model.visit(&mut squares);
     let norm = squares.sum.expect("a model has parameters").sqrt();
-    // min(1, largest / norm)
-    let factor = (norm.clone() / largest).clamp_min(1.0).recip();
+    let factor = factor(&norm, largest);
     let mut scale = Scale {
         old: gradients,
         new: GradientsParams::new(),
@@ -30,6 +29,11 @@ pub(crate) fn clip(
     };
     model.visit(&mut scale);
     (scale.new, norm)
+}
+
+/// What scales gradients of that norm to one of at most `largest`: min(1, largest / norm).
+pub(super) fn factor(norm: &Tensor<1>, largest: f32) -> Tensor<1> {
+    (norm.clone() / largest).clamp_min(1.0).recip()
 }
 
 struct Squares<'a> {

@@ -2,15 +2,19 @@
 //!
 //! Burn's `ModuleOptimizer` would restore its state on the process's default device, which may be one that
 //! nobody asked for, or that is not there. Here the caller says where.
+//!
+//! On a GPU each operation on a parameter is a launch, however few numbers it has, and kernels differ by the
+//! sizes of what they take. There all parameters make their step in one row: the rules treat every number alike,
+//! so that the numbers are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use basin_shared::{
     arrays::{Array, Weights},
     tensors::{Network, parameters::Path},
 };
 use burn::{
-    module::{Module, ModuleMapper, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
     optim::{
         AdamConfig, AdamWConfig, GradientsParams, Optimizer as Rule, RecordState, SgdConfig,
         StateSink, StateSource, decay::WeightDecayConfig, momentum::MomentumConfig,
@@ -18,12 +22,20 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
+use super::gradient_norm;
 use crate::recipe::OptimizerRecipe;
 
 /// Steps down gradients, with a state for each parameter.
 pub(crate) trait Optimizer: Send {
-    /// The model after a step down `gradients`; parameters without one stay.
-    fn step(&mut self, rate: f64, model: Network, gradients: GradientsParams) -> Network;
+    /// The model after a step down `gradients`, which are first scaled so that their joint L2 norm is at most
+    /// `largest`, and that norm, `[1]`; parameters without a gradient stay.
+    fn step(
+        &mut self,
+        rate: f64,
+        model: Network,
+        gradients: GradientsParams,
+        largest: f32,
+    ) -> (Network, Tensor<1>);
 
     /// The state, read back to the host.
     fn state(&self) -> OptimizerState;
@@ -56,8 +68,8 @@ pub(crate) struct Incomplete {
     parameter: String,
 }
 
-/// An optimiser with these settings.
-pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> Box<dyn Optimizer> {
+/// An optimiser with these settings, which takes all parameters in a row where that is told.
+pub(crate) fn optimizer(recipe: &OptimizerRecipe, in_a_row: bool) -> Box<dyn Optimizer> {
     match *recipe {
         OptimizerRecipe::Sgd {
             momentum,
@@ -65,6 +77,7 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> Box<dyn Optimizer> {
             weight_decay,
             ..
         } => Steps::of(
+            in_a_row,
             SgdConfig::new()
                 .with_momentum(Some(
                     MomentumConfig::new()
@@ -82,6 +95,7 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> Box<dyn Optimizer> {
             weight_decay,
             ..
         } => Steps::of(
+            in_a_row,
             AdamConfig::new()
                 .with_beta_1(beta_1)
                 .with_beta_2(beta_2)
@@ -96,6 +110,7 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> Box<dyn Optimizer> {
             weight_decay,
             ..
         } => Steps::of(
+            in_a_row,
             AdamWConfig::new()
                 .with_beta_1(beta_1)
                 .with_beta_2(beta_2)
@@ -109,26 +124,187 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe) -> Box<dyn Optimizer> {
 /// A rule, which treats every number alike, and its state for each parameter, flat.
 struct Steps<R: Rule> {
     rule: R,
+    in_a_row: bool,
+    /// One by the name of [`ROW`] where the parameters are in a row.
     states: BTreeMap<String, R::State<1>>,
+    /// The parameters of the row, with their counts of numbers.
+    row: Vec<(String, usize)>,
 }
 
+/// The name of the state of all parameters.
+const ROW: &str = "row";
+
 impl<R: Rule> Steps<R> {
-    fn of(rule: R) -> Box<dyn Optimizer> {
+    fn of(in_a_row: bool, rule: R) -> Box<dyn Optimizer> {
         Box::new(Self {
             rule,
+            in_a_row,
             states: BTreeMap::new(),
+            row: Vec::new(),
         })
+    }
+
+    /// A step of all parameters at once.
+    fn step_in_a_row(
+        &mut self,
+        rate: f64,
+        model: Network,
+        gradients: GradientsParams,
+        largest: f32,
+    ) -> (Network, Tensor<1>) {
+        let mut found = Flat {
+            gradients,
+            path: Path::default(),
+            of: BTreeMap::new(),
+        };
+        model.visit(&mut found);
+        let (names, pairs): (Vec<_>, Vec<_>) = found.of.into_iter().unzip();
+        let (weights, gradients): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        self.row = names
+            .into_iter()
+            .zip(weights.iter().map(|weight| weight.dims()[0]))
+            .collect();
+        let gradient = Tensor::cat(gradients, 0);
+        let norm = gradient.clone().powf_scalar(2.0).sum().sqrt();
+        let gradient = gradient * gradient_norm::factor(&norm, largest);
+        let weights = Tensor::cat(weights, 0);
+        let state = self.states.remove(ROW);
+        let (weights, state) = self.rule.step(rate, weights, gradient, state);
+        self.states.extend(state.map(|state| (ROW.into(), state)));
+        let mut begin = 0;
+        let mut part = |(name, count): &(String, usize)| {
+            let part = weights.clone().narrow(0, begin, *count);
+            begin += count;
+            (name.clone(), part)
+        };
+        let model = model.map(&mut Replace {
+            path: Path::default(),
+            by: self.row.iter().map(&mut part).collect(),
+        });
+        (model, norm)
     }
 }
 
+/// Every parameter that has a gradient and its gradient, flat, by its name.
+struct Flat {
+    gradients: GradientsParams,
+    path: Path,
+    of: BTreeMap<String, (Tensor<1>, Tensor<1>)>,
+}
+
+impl ModuleVisitor for Flat {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let weight = param.val().inner().flatten(0, D - 1);
+            let pair = (weight, gradient.flatten(0, D - 1));
+            self.of.insert(self.path.name(), pair);
+        }
+    }
+}
+
+/// Puts numbers into the parameters of their names.
+struct Replace {
+    path: Path,
+    by: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleMapper for Replace {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(numbers) = self.by.remove(&self.path.name()) else {
+            return param;
+        };
+        let (id, tensor, mapper) = param.consume();
+        let (shape, tracked) = (tensor.dims(), tensor.is_require_grad());
+        let tensor = Tensor::from_inner(numbers.reshape(shape)).set_require_grad(tracked);
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+/// The state of a row from those of its parameters: arrays one behind the other, counts as they are.
+fn joined(state: OptimizerState, row: &[(String, usize)]) -> OptimizerState {
+    let mut joined = OptimizerState::default();
+    for (parameter, _) in row {
+        let of = |name: &String| Some(format!("{ROW}{}", name.strip_prefix(parameter)?));
+        for (name, array) in &state.arrays {
+            if let Some(name) = of(name).filter(|name| name.starts_with("row.")) {
+                let whole = joined.arrays.entry(name).or_insert_with(|| Array {
+                    shape: vec![0],
+                    values: Vec::new(),
+                });
+                whole.values.extend_from_slice(&array.values);
+                whole.shape = vec![whole.values.len()];
+            }
+        }
+        for (name, count) in &state.counts {
+            if let Some(name) = of(name).filter(|name| name.starts_with("row.")) {
+                joined.counts.insert(name, *count);
+            }
+        }
+    }
+    joined
+}
+
+/// The states of the parameters from that of their row.
+fn parted(state: OptimizerState, row: &[(String, usize)]) -> OptimizerState {
+    let mut parted = OptimizerState::default();
+    let suffix = |name: &str| name.strip_prefix(ROW).map(str::to_owned);
+    for (name, array) in &state.arrays {
+        let suffix = suffix(name).expect("there is a row alone");
+        let mut values = array.values.as_slice();
+        for (parameter, count) in row {
+            let (part, rest) = values.split_at(*count);
+            values = rest;
+            let part = Array {
+                shape: vec![*count],
+                values: part.to_vec(),
+            };
+            parted.arrays.insert(format!("{parameter}{suffix}"), part);
+        }
+    }
+    for (name, count) in &state.counts {
+        let suffix = suffix(name).expect("there is a row alone");
+        for (parameter, _) in row {
+            parted.counts.insert(format!("{parameter}{suffix}"), *count);
+        }
+    }
+    parted
+}
+
 impl<R: Rule> Optimizer for Steps<R> {
-    fn step(&mut self, rate: f64, model: Network, gradients: GradientsParams) -> Network {
-        model.map(&mut Descend {
+    fn step(
+        &mut self,
+        rate: f64,
+        model: Network,
+        gradients: GradientsParams,
+        largest: f32,
+    ) -> (Network, Tensor<1>) {
+        if self.in_a_row {
+            return self.step_in_a_row(rate, model, gradients, largest);
+        }
+        let (gradients, norm) = gradient_norm::clip(gradients, &model, largest);
+        let model = model.map(&mut Descend {
             steps: self,
             rate,
             gradients,
             path: Path::default(),
-        })
+        });
+        (model, norm)
     }
 
     fn state(&self) -> OptimizerState {
@@ -138,7 +314,7 @@ impl<R: Rule> Optimizer for Steps<R> {
         }
         let tensors = sink.tensors.into_iter();
         let scalars = sink.scalars.into_iter();
-        OptimizerState {
+        let state = OptimizerState {
             arrays: tensors
                 .map(|(name, data)| (name, Array::from(data)))
                 .collect(),
@@ -151,6 +327,10 @@ impl<R: Rule> Optimizer for Steps<R> {
                     )
                 })
                 .collect(),
+        };
+        match self.in_a_row {
+            true => parted(state, &self.row),
+            false => state,
         }
     }
 
@@ -160,12 +340,31 @@ impl<R: Rule> Optimizer for Steps<R> {
         parameters: &Weights,
         device: &Device,
     ) -> Result<(), Incomplete> {
+        let (state, names) = match self.in_a_row {
+            false => (state, parameters.keys().cloned().collect()),
+            true => {
+                whole(&state, parameters)?;
+                // What has a state, by its arrays or, as there may be none, by its counts.
+                let has_state = |name: &&String| {
+                    let of = format!("{name}.");
+                    state
+                        .arrays
+                        .keys()
+                        .chain(state.counts.keys())
+                        .any(|key| key.starts_with(&of))
+                };
+                let count = |name: &String| parameters[name].values.len();
+                let names = parameters.keys().filter(has_state);
+                self.row = names.map(|name| (name.clone(), count(name))).collect();
+                (joined(state, &self.row), vec![ROW.to_owned()])
+            }
+        };
         let counts = state.counts.into_iter();
         let mut source = StateSource::new(counts.map(|(name, n)| (name, n.into())).collect());
         for (name, array) in state.arrays {
             source.insert_tensor(name, array.to_data());
         }
-        for parameter in parameters.keys() {
+        for parameter in &names {
             // One that has had no gradient has none, running statistics never.
             if !source.has_under(parameter) {
                 continue;
@@ -177,6 +376,32 @@ impl<R: Rule> Optimizer for Steps<R> {
             self.states.insert(parameter.clone(), state);
         }
         Ok(())
+    }
+}
+
+/// That every parameter that has a part of a state has all parts that any has.
+fn whole(state: &OptimizerState, parameters: &Weights) -> Result<(), Incomplete> {
+    let keys = || state.arrays.keys().chain(state.counts.keys());
+    let fields = |parameter: &str| -> BTreeSet<String> {
+        let of = format!("{parameter}.");
+        keys()
+            .filter_map(|key| Some(key.strip_prefix(&of)?.to_owned()))
+            .collect()
+    };
+    let all: Vec<_> = parameters.keys().map(|name| (name, fields(name))).collect();
+    let most = all
+        .iter()
+        .map(|(_, fields)| fields.len())
+        .max()
+        .unwrap_or(0);
+    let lacking = all
+        .iter()
+        .find(|(_, fields)| !fields.is_empty() && fields.len() < most);
+    match lacking {
+        Some((parameter, _)) => Err(Incomplete {
+            parameter: (*parameter).clone(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -262,23 +487,53 @@ mod tests {
         ] {
             let device = Device::flex();
             let mut model = network(&device.clone().autodiff());
-            let mut alone = optimizer(&recipe);
+            let mut alone = optimizer(&recipe, false);
             for _ in 0..3 {
                 let gradients = ones(&model);
-                model = alone.step(0.1, model, gradients);
+                (model, _) = alone.step(0.1, model, gradients, f32::INFINITY);
             }
             let weights = basin_shared::tensors::parameters::collect(&model.valid());
             let state = alone.state();
-            let mut restored = optimizer(&recipe);
-            restored.restore(state.clone(), &weights, &device).unwrap();
-            assert_eq!(restored.state(), state);
             let next = |optimizer: &mut Box<dyn Optimizer>| {
-                let model = optimizer.step(0.1, model.clone(), ones(&model));
+                let gradients = ones(&model);
+                let (model, _) = optimizer.step(0.1, model.clone(), gradients, f32::INFINITY);
                 basin_shared::tensors::parameters::collect(&model.valid())
             };
             let expected = next(&mut alone);
             assert_ne!(expected, weights);
-            assert_eq!(next(&mut restored), expected);
+            // In a row or not, each goes on from the state of the other.
+            for in_a_row in [false, true] {
+                let mut restored = optimizer(&recipe, in_a_row);
+                restored.restore(state.clone(), &weights, &device).unwrap();
+                assert_eq!(restored.state(), state);
+                assert_eq!(next(&mut restored), expected);
+                assert_eq!(restored.state(), alone.state());
+            }
+        }
+    }
+
+    /// The norm is one sum rather than a sum of sums, so the numbers differ by its rounding alone.
+    #[test]
+    fn in_a_row_gradients_are_clipped_alike() {
+        let recipe = OptimizerRecipe::Sgd {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+        };
+        let model = network(&Device::flex().autodiff());
+        let [alone, in_a_row] = [false, true].map(|in_a_row| {
+            let gradients = ones(&model);
+            let mut sgd = optimizer(&recipe, in_a_row);
+            let (model, norm) = sgd.step(0.1, model.clone(), gradients, 1.0);
+            let weights = basin_shared::tensors::parameters::collect(&model.valid());
+            (weights, norm.into_scalar::<f32>())
+        });
+        assert!(alone.1 > 1.0 && (alone.1 - in_a_row.1).abs() < 1e-4 * alone.1);
+        for (name, array) in &alone.0 {
+            for (a, b) in array.values.iter().zip(&in_a_row.0[name].values) {
+                assert!((a - b).abs() < 1e-6, "{name}: {a} alone, {b} in a row");
+            }
         }
     }
 
@@ -293,17 +548,20 @@ mod tests {
             weight_decay: 0.0,
             clip_norm: 1.0,
         };
-        let mut adam = optimizer(&recipe);
+        let mut adam = optimizer(&recipe, false);
         let gradients = ones(&model);
-        let model = adam.step(0.1, model, gradients);
+        let (model, _) = adam.step(0.1, model, gradients, f32::INFINITY);
         let mut state = adam.state();
         let lost = state.arrays.keys().find(|name| name.ends_with("moment_2"));
         let lost = lost.unwrap().clone();
         state.arrays.remove(&lost);
         let weights = basin_shared::tensors::parameters::collect(&model.valid());
-        let error = optimizer(&recipe).restore(state, &weights, &device);
         let parameter = lost.strip_suffix(".momentum.moment_2").unwrap();
         let expected = format!("the optimiser's state of `{parameter}` is not whole");
-        assert_eq!(error.unwrap_err().to_string(), expected);
+        for in_a_row in [false, true] {
+            let mut other = optimizer(&recipe, in_a_row);
+            let error = other.restore(state.clone(), &weights, &device);
+            assert_eq!(error.unwrap_err().to_string(), expected);
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Persistent chains: draw, reinitialise, put back (Du & Mordatch 2019; JEAT Algorithm 1).
 
-use basin_shared::{Key, arrays::Array};
+use basin_shared::{
+    Key,
+    arrays::Array,
+    tensors::{from_host, whole_from_host},
+};
 use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::{data, device::host};
@@ -70,7 +74,10 @@ impl ReplayBuffer {
         if self.chains.device() != *device {
             self.chains = self.chains.clone().to_device(device);
         }
-        let x = self.chains.clone().select(0, indices(places, device));
+        let x = self
+            .chains
+            .clone()
+            .select(0, whole_from_host(places, device));
         (x, data::labels(&self.labels(places), device))
     }
 
@@ -79,7 +86,7 @@ impl ReplayBuffer {
         let device = ends.device();
         // Taken out, so that there is no other user and it is changed in its place.
         let chains = std::mem::replace(&mut self.chains, Tensor::empty([1; 4], &device));
-        let places_there = indices(places, &device);
+        let places_there = whole_from_host(places, &device);
         self.chains = chains.to_device(&device).select_assign(
             0,
             places_there,
@@ -113,9 +120,9 @@ impl ReplayBuffer {
         for &i in &begun {
             labels[i] = fresh.labels[i];
         }
-        let images =
-            Tensor::<4>::from_data(TensorData::new(fresh.pixels.clone(), start.dims()), device);
-        let mask = Tensor::<1, Bool>::from_data(begins.as_slice(), device);
+        let images = from_host(fresh.pixels.clone(), start.dims(), device);
+        let begins: Vec<usize> = begins.iter().map(|&begins| begins.into()).collect();
+        let mask: Tensor<1, Bool> = whole_from_host(&begins, device).equal_elem(1);
         let mask = mask.reshape([places.len(), 1, 1, 1]).expand(start.dims());
         start = start.mask_where(mask, images);
         let end = walk(start.clone(), &labels, key.stream("walk")).inner();
@@ -177,9 +184,4 @@ impl ReplayBuffer {
         let shape = [channels, height, width];
         (labels.len() == count).then(|| Self::new(images.values, labels, shape))
     }
-}
-
-fn indices(places: &[usize], device: &Device) -> Tensor<1, Int> {
-    let places: Vec<i64> = places.iter().map(|&place| place as i64).collect();
-    Tensor::from_data(places.as_slice(), device)
 }

@@ -11,7 +11,7 @@ use basin_shared::{
     arrays::Weights,
     file::card::Origin,
     samplers::ClassGaussian,
-    tensors::{Network, parameters},
+    tensors::{Network, parameters, to_host},
 };
 use burn::{
     module::Module,
@@ -22,12 +22,13 @@ use burn::{
 use super::{
     checkpoint::{Checkpoint, Progress, VERSION},
     class_gaussian::class_gaussian,
-    ema, gradient_norm,
+    ema,
     optimizer::{Optimizer, optimizer},
     replicas::{self, Replicas},
 };
 use crate::{
     data::Images,
+    device::is_gpu,
     methods::{Batch, Figures, Inner, Method, Outer, State},
     recipe::Recipe,
 };
@@ -47,6 +48,8 @@ pub(crate) struct Run<'env> {
     states: Vec<State>,
     /// Where the method starts chains.
     gaussian: Option<Arc<ClassGaussian>>,
+    /// Of the epoch that the last batch was of.
+    order: Option<Order>,
     pub(crate) replicas: Replicas<'env>,
     pub(crate) progress: Progress,
 }
@@ -86,7 +89,7 @@ impl<'env> Run<'env> {
         Ok(Self {
             model: on_autodiff(recipe, &weights, device),
             ema: parameters::load(untracked, &weights),
-            optimizer: optimizer(&recipe.optimizer),
+            optimizer: optimizer(&recipe.optimizer, is_gpu(device)),
             begun_with,
             states: with_beginnings(
                 states,
@@ -98,6 +101,7 @@ impl<'env> Run<'env> {
             ),
             method,
             gaussian,
+            order: None,
             replicas,
             progress: Progress {
                 iteration: 0,
@@ -120,7 +124,7 @@ impl<'env> Run<'env> {
         let empty = recipe
             .architecture()
             .init(recipe.initialization, Key::new(0), device);
-        let mut optimizer = optimizer(&recipe.optimizer);
+        let mut optimizer = optimizer(&recipe.optimizer, is_gpu(device));
         optimizer.restore(checkpoint.optimizer, &checkpoint.model, device)?;
         let gaussian = gaussian(recipe, train, device)?;
         let method = of_replica(recipe, &replicas);
@@ -135,6 +139,7 @@ impl<'env> Run<'env> {
             states: with_beginnings(states, &method, recipe, train, gaussian.as_deref(), key),
             method,
             gaussian,
+            order: None,
             replicas,
             progress: checkpoint.progress,
         })
@@ -174,7 +179,7 @@ impl<'env> Run<'env> {
         let run_key = run_key.fold_in(self.progress.roll_backs as u64);
         let key = run_key.fold_in(iteration as u64);
         let (method_key, augment_key) = (key.stream("method"), key.stream("augmentation"));
-        let indices = batch_indices(recipe, train.len(), iteration);
+        let indices = self.batch_indices(recipe, train.len());
         let (pixels, x, y) =
             train.augmented_batch(&indices, &recipe.augmentation, augment_key, device);
         let batch = Batch {
@@ -198,11 +203,26 @@ impl<'env> Run<'env> {
             Some(_) => recipe.ema_decay,
             None => ema::growing_decay(recipe.ema_decay, iteration),
         };
-        self.ema = ema::update(average, &self.model, decay);
+        let in_a_row = is_gpu(self.replicas.first());
+        self.ema = ema::update(average, &self.model, decay, in_a_row);
         self.progress.iteration += 1;
-        let mut figures = to_host(figures);
+        let mut figures = read_back(figures);
         figures.push(("learning_rate", rate as f32));
         figures
+    }
+
+    /// The images of the iteration: each epoch is a permutation, cut into whole batches.
+    fn batch_indices(&mut self, recipe: &Recipe, images: usize) -> Vec<usize> {
+        let batches = batches(recipe, images);
+        let iteration = self.progress.iteration;
+        let (epoch, batch) = (iteration / batches, iteration % batches);
+        let order = match self.order.take() {
+            Some(order) if order.epoch == epoch && order.images.len() == images => order,
+            _ => Order::of(recipe, epoch, images),
+        };
+        let order = self.order.insert(order);
+        let images = order.images.iter().skip(batch * recipe.batch_size);
+        images.take(recipe.batch_size).copied().collect()
     }
 
     /// Solves the inner problem of each share of the batch on its device, and finds the gradient of
@@ -268,8 +288,9 @@ impl<'env> Run<'env> {
             gradients = self.replicas.sum(all, &sharpest);
         }
         let largest = recipe.optimizer.clip_norm();
-        let (gradients, norm) = gradient_norm::clip(gradients, &self.model, largest);
-        self.model = self.optimizer.step(rate, self.model.clone(), gradients);
+        let model = self.model.clone();
+        let (model, norm) = self.optimizer.step(rate, model, gradients, largest);
+        self.model = model;
 
         let mut figures = mean(shares);
         // After the loss and the accuracy.
@@ -333,10 +354,10 @@ fn with_beginnings(
 }
 
 /// Read back at once: nothing else waits for the device.
-fn to_host(figures: Figures) -> Vec<(&'static str, f32)> {
+fn read_back(figures: Figures) -> Vec<(&'static str, f32)> {
     let (names, values): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
-    let values = Tensor::cat(values, 0).into_data();
-    names.into_iter().zip(values.iter()).collect()
+    let values = to_host(Tensor::cat(values, 0));
+    names.into_iter().zip(values).collect()
 }
 
 /// The class Gaussians of the training images, where the method starts chains there.
@@ -367,17 +388,18 @@ pub(crate) fn batches(recipe: &Recipe, images: usize) -> usize {
     (images / recipe.batch_size).max(1)
 }
 
-/// The images of an iteration: each epoch is a permutation, cut into whole batches.
-fn batch_indices(recipe: &Recipe, images: usize, iteration: usize) -> Vec<usize> {
-    let batches = batches(recipe, images);
-    let (epoch, batch) = (iteration / batches, iteration % batches);
-    let order = Key::new(recipe.seed)
-        .stream("order")
-        .fold_in(epoch as u64)
-        .permutation(images);
-    order
-        .into_iter()
-        .skip(batch * recipe.batch_size)
-        .take(recipe.batch_size)
-        .collect()
+/// An epoch, and the permutation of the images that it is.
+struct Order {
+    epoch: usize,
+    images: Vec<usize>,
+}
+
+impl Order {
+    fn of(recipe: &Recipe, epoch: usize, images: usize) -> Self {
+        let key = Key::new(recipe.seed).stream("order").fold_in(epoch as u64);
+        Self {
+            epoch,
+            images: key.permutation(images),
+        }
+    }
 }

@@ -1,15 +1,10 @@
-//! The activation functions as operations of Burn's Flex backend, with their backward passes.
+//! The activation functions on tensors of Burn's Flex backend.
 
-use burn::backend::autodiff::NodeId;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::TensorData;
 
+use super::recorded::Function;
 use crate::engine::cpu::activation::{Activation, LeakyRelu, Silu};
 use crate::engine::simd::{Isa, Kernel, Output, Simd};
 use crate::tensors::convolution::{dense, numbers};
@@ -17,89 +12,16 @@ use crate::tensors::convolution::{dense, numbers};
 /// Numbers of one part of the work: enough to be worth a thread, few enough for its nearest cache.
 const PART: usize = 16 * 1024;
 
-pub(super) fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::activate_silu(x.into_dispatch()))
-}
-
-pub(super) fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f64) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::activate_leaky_relu(
-        x.into_dispatch(),
-        slope as f32,
-    ))
-}
-
-/// The two operations.
-#[backend_extension(Flex, Autodiff)]
-trait Activate: Backend {
-    fn activate_silu(x: FloatTensor<Self>) -> FloatTensor<Self>;
-
-    fn activate_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
-}
-
-impl Activate for Flex {
-    fn activate_silu(x: FlexTensor) -> FlexTensor {
-        map(&Silu, x)
+impl super::recorded::Pass for Flex {
+    fn pass(function: Function, x: FlexTensor, dy: Option<FlexTensor>) -> FlexTensor {
+        let (x, dy) = (dense(x), dy.map(dense));
+        let (numbers, slopes) = (numbers(&x), dy.as_ref().map(numbers));
+        let output = match function {
+            Function::Silu => run(&Silu, numbers, slopes),
+            Function::LeakyRelu { slope } => run(&LeakyRelu { slope }, numbers, slopes),
+        };
+        FlexTensor::from_data(TensorData::new(output, x.shape()))
     }
-
-    fn activate_leaky_relu(x: FlexTensor, slope: f32) -> FlexTensor {
-        map(&LeakyRelu { slope }, x)
-    }
-}
-
-impl<C: CheckpointStrategy> Activate for Autodiff<Flex, C> {
-    fn activate_silu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        record::<C, _>(Silu, x)
-    }
-
-    fn activate_leaky_relu(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
-        record::<C, _>(LeakyRelu { slope }, x)
-    }
-}
-
-/// The forward pass, recorded for the backward pass.
-fn record<C: CheckpointStrategy, A: Activation>(
-    activation: A,
-    x: FloatTensor<Autodiff<Flex>>,
-) -> FloatTensor<Autodiff<Flex>> {
-    match Gradient(activation.clone())
-        .prepare::<C>([x.node()])
-        .compute_bound()
-        .stateful()
-    {
-        OpsKind::Tracked(mut prep) => {
-            let kept = prep.checkpoint(&x);
-            prep.finish(kept, map(&activation, x.into_primitive()))
-        }
-        OpsKind::UnTracked(prep) => prep.finish(map(&activation, x.into_primitive())),
-    }
-}
-
-/// The backward pass, dx = dy · f′(x); what is kept is x.
-#[derive(Debug)]
-struct Gradient<A>(A);
-
-impl<A: Activation> Backward<Flex, 1> for Gradient<A> {
-    type State = NodeId;
-
-    fn backward(self, ops: Ops<NodeId, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let dy = dense(grads.consume::<Flex>(&ops.node));
-        let x = dense(checkpointer.retrieve_node_output::<FlexTensor>(ops.state));
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            let dx = run(&self.0, numbers(&x), Some(numbers(&dy)));
-            grads.register::<Flex>(
-                parent.id,
-                FlexTensor::from_data(TensorData::new(dx, x.shape())),
-            );
-        }
-    }
-}
-
-/// f(x) of every number.
-fn map<A: Activation>(activation: &A, x: FlexTensor) -> FlexTensor {
-    let x = dense(x);
-    let y = run(activation, numbers(&x), None);
-    FlexTensor::from_data(TensorData::new(y, x.shape()))
 }
 
 /// f(x) of every number, or dy · f′(x) where there is a dy.

@@ -1,19 +1,23 @@
 //! Activation functions: [`silu`] and [`leaky_relu`].
 //!
-//! On the processor (Burn's Flex backend, single precision) each is one pass over the numbers
-//! forward and one backward, on all threads. As chains of Burn's operations they would take several
-//! times as long as the convolutions between them.
+//! On the processor (Burn's Flex backend, single precision) and on GPUs (its CubeCL backend) each is one pass over the
+//! numbers forward and one backward. As chains of Burn's operations they would take several times as long as the
+//! convolutions between them.
 
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod recorded;
 
 use burn::tensor::Tensor;
 
 /// Sigmoid-weighted linear unit, x · σ(x) with σ(x) = 1 / (1 + exp(−x)).
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if crate::tensors::convolution::runs_on_flex(&x) {
-        return flex::silu(x);
+    if has_kernels(&x) {
+        return recorded::activate(recorded::Function::Silu, x);
     }
     burn::tensor::activation::silu(x)
 }
@@ -21,10 +25,22 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// Leaky rectifier: x where x > 0, else `slope` · x.
 pub fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f64) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if crate::tensors::convolution::runs_on_flex(&x) {
-        return flex::leaky_relu(x, slope);
+    if has_kernels(&x) {
+        let slope = slope as f32;
+        return recorded::activate(recorded::Function::LeakyRelu { slope }, x);
     }
     burn::tensor::activation::leaky_relu(x, slope)
+}
+
+/// Whether there are kernels of ours for this tensor.
+#[cfg(feature = "flex")]
+fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    use crate::tensors::convolution;
+    #[cfg(feature = "cubecl")]
+    if convolution::runs_on_cube(x) {
+        return true;
+    }
+    convolution::runs_on_flex(x)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -1,7 +1,8 @@
 //! The convolution of every model: [`conv2d`].
 //!
 //! On the processor (Burn's Flex backend, single precision) it runs the kernels of [`crate::engine::cpu`],
-//! which are several times as fast as the general ones; on every other backend it is Burn's
+//! which are several times as fast as the general ones; on a GPU (Burn's CubeCL backend) those of `cube`, which
+//! are compiled in seconds where Burn's would be searched for minutes; on every other backend it is Burn's
 //! convolution.
 //! [`conv2d_in_bf16`] is the same with its factors rounded to bf16, where the processor has units for
 //! that. All are differentiable, and a gradient is computed only for what is tracked: a sampler that
@@ -9,18 +10,32 @@
 
 #[cfg(feature = "flex")]
 mod cpu;
+#[cfg(feature = "cubecl")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod recorded;
 
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
 use crate::models::Activation;
 
-#[cfg(feature = "flex")]
-pub use flex::weight_gradients_computed;
+#[cfg(feature = "cubecl")]
+pub(crate) use cube::runs_on_cube;
 #[cfg(feature = "flex")]
 pub(crate) use flex::{dense, numbers, runs_on_flex};
+#[cfg(feature = "flex")]
+pub use recorded::weight_gradients_computed;
+
+/// The source of the kernels for GPUs, which tells one version of them from another.
+#[cfg(feature = "cubecl")]
+pub const SOURCE_OF_KERNELS: &str = concat!(
+    include_str!("cube.rs"),
+    include_str!("../activation/cube.rs"),
+    include_str!("../draws/cube.rs")
+);
 
 /// Convolution with a square kernel of 3×3 or 1×1.
 ///
@@ -51,14 +66,24 @@ pub fn conv2d(
 ) -> Tensor<4> {
     check(&x, &weight, bias.as_ref(), stride, padding);
     #[cfg(feature = "flex")]
-    if x.dims().iter().all(|&size| size > 0)
-        && runs_on_flex(&x)
-        && runs_on_flex(&weight)
-        && bias.as_ref().is_none_or(runs_on_flex)
-    {
-        return flex::conv2d(x, weight, bias, stride, padding, None);
+    if has_kernels(&x, &weight, bias.as_ref()) {
+        return recorded::conv2d(x, weight, bias, stride, padding, None);
     }
     burn_conv2d(x, weight, bias, stride, padding)
+}
+
+/// Whether there are kernels of ours for these tensors.
+#[cfg(feature = "flex")]
+fn has_kernels(x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> bool {
+    let on_flex = runs_on_flex(x) && runs_on_flex(weight) && bias.is_none_or(runs_on_flex);
+    #[cfg(feature = "cubecl")]
+    let on_cube = cfg!(not(feature = "autotune"))
+        && runs_on_cube(weight)
+        && x.dtype() == weight.dtype()
+        && bias.is_none_or(|bias| bias.dtype() == weight.dtype());
+    #[cfg(not(feature = "cubecl"))]
+    let on_cube = false;
+    x.dims().iter().all(|&size| size > 0) && (on_flex || on_cube)
 }
 
 /// Whether the tensor is in single precision on a processor whose units multiply bf16 numbers.
@@ -100,7 +125,7 @@ pub(crate) fn conv2d_in_bf16(
     {
         let amx = crate::engine::cpu::amx::Amx::get();
         let in_bf16 = amx.map(|amx| cpu::InBf16 { amx, activation });
-        flex::conv2d(x, weight, bias, stride, padding, in_bf16)
+        recorded::conv2d(x, weight, bias, stride, padding, in_bf16)
     }
     #[cfg(not(feature = "flex"))]
     unreachable!("units for bf16 were found")

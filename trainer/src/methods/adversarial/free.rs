@@ -3,7 +3,7 @@
 use basin_shared::{
     arrays::Array,
     attacks::Budget,
-    tensors::{Mode, Network, OnTensors, to_host},
+    tensors::{Mode, Network, OnTensors, from_host, to_host},
 };
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,11 @@ fn perturbation(state: &State, device: &Device) -> Option<Tensor<4>> {
     let State::Perturbation(delta) = state else {
         return None;
     };
-    Some(Tensor::from_data(delta.to_data(), device))
+    let &[batch, channels, height, width] = delta.shape.as_slice() else {
+        unreachable!("a perturbation is one of images");
+    };
+    let shape = [batch, channels, height, width];
+    Some(from_host(delta.values.clone(), shape, device))
 }
 
 #[cfg(test)]

@@ -100,7 +100,8 @@ impl Dsm {
         let noisy = (count > 0).then(|| {
             let (x, y) = (x.clone().narrow(0, 0, count), y.narrow(0, 0, count));
             let x_noisy = self.noisy(x.clone(), noise_key);
-            self.look(&model, x, x_noisy, y)
+            let classes = inner.classes()[..count].to_vec();
+            self.look(&model, x, x_noisy, y, classes)
         });
         let Chains {
             negatives,
@@ -169,18 +170,17 @@ impl Dsm {
     /// direction of r.
     ///
     /// # Shapes
-    /// - `x` and `x_noisy`: `[count, channels, height, width]`, `y`: `[count]`
+    /// - `x` and `x_noisy`: `[count, channels, height, width]`, `y` and `classes`, the same: `[count]`
     pub(in crate::methods) fn look(
         &self,
         model: &Frozen,
         x: Tensor<4>,
         x_noisy: Tensor<4>,
         y: Tensor<1, Int>,
+        classes: Vec<usize>,
     ) -> Noisy {
         let [count, ..] = x.dims();
         let joint = (count as f32 * self.conditional).round() as usize;
-        let classes = y.to_data();
-        let classes: Vec<_> = classes.iter::<i64>().map(|class| class as usize).collect();
         let objective = JointOfSome {
             joint: Joint {
                 classes: classes.clone(),
@@ -479,7 +479,7 @@ mod tests {
             weight_decay: 0.0,
             clip_norm: 1e9,
         };
-        let mut optimizer = optimizer(&adam);
+        let mut optimizer = optimizer(&adam, false);
         let mut model = fixture::network_of_size(SIZE, &Device::flex().autodiff());
         let iterations = 400;
         for iteration in 0..iterations {
@@ -490,7 +490,7 @@ mod tests {
             let loss = dsm.outer(inner, &mut State::Stateless)(&model);
             let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
             let left = 1.0 - iteration as f64 / iterations as f64;
-            model = optimizer.step(0.005 * left, model, gradients);
+            (model, _) = optimizer.step(0.005 * left, model, gradients, f32::INFINITY);
         }
         model
     }

@@ -10,9 +10,9 @@ use basin_shared::{
     attacks::{Attack, Budget},
     energy::EnergyKind,
     samplers::Step,
-    tensors::{Network, energy},
+    tensors::{Network, energy, from_host, to_host, whole_from_host},
 };
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 pub(crate) use settings::{DataTerm, Jeat};
@@ -106,7 +106,7 @@ impl Jeat {
             clean,
         } = examples;
         let distances = |d: &[f32], slope: &Slope| {
-            Tensor::<1>::from_floats(d, &x_adv.device()) * slope.per_distance
+            from_host(d.to_vec(), [d.len()], &x_adv.device()) * slope.per_distance
         };
 
         // One pass for all images, as examples do not interact; but three where the network has
@@ -240,14 +240,11 @@ impl Jeat {
             self.distance(train, start, labels[i]).min(own)
         };
         let start_distances = measured.par_iter().map(start_distance).collect();
-        let places: Vec<i64> = measured.iter().map(|&i| i as i64).collect();
-        let restarts = (!places.is_empty()).then(|| {
-            let places = Tensor::<1, Int>::from_data(places.as_slice(), &device);
-            start.select(0, places)
-        });
+        let restarts =
+            (!measured.is_empty()).then(|| start.select(0, whole_from_host(&measured, &device)));
         // Read back for a slope alone: its references are on the host.
         let ends: Vec<f32> = match self.slope {
-            Some(_) => x_sample.to_data().iter().collect(),
+            Some(_) => to_host(x_sample.clone()),
             None => Vec::new(),
         };
         let ends = ends.par_chunks_exact(size).zip(&labels);

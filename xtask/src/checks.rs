@@ -38,7 +38,7 @@ pub(crate) enum Part {
 
 impl Part {
     /// What a change must pass.
-    const GATE: [Self; 9] = [
+    const GATE: [Self; 10] = [
         Self::Fmt,
         Self::Lint,
         Self::Deny,

@@ -62,15 +62,8 @@ pub(crate) fn make(options: &Options) -> Result<()> {
 /// Builds `basin`; where it lies then.
 fn build(options: &Options) -> Result<PathBuf> {
     let mut build = match options.cpu {
-        // As the unit tests build it.
-        true => cargo(&[
-            "build",
-            "--release",
-            "--locked",
-            "--workspace",
-            "--bin",
-            "basin",
-        ]),
+        // As the unit tests build it: for these it is built again only after a change.
+        true => cargo(&["test", "--release", "--locked", "--workspace", "--no-run"]),
         false => cargo(&[
             "rustc",
             "--release",

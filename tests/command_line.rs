@@ -1171,7 +1171,7 @@ fn left_out(report: &Value, what: &str) -> String {
 
 /// A copy of a bundled model in a directory.
 fn bundled(directory: &Path, name: &str) -> Vec<u8> {
-    let path = root().join("static/models/fashion-mnist-jeat.safetensors");
+    let path = root().join("static/models/fashion-mnist-dsm.safetensors");
     let bytes = std::fs::read(path).unwrap();
     std::fs::write(directory.join(name), &bytes).unwrap();
     bytes

@@ -58,6 +58,13 @@ test("a plane is looked around in by keyboard, and a chain begins there", async 
 test("a step of a chain is taken apart into what it adds", async ({ page }) => {
   await open(page, "/#tab=dream&engine=cpu&class=3&steps=12");
   await finished(page);
+  // One at a time, as a chain that runs may show every second one.
+  await page.getByRole("button", { name: "reset" }).click();
+  await expect(stage(page)).toHaveAttribute("data-phase", "Paused");
+  for (const step of ["1", "2", "3"]) {
+    await page.getByRole("button", { name: "step", exact: true }).click();
+    await expect(stage(page)).toHaveAttribute("data-step", step);
+  }
   await page.locator(".scrubber").fill("2");
   await page.locator(".one-step summary").click();
   const formula = page.locator("[data-formula]");

@@ -14,3 +14,24 @@ pub fn link(hash: &str) {
     // As numbers that differ from themselves are refused, the same is equal.
     assert_eq!(read, settings, "{written}");
 }
+
+/// Reads a list of models: what is in it can be shown.
+///
+/// # Panics
+/// If it is not.
+pub fn list(text: &str) {
+    let Ok(models) = crate::gallery::read(text) else {
+        return;
+    };
+    for entry in &models {
+        assert!(!entry.file.is_empty());
+        let shares = [entry.accuracy, entry.robust_accuracy];
+        assert!(
+            shares
+                .into_iter()
+                .flatten()
+                .all(|share| (0.0..=1.0).contains(&share))
+        );
+        assert!(entry.title().chars().count() <= 2000);
+    }
+}

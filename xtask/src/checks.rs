@@ -53,11 +53,12 @@ impl Part {
 }
 
 /// The readers that are fuzzed, see tests/fuzz, and the folders of the inputs that each begins with.
-const FUZZ_TARGETS: [(&str, &[&str]); 6] = [
+const FUZZ_TARGETS: [(&str, &[&str]); 7] = [
     ("model_file", &["tests/fuzz/corpus/model_file"]),
     ("card", &["tests/fuzz/corpus/card"]),
     ("recipe", &["tests/fuzz/corpus/recipe", "trainer/recipes"]),
     ("link", &["tests/fuzz/corpus/link"]),
+    ("list", &["tests/fuzz/corpus/list"]),
     ("folder_names", &["tests/fuzz/corpus/folder_names"]),
     ("jpeg", &["tests/data/pictures"]),
 ];

@@ -61,36 +61,33 @@ pub(crate) fn make(options: &Options) -> Result<()> {
 
 /// Builds `basin`; where it lies then.
 fn build(options: &Options) -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let mut target = target.map_or_else(|| root().join("target"), PathBuf::from);
     let mut build = match options.cpu {
         // As the unit tests build it: for these it is built again only after a change.
         true => cargo(&["test", "--release", "--locked", "--workspace", "--no-run"]),
         false => cargo(&[
-            "rustc",
+            "build",
             "--release",
             "--locked",
             "-p",
             "basin",
-            "--bin",
-            "basin",
+            "--features",
+            "cuda",
         ]),
     };
-    if !options.cpu {
-        build.args(["--features", "cuda"]);
-    }
     if options.without_llvm {
         // CubeCL compiles its LLVM back end into every CUDA build and never calls it here, as the feature chooses
-        // the one that goes through NVRTC: its symbols may stay unresolved, as they are bound lazily. With this
-        // variable its build script fetches nothing.
-        build.env("DOCS_RS", "1").args([
-            "--",
-            "-Crelro-level=partial",
-            "-Clink-arg=-Wl,-z,lazy",
-            "-Clink-arg=-Wl,--unresolved-symbols=ignore-all",
-        ]);
+        // the one that goes through NVRTC: its symbols may stay unresolved, if every crate binds them lazily. With
+        // DOCS_RS its build script fetches nothing. Other flags are another build of everything.
+        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+        let lazily = "-Crelro-level=partial -Clink-arg=-Wl,-z,lazy \
+                      -Clink-arg=-Wl,--unresolved-symbols=ignore-all";
+        target = target.join("without-llvm");
+        build.env("DOCS_RS", "1");
+        build.env("RUSTFLAGS", format!("{flags} {lazily}"));
     }
-    run(&mut build)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|| root().join("target"), PathBuf::from);
+    run(build.env("CARGO_TARGET_DIR", &target))?;
     Ok(target.join("release/basin"))
 }
 

@@ -21,6 +21,7 @@ pub mod classifier;
 pub mod energy;
 pub mod engine;
 pub mod file;
+pub mod gallery;
 pub mod key;
 pub mod metrics;
 pub mod models;

@@ -1,7 +1,7 @@
 //! Chains of the trainer: where they start, and where they get to.
 
 use basin_shared::{
-    Classifier, Key,
+    Classifier, Key, ModelFile,
     energy::EnergyKind,
     samplers::{ClassGaussian, Distances, HostChain, SamplerSettings, Start, Step},
     tensors::{from_host, to_host},
@@ -41,6 +41,25 @@ pub(crate) fn start(
     let [channels, height, width] = shape;
     let images = starts(start, gaussian, shape, y, key);
     from_host(images, [y.len(), channels, height, width], device)
+}
+
+/// What the model of a file draws of the classes `y` by these settings, `[classes, channels, height, width]`; `observe` is
+/// told the energies before each step.
+pub(crate) fn draw(
+    file: &ModelFile,
+    network: &impl Classifier,
+    settings: &SamplerSettings,
+    y: &[u8],
+    key: Key,
+    device: &Device,
+    observe: impl FnMut(Vec<f32>),
+) -> Tensor<4> {
+    let [start_key, chain_key] = key.split();
+    let gaussian = Some(file.class_gaussian());
+    let shape = file.card.architecture.image();
+    let x = start(settings.start, gaussian, shape, y, start_key, device);
+    let distances = file.card.distances.as_ref();
+    run_chains(network, settings, distances, y, x, chain_key, observe)
 }
 
 /// What is to be told of where chains have got to: that they ran away, or left the pixels' range by more than a few

@@ -20,7 +20,7 @@ pub fn link(hash: &str) {
 /// # Panics
 /// If it is not.
 pub fn list(text: &str) {
-    let Ok(models) = crate::gallery::read(text) else {
+    let Ok(models) = basin_shared::gallery::read(text) else {
         return;
     };
     for entry in &models {

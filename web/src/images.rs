@@ -1,5 +1,7 @@
 //! Pixels: between a model's numbers and the browser's pictures.
 
+use std::sync::Arc;
+
 use basin_protocol::metrics;
 use basin_shared::pictures;
 use image::{ImageBuffer, Rgba};
@@ -76,6 +78,12 @@ fn blur(shape: Shape, x: &[f32], std: f32) -> Vec<f32> {
             .collect()
     };
     along(&along(x, 1), size)
+}
+
+/// Numbers around 0 as a picture: 0 is grey, and the largest is as bright or as dark as can be.
+pub fn magnified(numbers: &[f32]) -> Arc<[f32]> {
+    let most = numbers.iter().fold(1e-9, |most: f32, x| most.max(x.abs()));
+    numbers.iter().map(|x| 0.5 + 0.5 * x / most).collect()
 }
 
 /// Draws one image, a canvas pixel for each of its own.
@@ -156,7 +164,7 @@ pub async fn decode(blob: &Blob, shape: Shape) -> Result<Vec<f32>, String> {
 }
 
 /// A picture decoded by the browser, its numbers as they are in the file.
-async fn bitmap(blob: &Blob) -> Result<ImageBitmap, JsValue> {
+pub async fn bitmap(blob: &Blob) -> Result<ImageBitmap, JsValue> {
     let window = web_sys::window().expect("the page has a window");
     let as_it_is = ImageBitmapOptions::new();
     as_it_is.set_color_space_conversion(ColorSpaceConversion::None);

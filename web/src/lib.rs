@@ -12,7 +12,6 @@ mod address;
 mod bundled;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod gallery;
 mod images;
 mod lab;
 mod page;

@@ -72,6 +72,7 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
     }
 
     let told = |line: String| report.tell(&line);
+    let figure = |name: &str, value: f64| told(format!("  {name:<36} {value:>10.4}"));
     told(format!(
         "{}, {} test images, {} of radius {}",
         file.card.name,
@@ -79,11 +80,7 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
         norm.text(),
         budget.epsilon
     ));
-    told(format!(
-        "  {:<36} {:>10.4}",
-        "clean_accuracy",
-        attacked.accuracy_before(0)
-    ));
+    figure("clean_accuracy", attacked.accuracy_before(0));
     let mut warnings = warnings(&network, &attacked);
     for warning in &warnings {
         tell!("warning: {warning}");
@@ -93,8 +90,7 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
         let begun = Instant::now();
         attacked.attack(&network, place, arguments.state.as_deref())?;
         let accuracy = attacked.accuracy_before(place + 1);
-        let name = format!("accuracy_after_{}", attack.name.text());
-        told(format!("  {name:<36} {accuracy:>10.4}"));
+        figure(&format!("accuracy_after_{}", attack.name.text()), accuracy);
         found.push(json!({
             "attack": attack, "accuracy": accuracy, "seconds": begun.elapsed().as_secs_f64(),
         }));
@@ -108,26 +104,20 @@ pub(crate) fn run(arguments: cli::Attack, device: &Device) -> Result<()> {
         }
     }
     let robust = attacked.accuracy_before(attacked.settings.attacks.len());
-    told(format!("  {:<36} {robust:>10.4}", "robust_accuracy"));
+    figure("robust_accuracy", robust);
     let energies = energies(&network, &attacked);
     if let Some([clean, found]) = energies {
         for (name, clean, found) in [
             ("joint", clean.joint, found.joint),
             ("marginal", clean.marginal, found.marginal),
         ] {
-            told(format!(
-                "  {:<36} {clean:>10.4}",
-                format!("energy_{name}_clean")
-            ));
-            told(format!(
-                "  {:<36} {found:>10.4}",
-                format!("energy_{name}_attacked")
-            ));
+            figure(&format!("energy_{name}_clean"), clean);
+            figure(&format!("energy_{name}_attacked"), found);
         }
     }
     let median = median(&attacked);
     if let Some(median) = median {
-        told(format!("  {:<36} {median:>10.4}", "median_distance"));
+        figure("median_distance", f64::from(median));
     }
 
     // One that cannot be written takes no other with it.

@@ -141,6 +141,13 @@ fn evaluate(
         "{} ({}, {})",
         card.name, card.method, card.data_set
     ));
+    let figures_told = |measured: &Measured| {
+        if report.is_some() {
+            for (name, value) in &measured.figures {
+                told(&format!("  {name:<46} {:>10}", shown(*value)));
+            }
+        }
+    };
     let candidate = Candidate::new(file, arguments, device)?;
     let mut evaluation = Evaluation {
         parts: Vec::new(),
@@ -168,18 +175,12 @@ fn evaluate(
                 }
             },
         };
-        if report.is_some() {
-            for (name, value) in &measured.figures {
-                told(&format!("  {name:<46} {:>10}", shown(*value)));
-            }
-        }
+        figures_told(&measured);
         evaluation.parts.push((title, measured));
     }
     let mut last = Measured::default();
-    evaluation.robust = {
-        let all = evaluation.all();
-        RobustAccuracy::of(|name| all.figure(name))
-    };
+    let all = evaluation.all();
+    evaluation.robust = RobustAccuracy::of(|name| all.figure(name));
     if let Some(robust) = evaluation.robust {
         last.add("robust_accuracy", robust.accuracy);
     }
@@ -188,11 +189,7 @@ fn evaluate(
             last.add(&name, value);
         }
     }
-    if report.is_some() {
-        for (name, value) in &last.figures {
-            told(&format!("  {name:<46} {:>10}", shown(*value)));
-        }
-    }
+    figures_told(&last);
     evaluation.parts.push(("all together", last));
     Ok(evaluation)
 }

@@ -37,19 +37,15 @@ pub(crate) fn run(arguments: cli::Generate, device: &Device) -> Result<()> {
         .iter()
         .flat_map(|&c| std::iter::repeat_n(c, arguments.count))
         .collect();
-    let [start_key, chain_key] = Key::new(arguments.seed).split();
-    let gaussian = Some(file.class_gaussian());
-    let shape = file.card.architecture.image();
-    let x = chains::start(settings.start, gaussian, shape, &y, start_key, device);
     let mut energies: Vec<Vec<f32>> = Vec::new();
     let mut countdown = Countdown::of("steps", settings.steps);
-    let x = chains::run_chains(
+    let x = chains::draw(
+        &file,
         &file.model(device).frozen(),
         &settings,
-        file.card.distances.as_ref(),
         &y,
-        x,
-        chain_key,
+        Key::new(arguments.seed),
+        device,
         |of_step| {
             energies.push(of_step);
             countdown.advance(1);

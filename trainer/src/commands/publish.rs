@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use basin_shared::{Key, ModelFile, robust_accuracy::RobustAccuracy, samplers::SamplerSettings};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use basin_shared::{
+    Key, ModelFile,
+    gallery::{self, Entry},
+    robust_accuracy::RobustAccuracy,
+};
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{atomic_file::write_atomically, chains, cli, figures::picture};
@@ -17,31 +20,6 @@ use crate::{atomic_file::write_atomically, chains, cli, figures::picture};
 const LIST: &str = "models/index.json";
 /// The script that keeps the page for a visit without a network; it names every file and their version.
 const OFFLINE: &str = "offline.js";
-
-/// A model of the list, as the page reads it. What is not known is left out.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Entry {
-    file: String,
-    picture: String,
-    name: String,
-    data: String,
-    licence: String,
-    author: String,
-    parameters: usize,
-    bytes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accuracy: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    robust_accuracy: Option<f64>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    attack: String,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct List {
-    models: Vec<Entry>,
-}
 
 pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
     let cli::Publish {
@@ -83,11 +61,9 @@ pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
     }
 
     copy(&page, &folder)?;
-    let mut list: List = match fs::read(folder.join(LIST)) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).with_context(|| format!("{LIST} of the page"))?
-        }
-        Err(_) => List::default(),
+    let mut listed = match fs::read_to_string(folder.join(LIST)) {
+        Ok(text) => gallery::read(&text).map_err(|fault| anyhow!("{LIST} of the page: {fault}"))?,
+        Err(_) => Vec::new(),
     };
     let mut own = Vec::new();
     for (name, bytes, file) in &files {
@@ -100,13 +76,12 @@ pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
         };
         write_atomically(&folder.join("models").join(name), bytes)?;
         draw(file, &folder.join("models").join(&entry.picture), device)?;
-        list.models.retain(|other| other.file != entry.file);
+        listed.retain(|other| other.file != entry.file);
         own.push(entry);
     }
     // One's own first.
-    own.append(&mut list.models);
-    let json = serde_json::to_string_pretty(&List { models: own }).expect("plain data");
-    write_atomically(&folder.join(LIST), format!("{json}\n").as_bytes())?;
+    own.append(&mut listed);
+    write_atomically(&folder.join(LIST), gallery::write(own).as_bytes())?;
     write_atomically(&folder.join("_headers"), HEADERS.as_bytes())?;
     // GitHub Pages would leave files out whose names begin with an underscore.
     write_atomically(&folder.join(".nojekyll"), b"")?;
@@ -126,8 +101,8 @@ fn entry(file: &ModelFile, bytes: usize) -> Entry {
         data: card.data_set.clone(),
         licence: card.licence.clone(),
         author: card.author.clone(),
-        parameters: card.architecture.parameter_count(),
-        bytes,
+        parameters: Some(card.architecture.parameter_count() as f64),
+        bytes: Some(bytes as f64),
         accuracy: card.metrics.get("clean_accuracy").copied(),
         robust_accuracy: robust.map(|robust| robust.accuracy),
         attack: robust.map_or(String::new(), |robust| robust.attack_in_words()),
@@ -137,21 +112,16 @@ fn entry(file: &ModelFile, bytes: usize) -> Entry {
 
 /// An image of each of the first ten classes, as the model recommends.
 fn draw(file: &ModelFile, path: &Path, device: &Device) -> Result<()> {
-    let settings: SamplerSettings = file.card.quick.unwrap_or(file.card.generation);
+    let settings = file.card.quick.unwrap_or(file.card.generation);
     let classes: Vec<u8> = (0..file.card.class_names.len().min(10) as u8).collect();
-    let [start_key, chain_key] = Key::new(0).split();
-    let gaussian = Some(file.class_gaussian());
-    let shape = file.card.architecture.image();
-    let x = chains::start(settings.start, gaussian, shape, &classes, start_key, device);
     let network = file.model(device).frozen();
-    let distances = file.card.distances.as_ref();
-    let x = chains::run_chains(
+    let x = chains::draw(
+        file,
         &network,
         &settings,
-        distances,
         &classes,
-        x,
-        chain_key,
+        Key::new(0),
+        device,
         |_| {},
     );
     Ok(picture::write_grid(path, x, classes.len().div_ceil(2))?)
@@ -309,16 +279,15 @@ mod tests {
         let page = page(temporary.path());
         let out = temporary.path().join("out");
         publish(&out, &[UNTRAINED], page.clone()).unwrap();
-        let list: List = serde_json::from_slice(&fs::read(out.join(LIST)).unwrap()).unwrap();
-        let names: Vec<_> = list
-            .models
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .collect();
+        let list = gallery::read(&fs::read_to_string(out.join(LIST)).unwrap()).unwrap();
+        let names: Vec<_> = list.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["untrained", "A"]);
-        assert_eq!(list.models[1].accuracy, Some(0.5));
-        let own = &list.models[0];
-        assert_eq!(own.bytes as u64, fs::metadata(UNTRAINED).unwrap().len());
+        assert_eq!(list[1].accuracy, Some(0.5));
+        let own = &list[0];
+        assert_eq!(
+            own.bytes.unwrap() as u64,
+            fs::metadata(UNTRAINED).unwrap().len()
+        );
         assert_eq!(own.attack, "");
         let picture = fs::read(out.join("models").join(&own.picture)).unwrap();
         assert!(picture.starts_with(b"\x89PNG"));

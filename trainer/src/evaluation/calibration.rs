@@ -2,13 +2,12 @@
 
 use anyhow::{Result, ensure};
 use basin_shared::{
-    Classifier,
-    attacks::{Attack, named},
-    energy::{Conditional, softmax},
+    attacks::named,
+    energy::softmax,
     metrics::{expected_calibration_error, largest_calibration_error, mean, reliability},
 };
 
-use super::{accuracy::BATCH, candidate::Candidate, measured::Measured};
+use super::{candidate::Candidate, logits, measured::Measured};
 use crate::tell::Countdown;
 
 /// Intervals of confidence (JEAT G.2).
@@ -24,19 +23,14 @@ pub(crate) fn calibration(candidate: &Candidate, measured: &mut Measured) -> Res
         measured.leave_out("calibration under FGSM", "--attacked is 0");
         return Ok(());
     }
-    let mut logits = Vec::new();
     let mut countdown = Countdown::of("FGSM", attacked);
-    let order: Vec<usize> = (0..attacked).collect();
-    for indices in order.chunks(BATCH) {
-        let x = test.values(indices.iter().copied());
-        let objective = Conditional {
-            classes: test.classes(indices.iter().copied()),
-        };
-        let attack = Attack::fgsm(candidate.budget(), &objective);
-        let x_adv = attack.run(&candidate.network, &x, indices.len(), candidate.key("fgsm"));
-        logits.extend(candidate.network.logits(&x_adv, indices.len()));
-        countdown.advance(indices.len());
-    }
+    let x_adv = candidate.fgsm(
+        &candidate.network,
+        &test.values(0..attacked),
+        &classes[..attacked],
+        |images| countdown.advance(images),
+    );
+    let logits = logits::of(&candidate.network, &x_adv, attacked);
     ensure!(
         logits.iter().all(|f| f.is_finite()),
         "the model's logits of an image under FGSM are no numbers"

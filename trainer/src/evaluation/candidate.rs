@@ -3,10 +3,17 @@
 use std::cell::OnceCell;
 
 use anyhow::Result;
-use basin_shared::{Key, ModelFile, attacks::Budget, tensors::Frozen};
+use basin_shared::{
+    Classifier, Key, ModelFile,
+    attacks::{Attack, Budget},
+    energy::Conditional,
+    tensors::Frozen,
+};
 use burn::tensor::Device;
 
-use super::{inception::Inception, judge::Judge, logits, robustness::default_epsilon};
+use super::{
+    accuracy::BATCH, inception::Inception, judge::Judge, logits, robustness::default_epsilon,
+};
 use crate::{
     cli,
     data::{Images, Splits},
@@ -78,6 +85,29 @@ impl<'a> Candidate<'a> {
     pub(crate) fn budget(&self) -> Budget {
         let epsilon = self.arguments.epsilon;
         Budget::linf(epsilon.unwrap_or_else(|| default_epsilon(&self.data.test)))
+    }
+
+    /// One step on the cross-entropy of a network of these classes, all of the radius (JEAT eq. 14), a batch after the
+    /// other; `advance` is told the images of each.
+    pub(crate) fn fgsm(
+        &self,
+        network: &impl Classifier,
+        x: &[f32],
+        classes: &[usize],
+        mut advance: impl FnMut(usize),
+    ) -> Vec<f32> {
+        let size = x.len() / classes.len();
+        let batches = x.chunks(BATCH * size).zip(classes.chunks(BATCH));
+        let attacked = batches.flat_map(|(x, classes)| {
+            let objective = Conditional {
+                classes: classes.to_vec(),
+            };
+            let attack = Attack::fgsm(self.budget(), &objective);
+            let x_adv = attack.run(network, x, classes.len(), self.key("fgsm"));
+            advance(classes.len());
+            x_adv
+        });
+        attacked.collect()
     }
 
     /// How many test images those figures are of that take long.

@@ -109,33 +109,18 @@ pub(crate) fn neighbours(
 
 /// Images of each class by the card's settings, `[images, channels, height, width]`.
 fn draw(candidate: &Candidate) -> Vec<f32> {
-    let card = &candidate.file.card;
-    let [start_key, chain_key] = candidate.key("neighbours").split();
-    let settings = &card.generation;
+    let settings = &candidate.file.card.generation;
     let classes = 0..candidate.classes();
     let y: Vec<u8> = classes.flat_map(|class| [class as u8; OF_CLASS]).collect();
-    let gaussian = Some(candidate.file.class_gaussian());
-    let shape = card.architecture.image();
-    let x = chains::start(
-        settings.start,
-        gaussian,
-        shape,
-        &y,
-        start_key,
-        candidate.device,
-    );
     let mut countdown = Countdown::of("drawing, steps", settings.steps);
-    let distances = card.distances.as_ref();
-    let drawn = chains::run_chains(
+    let drawn = chains::draw(
+        candidate.file,
         &candidate.network,
         settings,
-        distances,
         &y,
-        x,
-        chain_key,
-        |_| {
-            countdown.advance(1);
-        },
+        candidate.key("neighbours"),
+        candidate.device,
+        |_| countdown.advance(1),
     );
     to_host(drawn)
 }

@@ -4,17 +4,10 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use basin_shared::{
-    attacks::Attack,
-    energy::Conditional,
-    tensors::{Frozen, parameters},
-};
+use basin_shared::tensors::{Frozen, parameters};
 use serde::Serialize;
 
-use super::{
-    accuracy::BATCH, attack_energies::MeanEnergies, candidate::Candidate, logits,
-    measured::Measured,
-};
+use super::{attack_energies::MeanEnergies, candidate::Candidate, logits, measured::Measured};
 use crate::{recipe::Recipe, tell::Countdown, training::checkpoint::Checkpoint};
 
 /// From one checkpoint to the next, means over the images.
@@ -59,7 +52,7 @@ pub(crate) fn training_energies(
     let mut now = network(&paths[0])?;
     for path in &paths[1..] {
         let next = network(path)?;
-        let x_adv = fgsm(candidate, &now.1, &x, &classes);
+        let x_adv = candidate.fgsm(&now.1, &x, &classes, |_| {});
         let energies = |network: &Frozen, x: &[f32]| {
             MeanEnergies::of(&logits::of(network, x, images), &classes)
         };
@@ -91,18 +84,4 @@ pub(crate) fn training_energies(
     });
     measured.detail("training_energies", &changes);
     Ok(())
-}
-
-/// One step on the cross-entropy, all of the radius (JEAT eq. 14).
-fn fgsm(candidate: &Candidate, network: &Frozen, x: &[f32], classes: &[usize]) -> Vec<f32> {
-    let size = x.len() / classes.len();
-    let batches = x.chunks(BATCH * size).zip(classes.chunks(BATCH));
-    let attacked = batches.flat_map(|(x, classes)| {
-        let objective = Conditional {
-            classes: classes.to_vec(),
-        };
-        let attack = Attack::fgsm(candidate.budget(), &objective);
-        attack.run(network, x, classes.len(), candidate.key("fgsm"))
-    });
-    attacked.collect()
 }

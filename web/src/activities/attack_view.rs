@@ -1,7 +1,5 @@
 //! Attacking a picture: the view.
 
-use std::sync::Arc;
-
 use basin_protocol::Norm;
 use leptos::prelude::*;
 
@@ -10,7 +8,8 @@ use crate::{
         attack::{Attack, LAST_NOTCH, MOST_STEPS},
         picture_choice::{ClassField, PictureChoice},
     },
-    lab::{Lab, Rival, chain::Chain},
+    images,
+    lab::{Lab, chain::Chain},
     page::{
         curve::{Curve, Probabilities},
         energies,
@@ -19,24 +18,11 @@ use crate::{
     },
 };
 
-/// How bright a change of the whole radius is shown in the magnified change.
-const FULL: f32 = 0.5;
-
 /// The tab.
 #[component]
 pub fn AttackTab() -> impl IntoView {
     let lab = expect_context::<Lab>();
     let (chain, rival) = (lab.attack, lab.rival_attack);
-    let own_name = move || {
-        lab.model
-            .with(|m| m.as_ref().map(|m| m.model.name.clone()))
-            .unwrap_or_default()
-    };
-    let rival_name = move || match lab.rival.get() {
-        Rival::Ready(name) => name,
-        Rival::Expected => "a standard network, on its way".into(),
-        Rival::None(why) => why,
-    };
     // Both at the same step.
     Effect::new(move || {
         let looked_at = chain.with(|chain| {
@@ -48,17 +34,16 @@ pub fn AttackTab() -> impl IntoView {
             rival.update(|rival| rival.look_at(looked_at));
         }
     });
-    let there = move || !matches!(lab.rival.get(), Rival::None(_));
     view! {
         <div class="desk">
             <section class="stage" aria-label="Stage" data-step=move || chain.with(|c| c.step()) data-phase=move || format!("{:?}", chain.with(|c| c.phase))>
                 <div class="duel">
-                    <Side chain name=Signal::derive(own_name) what="robust" />
+                    <Side chain name=Signal::derive(move || lab.name()) what="robust" />
                     <Show
-                        when=there
-                        fallback=move || view! { <p class="hint">{rival_name}</p> }
+                        when=move || lab.has_rival()
+                        fallback=move || view! { <p class="hint">{move || lab.rival_name()}</p> }
                     >
-                        <Side chain=rival name=Signal::derive(rival_name) what="standard" />
+                        <Side chain=rival name=Signal::derive(move || lab.rival_name()) what="standard" />
                     </Show>
                 </div>
                 <Transport chain />
@@ -96,20 +81,12 @@ fn Side(
             let frame = chain.shown()?;
             let delta = frame.pixels.iter().zip(chain.given.iter());
             let delta: Vec<f32> = delta.map(|(x, clean)| x - clean).collect();
-            // The largest change is as bright as can be, whatever the norm.
-            let most = delta.iter().fold(1e-6, |most: f32, d| most.max(d.abs()));
-            let shown = delta.iter().map(|d| 0.5 + FULL * d / most);
-            Some((shape, shown.collect::<Arc<[f32]>>()))
+            Some((shape, images::magnified(&delta)))
         })
     });
     let verdict = move |frame: fn(&Chain) -> Option<&crate::lab::chain::Frame>| {
         let logits = chain.with(|chain| frame(chain).map(|frame| frame.logits.clone()))?;
-        let p = energies::probabilities(&logits);
-        let best = (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b]))?;
-        let name = lab
-            .model
-            .with(|m| m.as_ref()?.model.class_names.get(best).cloned())?;
-        Some((best, format!("{name} {:.0} %", 100.0 * p[best])))
+        energies::verdict(&logits, &lab.class_names())
     };
     let before = move || verdict(Chain::first);
     let now = move || verdict(Chain::shown);

@@ -1,11 +1,11 @@
 //! Choosing another model: the view.
 
+use basin_shared::gallery::Entry;
 use leptos::prelude::*;
-use wasm_bindgen::JsCast;
 use web_sys::{AbortController, Blob};
 
 use crate::{
-    gallery::{Entry, LONGEST_PICTURE},
+    images,
     lab::{
         InUse, Lab,
         lists::{List, resolve},
@@ -16,6 +16,9 @@ use crate::{
         stage::{CopyLink, Lines},
     },
 };
+
+/// Longest picture of a model, in bytes.
+const LONGEST_PICTURE: usize = 1 << 20;
 
 /// The tab.
 #[component]
@@ -183,12 +186,7 @@ async fn fetched(url: &str) -> Option<String> {
         .ok()?;
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(&*bytes));
     let blob = Blob::new_with_u8_array_sequence(&parts).ok()?;
-    let bitmap = window().create_image_bitmap_with_blob(&blob).ok()?;
     // What is no picture stays away.
-    wasm_bindgen_futures::JsFuture::from(bitmap)
-        .await
-        .ok()?
-        .unchecked_into::<web_sys::ImageBitmap>()
-        .close();
+    images::bitmap(&blob).await.ok()?.close();
     web_sys::Url::create_object_url_with_blob(&blob).ok()
 }

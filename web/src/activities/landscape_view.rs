@@ -11,7 +11,7 @@ use crate::{
     },
     images::{self, Shape},
     lab::{
-        Lab, Rival,
+        Lab,
         survey::{SIDE, Surface, place},
     },
     page::{
@@ -42,17 +42,6 @@ pub fn LandscapeTab() -> impl IntoView {
     let chain = lab.landscape;
     let centre = [SIDE / 2; 2];
     let looked_at = RwSignal::new(centre);
-    let own_name = move || {
-        lab.model
-            .with(|m| m.as_ref().map(|m| m.model.name.clone()))
-            .unwrap_or_default()
-    };
-    let rival_name = move || match lab.rival.get() {
-        Rival::Ready(name) => name,
-        Rival::Expected => "a standard network, on its way".into(),
-        Rival::None(why) => why,
-    };
-    let there = move || !matches!(lab.rival.get(), Rival::None(_));
     let heights = [0, 1].map(|side| Memo::new(move |_| heights(lab, side)));
     // Both on one scale.
     let scale = Memo::new(move |_| {
@@ -75,9 +64,9 @@ pub fn LandscapeTab() -> impl IntoView {
                 data-seen=seen data-rival-seen=move || lab.surface.with(|surface| surface.seen(1))
             >
                 <div class="duel">
-                    <Map side=0 name=Signal::derive(own_name) what="robust" heights=heights[0] scale looked_at />
-                    <Show when=there fallback=move || view! { <p class="hint">{rival_name}</p> }>
-                        <Map side=1 name=Signal::derive(rival_name) what="standard" heights=heights[1] scale looked_at />
+                    <Map side=0 name=Signal::derive(move || lab.name()) what="robust" heights=heights[0] scale looked_at />
+                    <Show when=move || lab.has_rival() fallback=move || view! { <p class="hint">{move || lab.rival_name()}</p> }>
+                        <Map side=1 name=Signal::derive(move || lab.rival_name()) what="standard" heights=heights[1] scale looked_at />
                     </Show>
                 </div>
                 <Scale scale />
@@ -277,17 +266,11 @@ fn Here(looked_at: RwSignal<[usize; 2]>, heights: [Signal<Vec<Option<f32>>>; 2])
         let at = looked_at.get();
         let height = heights[side].with(|heights| heights.get(at[0] * SIDE + at[1]).copied());
         let names = lab.class_names();
-        let best = lab.surface.with(|surface: &Surface| {
-            let p = energies::probabilities(surface.logits(side, at)?);
-            let best = (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b]))?;
-            Some(format!("{} {:.0} %", names.get(best)?, 100.0 * p[best]))
-        });
-        let height = height.flatten()?;
-        Some(format!(
-            "energy {}, sees {}",
-            energies::text(height, 1),
-            best?
-        ))
+        let verdict = lab
+            .surface
+            .with(|surface: &Surface| energies::verdict(surface.logits(side, at)?, &names));
+        let (height, (_, seen)) = (height.flatten()?, verdict?);
+        Some(format!("energy {}, sees {seen}", energies::text(height, 1)))
     };
     let away = move || {
         let reach = lab

@@ -3,9 +3,9 @@
 use js_sys::{Array, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::prelude::*;
-use web_sys::{Blob, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{Blob, MessageEvent};
 
-use super::{Lab, chain::Chain, worker_handle::programs};
+use super::{Lab, chain::Chain, worker_handle::start_program};
 use crate::images;
 
 /// The name of the worker's files.
@@ -46,12 +46,9 @@ impl Lab {
             .collect();
         let name = self.name_of(what, "gif");
         let failed = move |why: &str| self.tell(true, format!("The film was not made: {why}."));
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name(PROGRAM);
-        let Ok(worker) = Worker::new_with_options(&format!("{}worker.js", programs()), &options)
-        else {
-            return failed("the browser starts no worker");
+        let worker = match start_program(PROGRAM) {
+            Ok(worker) => worker,
+            Err(why) => return failed(&why),
         };
         let maker = worker.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {

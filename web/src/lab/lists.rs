@@ -1,5 +1,6 @@
 //! Lists of models: fetched when somebody looks at them, and the addresses of added ones kept by the browser.
 
+use basin_shared::gallery::{self, Entry};
 use leptos::prelude::*;
 use web_sys::{AbortController, Url};
 
@@ -7,14 +8,12 @@ use super::{
     Lab,
     load_model::{self, FetchError},
 };
-use crate::{
-    address::ModelSource,
-    bundled::Bundled,
-    gallery::{self, Entry, LONGEST_LIST},
-};
+use crate::{address::ModelSource, bundled::Bundled};
 
 /// The list of whoever hosts the page, seen from the page.
 const OWN: &str = "models/index.json";
+/// Longest list that is read, in bytes.
+const LONGEST_LIST: usize = 1 << 20;
 /// Where the browser keeps the addresses of others.
 const KEY: &str = "lists";
 
@@ -136,4 +135,31 @@ async fn fetch_list(address: &str) -> Result<Vec<Entry>, String> {
     })?;
     let text = String::from_utf8(bytes).map_err(|_| "no text, expected JSON")?;
     gallery::read(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_own_list_is_read_and_names_what_lies_beside_it() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../static/models/");
+        let models =
+            gallery::read(&std::fs::read_to_string(format!("{folder}index.json")).unwrap())
+                .unwrap();
+        for bundled in Bundled::ALL {
+            let file = bundled.file();
+            let entry = models
+                .iter()
+                .find(|entry| format!("models/{}", entry.file) == file);
+            let entry = entry.expect("every bundled model is in the list");
+            let length = std::fs::metadata(format!("{folder}{}", entry.file))
+                .unwrap()
+                .len();
+            assert_eq!(entry.bytes, Some(length as f64));
+            assert!(std::fs::exists(format!("{folder}{}", entry.picture)).unwrap());
+            assert!(entry.accuracy.is_some() && entry.robust_accuracy.is_some());
+            assert!(!entry.attack.is_empty());
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     activities::{denoise::Denoise, picture_choice::Picture},
     address::Tab,
     bundled::Bundled,
+    page::energies,
 };
 
 /// Whether there is one.
@@ -82,6 +83,27 @@ impl Lab {
         self.expect_answer();
     }
 
+    /// The name of the model in use.
+    pub fn name(self) -> String {
+        let name = |in_use: &Arc<super::InUse>| in_use.model.name.clone();
+        self.model
+            .with(|in_use| in_use.as_ref().map(name).unwrap_or_default())
+    }
+
+    /// The name of its rival, or why there is none.
+    pub fn rival_name(self) -> String {
+        match self.rival.get() {
+            Rival::Ready(name) => name,
+            Rival::Expected => "a standard network, on its way".into(),
+            Rival::None(why) => why,
+        }
+    }
+
+    /// Whether there is a rival, or will be.
+    pub fn has_rival(self) -> bool {
+        self.rival.with(|rival| !matches!(rival, Rival::None(_)))
+    }
+
     /// What the engine says of it.
     pub(super) fn rival_loaded(self, rival: Result<String, String>) {
         self.rival.set(match rival {
@@ -131,7 +153,7 @@ impl Lab {
         if truth.is_some() {
             return false;
         }
-        let seen = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        let seen = energies::likeliest(logits);
         self.settings
             .update(|settings| settings.attack.class = seen);
         self.restart();

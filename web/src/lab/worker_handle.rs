@@ -31,11 +31,20 @@ impl Kind {
 }
 
 /// The folder of the programs, named by their contents, so that those of two versions never meet.
-pub fn programs() -> String {
+fn programs() -> String {
     let document = web_sys::window().and_then(|window| window.document());
     let root = document.and_then(|document| document.document_element());
     let folder = root.and_then(|root| root.get_attribute("data-programs"));
     folder.unwrap_or_default()
+}
+
+/// Starts the worker of a program's name.
+pub fn start_program(name: &str) -> Result<Worker, String> {
+    let options = WorkerOptions::new();
+    options.set_type(WorkerType::Module);
+    options.set_name(name);
+    Worker::new_with_options(&format!("{}worker.js", programs()), &options)
+        .map_err(|error| format!("the browser starts no worker: {error:?}"))
 }
 
 /// A running worker; ends when dropped.
@@ -51,11 +60,7 @@ impl WorkerHandle {
         kind: Kind,
         on_reply: impl Fn(Reply, Vec<f32>) + Clone + 'static,
     ) -> Result<Self, String> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name(kind.program());
-        let worker = Worker::new_with_options(&format!("{}worker.js", programs()), &options)
-            .map_err(|error| format!("the browser starts no worker: {error:?}"))?;
+        let worker = start_program(kind.program())?;
         let reply = on_reply.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             let parts: Array = event.data().unchecked_into();

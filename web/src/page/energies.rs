@@ -9,6 +9,21 @@ pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     probabilities
 }
 
+/// The class that the logits speak for most, the last of several.
+pub fn likeliest(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+}
+
+/// That class, and its name with how sure the network is of it.
+pub fn verdict(logits: &[f32], names: &[String]) -> Option<(usize, String)> {
+    let p = probabilities(logits);
+    let best = likeliest(&p)?;
+    Some((
+        best,
+        format!("{} {:.0} %", names.get(best)?, 100.0 * p[best]),
+    ))
+}
+
 /// d̂, the distance to the data that an energy tells; none of a model or an energy that does not tell it.
 pub fn distance(model: &Model, kind: EnergyKind, energy: f32) -> Option<f32> {
     let table = model.distances.as_ref()?.table(kind)?;

@@ -1,12 +1,11 @@
 //! The next step of a chain taken apart: the image, the gradient, what they make of each other, and the noise.
 
-use std::sync::Arc;
-
 use basin_protocol::{Dissection, GradientScaling, Norm, Sampler};
 use leptos::{ev, prelude::*};
 use wasm_bindgen::JsCast;
 
 use crate::{
+    images,
     lab::{
         Lab,
         chain::{Chain, Phase},
@@ -75,9 +74,8 @@ fn Apart(chain: RwSignal<Chain>) -> impl IntoView {
     let magnified = move |which, sign: f32| {
         Memo::new(move |_| -> Shown {
             let (shape, x) = part(which)?;
-            let most = x.iter().fold(1e-9, |most: f32, x| most.max(x.abs()));
-            let shown: Arc<[f32]> = x.iter().map(|x| 0.5 + 0.5 * sign * x / most).collect();
-            Some((shape, shown))
+            let x: Vec<f32> = x.iter().map(|x| sign * x).collect();
+            Some((shape, images::magnified(&x)))
         })
     };
     let length = move |which| {

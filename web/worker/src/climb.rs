@@ -42,13 +42,19 @@ impl Climb {
             } = network.evaluate(&self.x_adv, batch, &*objective).await?;
             (frame.step, frame.x) = (self.step, self.x_adv.clone());
             logits.extend(found);
-            let Adversary {
-                budget, step_size, ..
-            } = self.adversary;
-            budget.step(&mut self.x_adv, &self.x, &gradient, step_size, batch);
-            self.step += 1;
+            self.step(&gradient);
         }
         frame.logits = logits;
         Ok(frame)
+    }
+
+    /// One step up the gradient of the energy.
+    pub(crate) fn step(&mut self, gradient: &[f32]) {
+        let Adversary {
+            budget, step_size, ..
+        } = self.adversary;
+        let batch = self.classes.len();
+        budget.step(&mut self.x_adv, &self.x, gradient, step_size, batch);
+        self.step += 1;
     }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn chain(
 /// A step of an attack.
 pub(crate) async fn attack(
     network: &impl Network,
-    climb: Climb,
+    mut climb: Climb,
     image: usize,
 ) -> Result<(Dissection, Parts), String> {
     let batch = climb.classes.len();
@@ -80,12 +80,12 @@ pub(crate) async fn attack(
         factor: None,
         noise_std: 0.0,
     };
-    let mut next = climb.x_adv.clone();
-    let (budget, size) = (climb.adversary.budget, climb.adversary.step_size);
-    budget.step(&mut next, &climb.x, &evaluation.gradient, size, batch);
-    let drift = difference(&next, &climb.x_adv);
+    let x = climb.x_adv.clone();
+    climb.step(&evaluation.gradient);
+    let next = climb.x_adv;
+    let drift = difference(&next, &x);
     let noise = vec![0.0; drift.len()];
-    Ok((step, [climb.x_adv, evaluation.gradient, drift, noise, next]))
+    Ok((step, [x, evaluation.gradient, drift, noise, next]))
 }
 
 fn difference(a: &[f32], b: &[f32]) -> Vec<f32> {

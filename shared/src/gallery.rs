@@ -1,47 +1,66 @@
-//! Lists of models, as whoever hosts a page writes them: `models/index.json` beside the page, and any other by its
-//! address. A list is data of somebody else: what it may hold is checked, and shown as text.
+//! Lists of models, as `basin publish` or whoever hosts a page writes them: `models/index.json` beside the page, and any
+//! other by its address. A list is data of somebody else: what it may hold is checked, and shown as text.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
-/// Longest list that is read, in bytes.
-pub const LONGEST_LIST: usize = 1 << 20;
-/// Longest picture of a model, in bytes.
-pub const LONGEST_PICTURE: usize = 1 << 20;
 /// Most models of a list.
 const MOST_MODELS: usize = 200;
 /// Most characters of a text in it.
 const MOST_CHARACTERS: usize = 200;
 
-/// A model of a list.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// A model of a list. What is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
     /// The model file's address, seen from the list.
     pub file: String,
     /// That of a picture that the model drew; empty where there is none.
     pub picture: String,
+    /// Its name for people.
     pub name: String,
     /// What it was trained on.
     pub data: String,
+    /// Licence of the weights.
     pub licence: String,
+    /// Who made it.
     pub author: String,
+    /// Trained numbers.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
     pub parameters: Option<f64>,
     /// Length of the file.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole")]
     pub bytes: Option<f64>,
     /// Share of clean test images that are named right.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
     /// The same under the attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub robust_accuracy: Option<f64>,
     /// Which attack, with its radius.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub attack: String,
 }
 
-#[derive(Deserialize)]
+/// A count is written without a point.
+fn whole<S: Serializer>(count: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    count.map(|count| count as u64).serialize(serializer)
+}
+
+#[derive(Serialize, Deserialize)]
 struct List {
     models: Vec<Entry>,
 }
 
-/// The models of a list; the error says what was found and what was expected.
+/// The text of a list.
+pub fn write(models: Vec<Entry>) -> String {
+    let json = serde_json::to_string_pretty(&List { models }).expect("plain data");
+    json + "\n"
+}
+
+/// The models of a list.
+///
+/// # Errors
+/// The sentence says what was found and what was expected.
 pub fn read(text: &str) -> Result<Vec<Entry>, String> {
     let List { models } = serde_json::from_str(text).map_err(|error| {
         format!("no list of models ({error}); expected {{\"models\": [{{\"file\": …}}]}}")
@@ -125,27 +144,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pages_own_list_is_read_and_names_what_lies_beside_it() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../static/models/");
-        let models =
-            read(&std::fs::read_to_string(format!("{folder}index.json")).unwrap()).unwrap();
-        for bundled in crate::bundled::Bundled::ALL {
-            let file = bundled.file();
-            let entry = models
-                .iter()
-                .find(|entry| format!("models/{}", entry.file) == file);
-            let entry = entry.expect("every bundled model is in the list");
-            let length = std::fs::metadata(format!("{folder}{}", entry.file))
-                .unwrap()
-                .len();
-            assert_eq!(entry.bytes, Some(length as f64));
-            assert!(std::fs::exists(format!("{folder}{}", entry.picture)).unwrap());
-            assert!(entry.accuracy.is_some() && entry.robust_accuracy.is_some());
-            assert!(!entry.attack.is_empty());
-        }
-    }
-
-    #[test]
     fn faults_are_said_with_their_place() {
         let of = |text: &str| read(text).unwrap_err();
         assert!(of("[]").starts_with("no list of models"));
@@ -167,5 +165,13 @@ mod tests {
         let read =
             read(r#"{"models": [{"file": "x/a.safetensors", "new": 1}], "more": []}"#).unwrap();
         assert_eq!(read[0].title(), "a.safetensors");
+        let entry = Entry {
+            parameters: Some(690_986.0),
+            accuracy: Some(0.74),
+            ..read[0].clone()
+        };
+        let text = write(vec![entry.clone()]);
+        assert!(text.contains("\"parameters\": 690986,"), "{text}");
+        assert_eq!(super::read(&text), Ok(vec![entry]));
     }
 }

@@ -32,8 +32,12 @@ pub fn App() -> impl IntoView {
     for fault in faults {
         lab.tell(false, format!("The link: {fault}. The default is used."));
     }
-    write_address(lab);
-    let follow = window_event_listener(ev::hashchange, move |_| follow_address(lab));
+    let address = StoredValue::new(href());
+    write_address(lab, address);
+    let follow = window_event_listener(ev::hashchange, move |_| {
+        address.set_value(href());
+        follow_address(lab);
+    });
     let drop = take_dropped(lab);
     let paste = window_event_listener(ev::paste, move |event| {
         if let Some(file) = first_file(event.clipboard_data()) {
@@ -156,10 +160,15 @@ fn picks(link: &str) -> String {
 }
 
 /// Keeps the address bar at what is on screen, some moments behind: browsers limit how often it may change. A pick
-/// leaves the address before it behind.
-fn write_address(lab: Lab) {
+/// leaves the address before it behind. `address` is what it was last seen to be.
+fn write_address(lab: Lab, address: StoredValue<String>) {
     const BEHIND: Duration = Duration::from_millis(250);
     let due = StoredValue::new(false);
+    // The first address may say less than the page now does.
+    let written = || {
+        let history = window().history();
+        history.is_ok_and(|history| history.state().is_ok_and(|state| !state.is_null()))
+    };
     let write = move || {
         due.set_value(false);
         let (Some(mut link), Ok(history)) = (lab.link(), window().history()) else {
@@ -170,14 +179,17 @@ fn write_address(lab: Lab) {
         if root.is_some_and(|root| root.has_attribute("data-embedded")) {
             link = link.replacen('#', &format!("?{EMBED}#"), 1);
         }
-        let before = window().location().href().unwrap_or_default();
-        // The first address may say less than the page now does.
-        let written = history.state().is_ok_and(|state| !state.is_null());
+        let before = href();
+        // Back, Forward or a pasted link: settings do not follow before the event that tells of it.
+        if before != address.get_value() {
+            return;
+        }
         let (state, title) = (JsValue::TRUE, "");
-        let _ = match written && picks(&before) != picks(&link) {
+        let _ = match written() && picks(&before) != picks(&link) {
             true => history.push_state_with_url(&state, title, Some(&link)),
             false => history.replace_state_with_url(&state, title, Some(&link)),
         };
+        address.set_value(href());
     };
     Effect::new(move || {
         lab.settings.track();
@@ -185,9 +197,18 @@ fn write_address(lab: Lab) {
         if lab.model.with(Option::is_none) || due.get_value() {
             return;
         }
+        // At once the first time: before a pick, which would pass for what was opened.
+        if !written() {
+            return write();
+        }
         due.set_value(true);
         set_timeout(write, BEHIND);
     });
+}
+
+/// What stands in the address bar.
+fn href() -> String {
+    window().location().href().unwrap_or_default()
 }
 
 /// A link pasted over the present one.

@@ -1,14 +1,14 @@
 //! `cargo xtask test`: all that must hold before a change is merged.
 
-use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
+use std::{env, fs};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use crate::command::{cargo, duration, root, run, step};
+use crate::command::{cargo, duration, root, run, run_keeping, step};
 use crate::{gpu_kit, page, system, tools};
 
 /// A part of the checks.
@@ -63,15 +63,23 @@ const FUZZ_TARGETS: [(&str, &[&str]); 7] = [
     ("jpeg", &["tests/data/pictures"]),
 ];
 
+/// Lines of a failed part that are printed once more at the end: what Playwright and Cargo say of failed tests.
+const LAST_LINES: usize = 60;
+
 /// Runs `parts`, the whole gate if there is none, and says how each went. A failing part does not keep the
-/// others from running.
+/// others from running; what it printed last stands below the table, as a log is often read from its end.
 pub(crate) fn test(parts: &[Part]) -> Result<()> {
     let parts = if parts.is_empty() { &Part::GATE } else { parts };
+    if let &[part] = parts {
+        return step(&format!("test {}", name(part)), || check(part));
+    }
     let mut table = String::new();
-    let mut failed = Vec::new();
+    let mut failed = String::new();
+    let mut names = Vec::new();
     for &part in parts {
         let start = Instant::now();
-        let result = step(&format!("test {}", name(part)), || check(part));
+        let mut alone = Command::new(env::current_exe()?);
+        let result = run_keeping(LAST_LINES, alone.args(["test", name(part)]));
         let outcome = if result.is_ok() { "ok" } else { "FAILED" };
         table += &format!(
             "{:<8} {outcome:<7} {}\n",
@@ -79,13 +87,13 @@ pub(crate) fn test(parts: &[Part]) -> Result<()> {
             duration(start.elapsed())
         );
         if let Err(error) = result {
-            eprintln!("xtask: {error:#}");
-            failed.push(name(part));
+            failed += &format!("\n{} ended with:\n{error:#}\n", name(part));
+            names.push(name(part));
         }
     }
-    println!("\n{table}");
-    if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
+    println!("\n{table}{failed}");
+    if !names.is_empty() {
+        bail!("failed: {}", names.join(", "));
     }
     Ok(())
 }

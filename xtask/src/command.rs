@@ -1,6 +1,7 @@
 //! Running other programs: what runs, how long it took, and what to say when it fails.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,6 +72,30 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// As [`run`]; where it fails, the error is the last `count` lines that it printed.
+pub(crate) fn run_keeping(count: usize, command: &mut Command) -> Result<()> {
+    let line = line(command);
+    let (printed, writer) = io::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
+    let child = command.spawn();
+    // Ours are closed with it: `printed` ends with the program.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child.with_context(|| format!("cannot run `{line}`"))?;
+    let mut last = VecDeque::new();
+    for line in BufReader::new(printed).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        eprintln!("{line}");
+        last.push_back(line);
+        if last.len() > count {
+            last.pop_front();
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("{}", Vec::from(last).join("\n"));
+    }
+    Ok(())
+}
+
 /// Runs `command`, which must succeed, and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
@@ -118,6 +143,18 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
         }
+    }
+
+    #[test]
+    fn what_a_failing_program_printed_last_is_kept() {
+        let program = |script| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            run_keeping(2, &mut command)
+        };
+        let error = program("echo one; echo two >&2; echo three; exit 1").unwrap_err();
+        assert_eq!(error.to_string(), "two\nthree");
+        program("echo one").unwrap();
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub(crate) struct Train {
     /// method and data. Both recipes are kept.
     #[arg(long, requires = "resume")]
     pub change_recipe: bool,
-    /// Begin with the weights of this model file, of the same network, instead of random ones.
+    /// Begin with the weights of this model file, of the same network or of a narrower one, which is widened (Net2Net), instead of random ones.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub weights: Option<PathBuf>,
     /// Devices that share each batch, such as cuda:0,cuda:1, in the place of --device; the first of

@@ -5,6 +5,7 @@
 mod architecture;
 mod config;
 pub(crate) mod outline;
+mod widen;
 
 pub use architecture::{Architecture, is_statistic};
 pub use config::{
@@ -12,3 +13,4 @@ pub use config::{
     WideResNetConfig,
 };
 pub use outline::Extent;
+pub use widen::widen;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use basin_shared::{arrays::Weights, file::card::Origin};
+use basin_shared::{arrays::Weights, file::card::Origin, key::Key, models::widen};
 use burn::tensor::Device;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -323,25 +323,31 @@ fn check_classes(train: &Images, names: &[String], recipe: &Recipe) -> Result<()
     }
 }
 
-/// The weights of a model file of the recipe's network.
+/// The weights of a model file of the recipe's network, or of a narrower one that is widened to it.
 fn weights_to_begin_with(path: &Path, recipe: &Recipe) -> Result<(Origin, Weights)> {
     let file = model::read(path)?;
     let (found, expected) = (&file.card.architecture, recipe.architecture());
-    if *found != expected {
+    let weights = if *found == expected {
+        file.weights().clone()
+    } else if found.is_narrower_than(&expected) {
+        tell!("widening {} to {}", found.title(), expected.title());
+        let key = Key::new(recipe.seed).stream("widen");
+        widen(file.weights(), &expected, key)
+    } else {
         bail!(
-            "{}: the file's network is {}, the recipe's is {}; name a file of the latter, or change \
-             the recipe's [architecture] and data_set to the former",
+            "{}: the file's network is {}, the recipe's is {}; name a file of the latter or of a narrower \
+             one of its kind, or change the recipe's [architecture] and data_set to the former",
             path.display(),
             model::described(found),
             model::described(&expected)
         );
-    }
+    };
     let name = path.file_name().unwrap_or(path.as_os_str());
     let origin = Origin {
         file: name.to_string_lossy().into_owned(),
         weights_sha256: file.card.weights_sha256.clone(),
     };
-    Ok((origin, file.weights().clone()))
+    Ok((origin, weights))
 }
 
 /// Why the figures say that the run has diverged, if they do.

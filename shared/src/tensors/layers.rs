@@ -17,6 +17,7 @@ use crate::{
     tensors::{
         activation,
         convolution::{conv2d, conv2d_in_bf16, has_bf16_units},
+        head::head,
         on_tensors::from_host,
     },
 };
@@ -307,7 +308,6 @@ impl Linear {
     /// weights' precision.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let weight = self.weight.val();
-        let x = cast(x, weight.dtype()).mean_dims(&[2, 3]);
-        x.flatten::<2>(1, 3).matmul(weight.transpose()) + self.bias.val().unsqueeze()
+        head(cast(x, weight.dtype()), weight, self.bias.val())
     }
 }

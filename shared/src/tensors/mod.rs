@@ -3,11 +3,14 @@
 
 pub mod activation;
 pub mod convolution;
+#[cfg(feature = "cubecl")]
+mod cube;
 pub mod dm_wide_resnet;
 mod draws;
 pub mod energy;
 mod frozen;
 pub mod gradient;
+pub mod head;
 mod layers;
 mod network;
 mod on_tensors;

@@ -17,7 +17,7 @@ mod noise;
 mod standard;
 
 use basin_shared::{
-    Classifier, Key,
+    Key,
     arrays::Array,
     attacks::Budget,
     energy::Conditional,
@@ -468,19 +468,17 @@ fn logits(model: &Network, x: Tensor<4>) -> Tensor<2> {
 
 /// Share of rightly classified examples, `[1]`.
 pub(crate) fn accuracy(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
-    logits
-        .inner()
-        .argmax(1)
-        .squeeze_dim::<1>(1)
-        .equal(y)
-        .float()
-        .mean()
+    energy::mean(energy::hits(logits, y))
 }
 
 /// The same of a model in evaluation mode.
-fn accuracy_of(model: &impl Classifier, x: Tensor<4>, y: Tensor<1, Int>) -> Tensor<1> {
-    let classes = model.logits_of(x).argmax(1).squeeze_dim::<1>(1);
-    classes.equal(y).float().mean()
+fn accuracy_of(model: &impl OnTensors, x: Tensor<4>, y: Tensor<1, Int>) -> Tensor<1> {
+    accuracy(model.logits_of(x), y)
+}
+
+/// The mean of E(x), `[1]`, untracked.
+fn mean_energy(logits: Tensor<2>) -> Tensor<1> {
+    energy::mean(energy::marginal(logits.inner()))
 }
 
 /// What a cross-entropy is against. Attacks know nothing of smoothing: they leave the class itself.
@@ -513,8 +511,8 @@ fn cross_entropy(model: &Network, x: Tensor<4>, target: &Target) -> Loss {
     let x = x.autodiff().require_grad();
     let logits = model.forward(x.clone(), Mode::Train);
     Loss {
-        value: target.cross_entropy(logits.clone()).mean(),
-        figures: vec![(ENERGY_DATA, energy::marginal(logits.clone().inner()).mean())],
+        value: energy::mean(target.cross_entropy(logits.clone())),
+        figures: vec![(ENERGY_DATA, mean_energy(logits.clone()))],
         accuracy: accuracy(logits, target.y.clone()),
         input: Some(x),
     }
@@ -549,7 +547,7 @@ impl Attacked {
             accuracy: accuracy(f_adv, self.target.y.clone()),
             figures: vec![
                 ("clean_accuracy", accuracy(f.clone(), self.target.y.clone())),
-                (ENERGY_DATA, energy::marginal(f.inner()).mean()),
+                (ENERGY_DATA, mean_energy(f)),
             ],
             input: None,
         }

@@ -1,17 +1,13 @@
 //! The activation functions on tensors of Burn's CubeCL backend.
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::cubecl;
-use burn::cubecl::{calculate_cube_count_elemwise, ir::ElemType, prelude::*};
+use burn::cubecl::{ir::ElemType, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
 use super::recorded::{Function, Pass};
-
-/// A tensor of the CubeCL backend.
-type CubeTensor = FloatTensor<Cube>;
+use crate::tensors::cube::{CubeTensor, empty, one_each};
 
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,15 +23,14 @@ impl Pass for Cube {
         let client = x.client.clone();
         let (shape, dtype) = (x.shape(), x.dtype);
         let count = shape.num_elements();
-        let y = empty_device_contiguous_dtype(client.clone(), x.device.clone(), shape, dtype);
+        let y = empty(&x, shape, dtype);
         let (silu, slope) = match function {
             Function::Silu => (true, 0.0),
             Function::LeakyRelu { slope } => (false, slope),
         };
         let backward = dy.is_some();
         let dy = dy.map_or_else(|| x.clone(), into_contiguous);
-        let units = CubeDim::new_1d(256);
-        let cubes = calculate_cube_count_elemwise(&client, count, units);
+        let (cubes, units) = one_each(&x, count);
         // SAFETY: every index is below the count of numbers.
         unsafe {
             pass::launch_unchecked(

@@ -32,15 +32,30 @@ pub fn leaky_relu<const D: usize>(x: Tensor<D>, slope: f64) -> Tensor<D> {
     burn::tensor::activation::leaky_relu(x, slope)
 }
 
+/// dy · a′(x), on a GPU and off the autodiff device.
+#[cfg(feature = "cubecl")]
+pub(super) fn gradient(
+    activation: crate::models::Activation,
+    x: Tensor<4>,
+    dy: Tensor<4>,
+) -> Tensor<4> {
+    use crate::models::Activation;
+    let function = match activation {
+        Activation::Silu => recorded::Function::Silu,
+        Activation::LeakyRelu => recorded::Function::LeakyRelu { slope: 0.2 },
+        Activation::Relu => recorded::Function::LeakyRelu { slope: 0.0 },
+    };
+    recorded::gradient(function, x, dy)
+}
+
 /// Whether there are kernels of ours for this tensor.
 #[cfg(feature = "flex")]
 fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
-    use crate::tensors::convolution;
     #[cfg(feature = "cubecl")]
-    if convolution::runs_on_cube(x) {
+    if crate::tensors::cube::runs_on_cube(x) {
         return true;
     }
-    convolution::runs_on_flex(x)
+    crate::tensors::convolution::runs_on_flex(x)
 }
 
 #[cfg(all(test, feature = "flex"))]

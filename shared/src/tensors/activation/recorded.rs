@@ -34,6 +34,35 @@ pub(super) fn activate<const D: usize>(function: Function, x: Tensor<D>) -> Tens
     Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), function))
 }
 
+/// dy · f′(x) of every number.
+#[cfg(feature = "cubecl")]
+pub(super) fn gradient(function: Function, x: Tensor<4>, dy: Tensor<4>) -> Tensor<4> {
+    let (x, dy) = (x.into_dispatch(), dy.into_dispatch());
+    Tensor::from_dispatch(Dispatch::activate_backward(x, dy, function))
+}
+
+/// The gradient, for whoever records nothing.
+#[cfg(feature = "cubecl")]
+#[backend_extension(Cube)]
+trait ActivateBackward: Backend {
+    fn activate_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        function: Function,
+    ) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "cubecl")]
+impl ActivateBackward for Cube {
+    fn activate_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        function: Function,
+    ) -> FloatTensor<Self> {
+        Self::pass(function, x, Some(dy))
+    }
+}
+
 /// The operation.
 #[backend_extension(Flex, Cube: cfg(feature = "cubecl"), Autodiff)]
 trait Activate: Backend {

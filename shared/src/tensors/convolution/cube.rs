@@ -18,19 +18,15 @@
 //! Factors are read in the tensors' precision; products and sums are single precision, each sum in an order
 //! that depends on the shapes alone, so that a run repeats to the bit.
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Cube, DispatchDevice, TensorMetadata, cubecl::dtype_to_storage_type};
+use burn::backend::{Cube, TensorMetadata, cubecl::dtype_to_storage_type};
 use burn::cubecl;
 use burn::cubecl::{ir::ElemType, prelude::*};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
 use super::cpu::InBf16;
 use super::recorded::{Kernels, Shapes};
-
-/// A tensor of the CubeCL backend.
-type CubeTensor = FloatTensor<Cube>;
+use crate::tensors::cube::{CubeTensor, empty};
 
 /// Numbers of a vector, of which memory is read and summed.
 const VECTOR: usize = 4;
@@ -42,17 +38,6 @@ const DEPTH: usize = 8;
 const COLUMNS_OF_UNIT: usize = 8;
 /// Most cubes along one axis of a launch, by WebGPU's least limit.
 const CUBES: usize = 65_535;
-
-/// Whether a tensor is on a device of CubeCL in a precision that the kernels read, with or without gradients.
-pub(crate) fn runs_on_cube<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let device = tensor.device();
-    let cube = match device.as_dispatch() {
-        DispatchDevice::Cube(_) => true,
-        DispatchDevice::Autodiff(device) => matches!(**device, DispatchDevice::Cube(_)),
-        _ => false,
-    };
-    cube && matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16)
-}
 
 /// The part of a product that one cube computes, as rows by columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -522,11 +507,6 @@ fn slices(tiles: usize, pixels: usize) -> (usize, usize) {
     let most = CUBES_AT_ONCE.div_ceil(tiles).max(1);
     let of_slice = pixels.div_ceil(most).max(LEAST).next_multiple_of(DEPTH);
     (pixels.div_ceil(of_slice), of_slice)
-}
-
-fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, Shape::from(shape), dtype)
 }
 
 /// Columns of a product along the first two axes of a launch.

@@ -21,9 +21,9 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
 use crate::models::Activation;
-
 #[cfg(feature = "cubecl")]
-pub(crate) use cube::runs_on_cube;
+use crate::tensors::cube::runs_on_cube;
+
 #[cfg(feature = "flex")]
 pub(crate) use flex::{dense, numbers, runs_on_flex};
 #[cfg(feature = "flex")]
@@ -34,7 +34,9 @@ pub use recorded::weight_gradients_computed;
 pub const SOURCE_OF_KERNELS: &str = concat!(
     include_str!("cube.rs"),
     include_str!("../activation/cube.rs"),
-    include_str!("../draws/cube.rs")
+    include_str!("../draws/cube.rs"),
+    include_str!("../energy/cube.rs"),
+    include_str!("../head/cube.rs")
 );
 
 /// Convolution with a square kernel of 3×3 or 1×1.
@@ -70,6 +72,24 @@ pub fn conv2d(
         return recorded::conv2d(x, weight, bias, stride, padding, None);
     }
     burn_conv2d(x, weight, bias, stride, padding)
+}
+
+/// ∂/∂x of [`conv2d`], x of this shape, from ∂/∂y; on a GPU and off the autodiff device.
+#[cfg(feature = "cubecl")]
+pub(crate) fn data_gradient(
+    dy: Tensor<4>,
+    weight: Tensor<4>,
+    x: [usize; 4],
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let shapes = recorded::Shapes {
+        x,
+        weight: weight.dims(),
+        stride,
+        padding,
+    };
+    recorded::data_gradient(dy, weight, shapes)
 }
 
 /// Whether there are kernels of ours for these tensors.

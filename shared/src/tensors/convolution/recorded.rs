@@ -78,6 +78,35 @@ pub(super) fn conv2d(
     })
 }
 
+/// ∂/∂x from ∂/∂y, on a GPU and off the autodiff device.
+#[cfg(feature = "cubecl")]
+pub(super) fn data_gradient(dy: Tensor<4>, weight: Tensor<4>, shapes: Shapes) -> Tensor<4> {
+    let (dy, weight) = (dy.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::convolve_backward(dy, weight, shapes))
+}
+
+/// The gradient of the images, for whoever records nothing.
+#[cfg(feature = "cubecl")]
+#[backend_extension(Cube)]
+trait ConvolveBackward: Backend {
+    fn convolve_backward(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shapes: Shapes,
+    ) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "cubecl")]
+impl ConvolveBackward for Cube {
+    fn convolve_backward(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shapes: Shapes,
+    ) -> FloatTensor<Self> {
+        Self::data_gradient(dy, weight, None, shapes, None)
+    }
+}
+
 /// The operation, see [`super::conv2d`], without and with a bias.
 #[backend_extension(Flex, Cube: cfg(feature = "cubecl"), Autodiff)]
 trait Convolve: Backend {

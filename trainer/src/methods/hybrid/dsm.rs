@@ -13,7 +13,10 @@ use basin_shared::{
     Key,
     energy::{Joint, Marginal, Objective},
     samplers::Sgld,
-    tensors::{Frozen, Network, OnTensors, energy},
+    tensors::{
+        Frozen, Network, OnTensors,
+        energy::{self, mean},
+    },
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -241,8 +244,8 @@ impl Dsm {
         });
         let f_adv = f_adv.expect("a batch has images");
 
-        let cross_entropy = target.cross_entropy(f_adv.clone()).mean();
-        let energy_data = energy::marginal(f_adv.clone()).mean();
+        let cross_entropy = mean(target.cross_entropy(f_adv.clone()));
+        let energy_data = mean(energy::marginal(f_adv.clone()));
         let mut value = cross_entropy.clone() * weights.adversarial;
         let mut figures = vec![
             ("cross_entropy", cross_entropy.inner()),
@@ -255,12 +258,9 @@ impl Dsm {
             let [ahead, behind] = [0, count].map(|from| energies.clone().narrow(0, from, count));
             let square = self.slope.powi(2);
             let change = (ahead - behind) * noisy.residuals.clone() / (self.difference * square);
-            let score = noisy.residuals.clone().powf_scalar(2.0).mean() / square;
+            let score = mean(noisy.residuals.clone().powf_scalar(2.0)) / square;
             let off = energies - noisy.distances.clone() * self.slope;
-            let off = off
-                .powf_scalar(2.0)
-                .clamp_max(self.largest_value_term)
-                .mean();
+            let off = mean(off.powf_scalar(2.0).clamp_max(self.largest_value_term));
             let near = noisy
                 .distances
                 .clone()
@@ -270,21 +270,21 @@ impl Dsm {
                 y: noisy.y.clone(),
                 ..*target
             };
-            let classified = (target.cross_entropy(f) * near).mean();
+            let classified = mean(target.cross_entropy(f) * near);
             figures.push(("noisy_cross_entropy", classified.clone().inner()));
             figures.push(("score", score.clone()));
             figures.push(("value", off.clone().inner().sqrt()));
             // The value of the score term, with the gradient of its surrogate.
-            let change = change.mean();
+            let change = mean(change);
             let score = change.clone() - change.detach() + score;
             value =
                 value + score * weights.score + off * weights.value + classified * weights.noisy;
         }
         if let Some(f) = f_clean {
-            value = value + target.cross_entropy(f).mean() * weights.clean;
+            value = value + mean(target.cross_entropy(f)) * weights.clean;
         }
         if let Some(f) = f_sample {
-            let energy_sample = energy::marginal(f).mean();
+            let energy_sample = mean(energy::marginal(f));
             figures.push((ENERGY_SAMPLE, energy_sample.clone().inner()));
             value = value + (energy_data - energy_sample) * weights.marginal;
         }
@@ -479,7 +479,7 @@ mod tests {
             weight_decay: 0.0,
             clip_norm: 1e9,
         };
-        let mut optimizer = optimizer(&adam, false);
+        let mut optimizer = optimizer(&adam, &Device::flex());
         let mut model = fixture::network_of_size(SIZE, &Device::flex().autodiff());
         let iterations = 400;
         for iteration in 0..iterations {

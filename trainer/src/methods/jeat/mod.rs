@@ -10,7 +10,11 @@ use basin_shared::{
     attacks::{Attack, Budget},
     energy::EnergyKind,
     samplers::Step,
-    tensors::{Network, energy, from_host, to_host, whole_from_host},
+    tensors::{
+        Network,
+        energy::{self, mean},
+        from_host, to_host, whole_from_host,
+    },
 };
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -137,14 +141,14 @@ impl Jeat {
         };
         let energy_data = energy::marginal(f_data);
         let energy_sample = energy::marginal(f_sample);
-        let conditional = target.cross_entropy(f_adv.clone()).mean();
-        let marginal = energy_data.clone().mean() - energy_sample.clone().mean();
-        let mut penalty = energy_data.clone().powf_scalar(2.0).mean();
+        let conditional = mean(target.cross_entropy(f_adv.clone()));
+        let marginal = mean(energy_data.clone()) - mean(energy_sample.clone());
+        let mut penalty = mean(energy_data.clone().powf_scalar(2.0));
         match &self.slope {
-            None => penalty = penalty + energy_sample.clone().powf_scalar(2.0).mean(),
+            None => penalty = penalty + mean(energy_sample.clone().powf_scalar(2.0)),
             Some(slope) => {
                 let off = energy_sample.clone() - distances(&chains.end_distances, slope);
-                penalty = penalty + off.powf_scalar(2.0).mean();
+                penalty = penalty + mean(off.powf_scalar(2.0));
                 // The data's energy where its term and its penalty balance.
                 let level = -self.weight_marginal / (2.0 * self.energy_penalty);
                 if restarts > 0 {
@@ -152,14 +156,14 @@ impl Jeat {
                     let off = energy_start - distances(&chains.start_distances, slope) - level;
                     // Each as much as an end of a chain.
                     let share = restarts as f32 / samples as f32;
-                    penalty = penalty + off.powf_scalar(2.0).mean() * share;
+                    penalty = penalty + mean(off.powf_scalar(2.0)) * share;
                 }
                 if let (Some(clean), Some(f_clean)) = (clean, &f_clean)
                     && self.clean_blend > 0.0
                 {
                     let distances = clean.distances.clone() * slope.per_distance;
                     let off = energy::marginal(f_clean.clone()) - distances - level;
-                    penalty = penalty + off.powf_scalar(2.0).mean();
+                    penalty = penalty + mean(off.powf_scalar(2.0));
                 }
             }
         }
@@ -167,7 +171,7 @@ impl Jeat {
             + marginal * self.weight_marginal
             + penalty * self.energy_penalty;
         if let Some(f_clean) = f_clean {
-            let conditional = target.cross_entropy(f_clean).mean();
+            let conditional = mean(target.cross_entropy(f_clean));
             value = value + conditional * self.weight_conditional_clean;
         }
         Loss {
@@ -175,8 +179,8 @@ impl Jeat {
             accuracy: accuracy(f_adv, target.y.clone()),
             figures: vec![
                 ("cross_entropy", conditional.inner()),
-                (ENERGY_DATA, energy_data.inner().mean()),
-                (ENERGY_SAMPLE, energy_sample.inner().mean()),
+                (ENERGY_DATA, mean(energy_data.inner())),
+                (ENERGY_SAMPLE, mean(energy_sample.inner())),
             ],
             input: None,
         }

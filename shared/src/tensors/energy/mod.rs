@@ -1,12 +1,29 @@
 //! The energies ([`crate::energy`]) of a batch as differentiable functions of tensors: what losses are made of.
+//!
+//! On a GPU (Burn's CubeCL backend) each is one kernel forward and one backward, of which all share the same: chains of
+//! Burn's operations would compile one kernel for each operation and size.
+
+#[cfg(feature = "cubecl")]
+mod cube;
+#[cfg(feature = "cubecl")]
+pub(super) mod recorded;
 
 use burn::tensor::{Int, Tensor, activation};
+
+#[cfg(feature = "cubecl")]
+use super::cube::is_single_on_cube;
+#[cfg(feature = "cubecl")]
+use recorded::Terms;
 
 /// Joint energy, E(x, y) = −f(x)\[y\].
 ///
 /// # Shapes
 /// - `logits`: `[batch, classes]`, `y`: `[batch]`; returns `[batch]`
 pub fn joint(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
+    #[cfg(feature = "cubecl")]
+    if is_single_on_cube(&logits) {
+        return recorded::terms(logits, Some(y), Terms::JOINT);
+    }
     logits
         .gather(1, y.unsqueeze_dim(1))
         .squeeze_dim::<1>(1)
@@ -18,6 +35,10 @@ pub fn joint(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
 /// # Shapes
 /// - `logits`: `[batch, classes]`; returns `[batch]`
 pub fn marginal(logits: Tensor<2>) -> Tensor<1> {
+    #[cfg(feature = "cubecl")]
+    if is_single_on_cube(&logits) {
+        return recorded::terms(logits, None, Terms::MARGINAL);
+    }
     // The largest logit is subtracted as a constant: it changes rounding, not the derivative.
     let largest = logits.clone().detach().max_dim(1);
     let shifted = (logits - largest.clone()).exp().sum_dim(1).log() + largest;
@@ -29,6 +50,10 @@ pub fn marginal(logits: Tensor<2>) -> Tensor<1> {
 /// # Shapes
 /// - `logits`: `[batch, classes]`, `y`: `[batch]`; returns `[batch]`
 pub fn conditional(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
+    #[cfg(feature = "cubecl")]
+    if is_single_on_cube(&logits) {
+        return recorded::terms(logits, Some(y), Terms::CONDITIONAL);
+    }
     joint(activation::log_softmax(logits, 1), y)
 }
 
@@ -54,6 +79,29 @@ pub fn kl_divergence(f: Tensor<2>, f_star: Tensor<2>) -> Tensor<1> {
     (log_p.clone().exp() * (log_p - log_p_star))
         .sum_dim(1)
         .squeeze_dim::<1>(1)
+}
+
+/// 1 for each image whose class has the largest logit, 0 for the others; without a derivative.
+///
+/// # Shapes
+/// - `logits`: `[batch, classes]`, `y`: `[batch]`; returns `[batch]`, off the autodiff device
+pub fn hits(logits: Tensor<2>, y: Tensor<1, Int>) -> Tensor<1> {
+    let logits = logits.inner();
+    #[cfg(feature = "cubecl")]
+    if is_single_on_cube(&logits) {
+        return recorded::terms(logits, Some(y), Terms::HIT);
+    }
+    let best = logits.argmax(1).squeeze_dim::<1>(1);
+    best.equal(y).float()
+}
+
+/// The mean over a batch, `[batch]` to `[1]`.
+pub fn mean(values: Tensor<1>) -> Tensor<1> {
+    #[cfg(feature = "cubecl")]
+    if is_single_on_cube(&values) {
+        return recorded::mean(values);
+    }
+    values.mean()
 }
 
 #[cfg(test)]

@@ -5,14 +5,25 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use basin_shared::tensors::{Transfers, convolution::conv2d};
-use burn::tensor::{Device, Tensor, TensorData};
+use basin_shared::tensors::{
+    Transfers, convolution::conv2d, energy, head::head, parameters, whole_from_host,
+};
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Device, Tensor, TensorData},
+};
 
 use crate::{
     commands::benchmark::{kernels_of, largest_difference, made_up_images},
     device::DeviceChoice,
-    recipe::Recipe,
-    training::run::Run,
+    methods::fixture::network,
+    recipe::{OptimizerRecipe, Recipe},
+    training::{
+        self, ema,
+        optimizer::{OptimizerState, optimizer},
+        run::Run,
+    },
 };
 
 /// The GPU, for one test at a time: launched kernels are counted for the whole process.
@@ -96,36 +107,197 @@ fn convolutions_agree_with_the_processor() {
     }
 }
 
-/// What is compiled decides how soon a run starts.
-///
-/// Basin's own kernels are the same whatever the batch. Burn's of the logits and of the rows of parameters are as many, but
-/// their vectors are as long as their sizes allow.
-#[test]
-fn an_iteration_needs_as_many_kernels_whatever_the_batch() {
-    /// What was found, and some room for another driver's sizes. Half of it would be better: what is left is Burn's, for
-    /// logits and for rows of parameters.
-    const MOST: usize = 90;
-    let (gpu, _guard) = gpu();
-    let launched = [2, 4].map(|batch| {
-        let batch = format!("batch_size={batch}");
-        let sizes = ["architecture.depth=16", "architecture.width=4", &batch];
-        let recipe = recipe("standard-cifar10", &sizes);
-        let images = made_up_images(&recipe);
-        let mut run = Run::init(&recipe, &images, &gpu).unwrap();
-        let (_, kernels) = kernels_of(|| run.iterate(&recipe, &images, &gpu));
-        kernels.unwrap()
-    });
-    for kernels in launched {
+fn assert_close(name: &str, found: TensorData, expected: TensorData) {
+    assert_eq!(found.shape(), expected.shape(), "{name}");
+    let largest = expected.iter::<f32>().fold(0.0, |m: f32, v| m.max(v.abs()));
+    for (place, (a, b)) in found.iter::<f32>().zip(expected.iter::<f32>()).enumerate() {
+        let off = (a - b).abs();
         assert!(
-            kernels <= MOST,
-            "{kernels} kernels, expected at most {MOST}"
+            off <= 1e-5 * largest.max(1e-3),
+            "{name}: number {place} is {a}, expected {b}, where numbers reach {largest}"
         );
     }
-    let [few, more] = launched;
-    assert!(
-        few.abs_diff(more) <= 2,
-        "{few} kernels for two images, {more} for four"
-    );
+}
+
+/// The last layer, the energies and their means, with their gradients.
+#[test]
+fn energies_agree_with_the_processor() {
+    let (gpu, _guard) = gpu();
+    for [images, channels, size, classes] in [[1, 1, 1, 2], [5, 70, 3, 10], [130, 16, 8, 101]] {
+        let of = |device: &Device| {
+            let device = device.clone().autodiff();
+            let numbers = |shape: &[usize], seed: u64| {
+                let numbers = basin_shared::Key::new(seed).normals(shape.iter().product());
+                TensorData::new(numbers, shape.to_vec())
+            };
+            let x = numbers(&[images, channels, size, size], 1);
+            let x = Tensor::<4>::from_data(x, &device).require_grad();
+            let weight = numbers(&[classes, channels], 2);
+            let weight = Tensor::<2>::from_data(weight, &device).require_grad();
+            let bias = Tensor::<1>::from_data(numbers(&[classes], 3), &device).require_grad();
+            let y = basin_shared::Key::new(4).integers(images, classes);
+            let y = whole_from_host(&y, &device.clone().inner());
+            let f = head(x.clone(), weight.clone(), bias.clone());
+            // Each with another share, so that none stands in for another.
+            let energies = [
+                energy::joint(f.clone(), y.clone()),
+                energy::marginal(f.clone()),
+                energy::conditional(f.clone(), y.clone()),
+            ];
+            let squares = energies.clone().map(|e| energy::mean(e.powf_scalar(2.0)));
+            let [joint, marginal, conditional] = squares;
+            let loss = joint + marginal * 0.3 + conditional * 0.7;
+            let grads = loss.clone().backward();
+            let [joint, marginal, conditional] = energies.map(|e| e.inner().into_data());
+            vec![
+                ("f", f.clone().inner().into_data()),
+                ("E(x, y)", joint),
+                ("E(x)", marginal),
+                ("E(x, y) − E(x)", conditional),
+                ("hits", energy::hits(f, y).into_data()),
+                ("loss", loss.inner().into_data()),
+                ("∂x", x.grad(&grads).unwrap().into_data()),
+                ("∂weight", weight.grad(&grads).unwrap().into_data()),
+                ("∂bias", bias.grad(&grads).unwrap().into_data()),
+            ]
+        };
+        for ((name, found), (_, expected)) in of(&gpu).into_iter().zip(of(&Device::flex())) {
+            assert_close(name, found, expected);
+        }
+    }
+}
+
+/// Gradients drawn at random, the same on every device.
+struct Drawn {
+    key: basin_shared::Key,
+    gradients: GradientsParams,
+}
+
+impl ModuleVisitor for Drawn {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let weight = param.val().inner();
+        let drawn = self.key.normals(weight.dims().iter().product());
+        self.key = self.key.fold_in(0);
+        let drawn = TensorData::new(drawn, weight.dims());
+        let drawn = Tensor::<D>::from_data(drawn, &weight.device());
+        self.gradients.register(param.id, drawn);
+    }
+}
+
+/// Four steps of each rule, clipped, the last of them from a state that has gone to the other device and back.
+#[test]
+fn optimizers_agree_with_the_processor() {
+    let (gpu, _guard) = gpu();
+    let (beta_1, beta_2, epsilon, weight_decay, clip_norm) = (0.9, 0.99, 1e-8, 0.01, 1.0);
+    for recipe in [
+        OptimizerRecipe::Sgd {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay,
+            clip_norm,
+        },
+        OptimizerRecipe::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay,
+            clip_norm,
+        },
+        OptimizerRecipe::Adam {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+        },
+        OptimizerRecipe::AdamW {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+        },
+    ] {
+        let processor = Device::flex();
+        let steps = |devices: [&Device; 4]| {
+            let mut weights = parameters::collect(&network(&processor));
+            let (mut state, mut norms) = (OptimizerState::default(), Vec::new());
+            let mut average = weights.clone();
+            let mut optimizer = optimizer(&recipe, devices[0]);
+            for (step, device) in devices.into_iter().enumerate() {
+                if step > 0 && device != devices[step - 1] {
+                    optimizer = training::optimizer::optimizer(&recipe, device);
+                    optimizer.restore(state, &weights, device).unwrap();
+                }
+                let model = parameters::load(network(&device.clone().autodiff()), &weights);
+                let mut drawn = Drawn {
+                    key: basin_shared::Key::new(step as u64),
+                    gradients: GradientsParams::new(),
+                };
+                model.visit(&mut drawn);
+                // The last gradient is smaller than that.
+                let largest = [1.0, 1e6][usize::from(step == 3)];
+                let (model, norm) = optimizer.step(0.01, model, drawn.gradients, largest);
+                let average_of = parameters::load(network(device), &average);
+                average = parameters::collect(&ema::update(average_of, &model, 0.7));
+                weights = parameters::collect(&model.valid());
+                state = optimizer.state();
+                norms.push(norm.into_scalar::<f32>());
+            }
+            (weights, state, average, norms)
+        };
+        let expected = steps([&processor; 4]);
+        for devices in [[&gpu; 4], [&gpu, &gpu, &processor, &gpu]] {
+            let found = steps(devices);
+            assert_eq!(found.1.counts, expected.1.counts);
+            for (found, expected) in [
+                (&found.0, &expected.0),
+                (&found.1.arrays, &expected.1.arrays),
+                (&found.2, &expected.2),
+            ] {
+                assert!(found.keys().eq(expected.keys()));
+                for (name, array) in expected {
+                    assert_close(name, found[name].to_data(), array.to_data());
+                }
+            }
+            let off = largest_difference(&found.3, &expected.3);
+            assert!(off < 1e-5, "norms {:?}, expected {:?}", found.3, expected.3);
+        }
+    }
+}
+
+/// What is compiled decides how soon a run starts.
+///
+/// Basin's own kernels are the same whatever the batch. Those of Burn have vectors as long as their sizes allow.
+#[test]
+fn an_iteration_needs_as_many_kernels_whatever_the_batch() {
+    let (gpu, _guard) = gpu();
+    for (name, more, most) in [
+        ("standard-cifar10", &[][..], 40),
+        ("prejeat-cifar10", &[], 48),
+        (
+            "jeat-cifar10",
+            &["method.steps=1", "method.buffer.capacity=16"],
+            66,
+        ),
+        ("dsm-wrn-16-2-cifar10", &[], 105),
+    ] {
+        let launched = [2, 4].map(|batch| {
+            let batch = format!("batch_size={batch}");
+            let sizes = ["architecture.depth=16", "architecture.width=4", &batch];
+            let recipe = recipe(name, &[&sizes[..], more].concat());
+            let images = made_up_images(&recipe);
+            let mut run = Run::init(&recipe, &images, &gpu).unwrap();
+            let (_, kernels) = kernels_of(|| run.iterate(&recipe, &images, &gpu));
+            kernels.unwrap()
+        });
+        println!("{name}: {launched:?} kernels");
+        for kernels in launched {
+            assert!(
+                kernels <= most,
+                "{name}: {kernels} kernels, expected at most {most}"
+            );
+        }
+    }
 }
 
 /// Each upload delays the host, each read-back has it wait for the device. The least are the batch's images and classes,

@@ -5,6 +5,8 @@ pub mod activation;
 pub mod convolution;
 #[cfg(feature = "cubecl")]
 mod cube;
+#[cfg(feature = "cubecl")]
+pub mod descent;
 pub mod dm_wide_resnet;
 mod draws;
 pub mod energy;

@@ -619,7 +619,7 @@ fn optimisers_take_pytorchs_steps() {
         ("adam", adam, 0.1),
         ("adamw", adamw, 0.1),
     ] {
-        let mut optimizer = optimizer(&recipe, false);
+        let mut optimizer = optimizer(&recipe, &Device::flex());
         let mut model = tracked();
         for (rate, expected) in [0.1, 0.05, 0.02, 0.01].into_iter().zip(&traces[name]) {
             let loss = cross_entropy(&model, x(), &target());
@@ -708,7 +708,7 @@ fn averaged_weights_are_pytorchs() {
             weight_decay: 0.0,
             clip_norm: 1e9,
         },
-        false,
+        &Device::flex(),
     );
     let mut model = tracked();
     let mut average = model.valid();
@@ -717,7 +717,7 @@ fn averaged_weights_are_pytorchs() {
         let loss = cross_entropy(&model, x(), &target());
         let gradients = GradientsParams::from_grads(loss.value.backward(), &model);
         (model, _) = optimizer.step(rate, model, gradients, f32::INFINITY);
-        average = ema::update(average, &model, ema::growing_decay(0.2, update), false);
+        average = ema::update(average, &model, ema::growing_decay(0.2, update));
         let bias = &parameters::collect(&average)["class_output.bias"].values;
         for (found, expected) in bias.iter().zip(expected) {
             assert!(

@@ -2,6 +2,8 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod class_gaussian;
+#[cfg(feature = "cubecl")]
+mod descent;
 pub(crate) mod ema;
 pub(crate) mod gradient_norm;
 pub(crate) mod metrics_log;

@@ -3,18 +3,17 @@
 //! Burn's `ModuleOptimizer` would restore its state on the process's default device, which may be one that
 //! nobody asked for, or that is not there. Here the caller says where.
 //!
-//! On a GPU each operation on a parameter is a launch, however few numbers it has, and kernels differ by the
-//! sizes of what they take. There all parameters make their step in one row: the rules treat every number alike,
-//! so that the numbers are the same.
+//! On a GPU, where each of a rule's operations would be a launch of a kernel of its own, they are Basin's kernels
+//! (`descent.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use basin_shared::{
     arrays::{Array, Weights},
     tensors::{Network, parameters::Path},
 };
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, Param},
     optim::{
         AdamConfig, AdamWConfig, GradientsParams, Optimizer as Rule, RecordState, SgdConfig,
         StateSink, StateSource, decay::WeightDecayConfig, momentum::MomentumConfig,
@@ -68,8 +67,22 @@ pub(crate) struct Incomplete {
     parameter: String,
 }
 
-/// An optimiser with these settings, which takes all parameters in a row where that is told.
-pub(crate) fn optimizer(recipe: &OptimizerRecipe, in_a_row: bool) -> Box<dyn Optimizer> {
+impl Incomplete {
+    pub(super) fn of(parameter: &str) -> Self {
+        Self {
+            parameter: parameter.to_owned(),
+        }
+    }
+}
+
+/// An optimiser with these settings for the parameters on a device.
+pub(crate) fn optimizer(recipe: &OptimizerRecipe, device: &Device) -> Box<dyn Optimizer> {
+    #[cfg(feature = "cubecl")]
+    if crate::device::is_gpu(device) {
+        return Box::new(super::descent::Descent::new(recipe));
+    }
+    #[cfg(not(feature = "cubecl"))]
+    let _ = device;
     match *recipe {
         OptimizerRecipe::Sgd {
             momentum,
@@ -77,7 +90,6 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe, in_a_row: bool) -> Box<dyn Opt
             weight_decay,
             ..
         } => Steps::of(
-            in_a_row,
             SgdConfig::new()
                 .with_momentum(Some(
                     MomentumConfig::new()
@@ -95,7 +107,6 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe, in_a_row: bool) -> Box<dyn Opt
             weight_decay,
             ..
         } => Steps::of(
-            in_a_row,
             AdamConfig::new()
                 .with_beta_1(beta_1)
                 .with_beta_2(beta_2)
@@ -110,7 +121,6 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe, in_a_row: bool) -> Box<dyn Opt
             weight_decay,
             ..
         } => Steps::of(
-            in_a_row,
             AdamWConfig::new()
                 .with_beta_1(beta_1)
                 .with_beta_2(beta_2)
@@ -121,169 +131,19 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe, in_a_row: bool) -> Box<dyn Opt
     }
 }
 
-/// A rule, which treats every number alike, and its state for each parameter, flat.
+/// A rule and its state for each parameter, flat.
 struct Steps<R: Rule> {
     rule: R,
-    in_a_row: bool,
-    /// One by the name of [`ROW`] where the parameters are in a row.
     states: BTreeMap<String, R::State<1>>,
-    /// The parameters of the row, with their counts of numbers.
-    row: Vec<(String, usize)>,
 }
-
-/// The name of the state of all parameters.
-const ROW: &str = "row";
 
 impl<R: Rule> Steps<R> {
-    fn of(in_a_row: bool, rule: R) -> Box<dyn Optimizer> {
+    fn of(rule: R) -> Box<dyn Optimizer> {
         Box::new(Self {
             rule,
-            in_a_row,
             states: BTreeMap::new(),
-            row: Vec::new(),
         })
     }
-
-    /// A step of all parameters at once.
-    fn step_in_a_row(
-        &mut self,
-        rate: f64,
-        model: Network,
-        gradients: GradientsParams,
-        largest: f32,
-    ) -> (Network, Tensor<1>) {
-        let mut found = Flat {
-            gradients,
-            path: Path::default(),
-            of: BTreeMap::new(),
-        };
-        model.visit(&mut found);
-        let (names, pairs): (Vec<_>, Vec<_>) = found.of.into_iter().unzip();
-        let (weights, gradients): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        self.row = names
-            .into_iter()
-            .zip(weights.iter().map(|weight| weight.dims()[0]))
-            .collect();
-        let gradient = Tensor::cat(gradients, 0);
-        let norm = gradient.clone().powf_scalar(2.0).sum().sqrt();
-        let gradient = gradient * gradient_norm::factor(&norm, largest);
-        let weights = Tensor::cat(weights, 0);
-        let state = self.states.remove(ROW);
-        let (weights, state) = self.rule.step(rate, weights, gradient, state);
-        self.states.extend(state.map(|state| (ROW.into(), state)));
-        let mut begin = 0;
-        let mut part = |(name, count): &(String, usize)| {
-            let part = weights.clone().narrow(0, begin, *count);
-            begin += count;
-            (name.clone(), part)
-        };
-        let model = model.map(&mut Replace {
-            path: Path::default(),
-            by: self.row.iter().map(&mut part).collect(),
-        });
-        (model, norm)
-    }
-}
-
-/// Every parameter that has a gradient and its gradient, flat, by its name.
-struct Flat {
-    gradients: GradientsParams,
-    path: Path,
-    of: BTreeMap<String, (Tensor<1>, Tensor<1>)>,
-}
-
-impl ModuleVisitor for Flat {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            let weight = param.val().inner().flatten(0, D - 1);
-            let pair = (weight, gradient.flatten(0, D - 1));
-            self.of.insert(self.path.name(), pair);
-        }
-    }
-}
-
-/// Puts numbers into the parameters of their names.
-struct Replace {
-    path: Path,
-    by: BTreeMap<String, Tensor<1>>,
-}
-
-impl ModuleMapper for Replace {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(numbers) = self.by.remove(&self.path.name()) else {
-            return param;
-        };
-        let (id, tensor, mapper) = param.consume();
-        let (shape, tracked) = (tensor.dims(), tensor.is_require_grad());
-        let tensor = Tensor::from_inner(numbers.reshape(shape)).set_require_grad(tracked);
-        Param::from_mapped_value(id, tensor, mapper)
-    }
-}
-
-/// The state of a row from those of its parameters: arrays one behind the other, counts as they are.
-fn joined(state: OptimizerState, row: &[(String, usize)]) -> OptimizerState {
-    let mut joined = OptimizerState::default();
-    for (parameter, _) in row {
-        let of = |name: &String| Some(format!("{ROW}{}", name.strip_prefix(parameter)?));
-        for (name, array) in &state.arrays {
-            if let Some(name) = of(name).filter(|name| name.starts_with("row.")) {
-                let whole = joined.arrays.entry(name).or_insert_with(|| Array {
-                    shape: vec![0],
-                    values: Vec::new(),
-                });
-                whole.values.extend_from_slice(&array.values);
-                whole.shape = vec![whole.values.len()];
-            }
-        }
-        for (name, count) in &state.counts {
-            if let Some(name) = of(name).filter(|name| name.starts_with("row.")) {
-                joined.counts.insert(name, *count);
-            }
-        }
-    }
-    joined
-}
-
-/// The states of the parameters from that of their row.
-fn parted(state: OptimizerState, row: &[(String, usize)]) -> OptimizerState {
-    let mut parted = OptimizerState::default();
-    let suffix = |name: &str| name.strip_prefix(ROW).map(str::to_owned);
-    for (name, array) in &state.arrays {
-        let suffix = suffix(name).expect("there is a row alone");
-        let mut values = array.values.as_slice();
-        for (parameter, count) in row {
-            let (part, rest) = values.split_at(*count);
-            values = rest;
-            let part = Array {
-                shape: vec![*count],
-                values: part.to_vec(),
-            };
-            parted.arrays.insert(format!("{parameter}{suffix}"), part);
-        }
-    }
-    for (name, count) in &state.counts {
-        let suffix = suffix(name).expect("there is a row alone");
-        for (parameter, _) in row {
-            parted.counts.insert(format!("{parameter}{suffix}"), *count);
-        }
-    }
-    parted
 }
 
 impl<R: Rule> Optimizer for Steps<R> {
@@ -294,9 +154,6 @@ impl<R: Rule> Optimizer for Steps<R> {
         gradients: GradientsParams,
         largest: f32,
     ) -> (Network, Tensor<1>) {
-        if self.in_a_row {
-            return self.step_in_a_row(rate, model, gradients, largest);
-        }
         let (gradients, norm) = gradient_norm::clip(gradients, &model, largest);
         let model = model.map(&mut Descend {
             steps: self,
@@ -314,7 +171,7 @@ impl<R: Rule> Optimizer for Steps<R> {
         }
         let tensors = sink.tensors.into_iter();
         let scalars = sink.scalars.into_iter();
-        let state = OptimizerState {
+        OptimizerState {
             arrays: tensors
                 .map(|(name, data)| (name, Array::from(data)))
                 .collect(),
@@ -327,10 +184,6 @@ impl<R: Rule> Optimizer for Steps<R> {
                     )
                 })
                 .collect(),
-        };
-        match self.in_a_row {
-            true => parted(state, &self.row),
-            false => state,
         }
     }
 
@@ -340,68 +193,21 @@ impl<R: Rule> Optimizer for Steps<R> {
         parameters: &Weights,
         device: &Device,
     ) -> Result<(), Incomplete> {
-        let (state, names) = match self.in_a_row {
-            false => (state, parameters.keys().cloned().collect()),
-            true => {
-                whole(&state, parameters)?;
-                // What has a state, by its arrays or, as there may be none, by its counts.
-                let has_state = |name: &&String| {
-                    let of = format!("{name}.");
-                    state
-                        .arrays
-                        .keys()
-                        .chain(state.counts.keys())
-                        .any(|key| key.starts_with(&of))
-                };
-                let count = |name: &String| parameters[name].values.len();
-                let names = parameters.keys().filter(has_state);
-                self.row = names.map(|name| (name.clone(), count(name))).collect();
-                (joined(state, &self.row), vec![ROW.to_owned()])
-            }
-        };
         let counts = state.counts.into_iter();
         let mut source = StateSource::new(counts.map(|(name, n)| (name, n.into())).collect());
         for (name, array) in state.arrays {
             source.insert_tensor(name, array.to_data());
         }
-        for parameter in &names {
+        for parameter in parameters.keys() {
             // One that has had no gradient has none, running statistics never.
             if !source.has_under(parameter) {
                 continue;
             }
             let state = RecordState::state_unflatten(parameter, &mut source, device);
-            let state = state.ok_or_else(|| Incomplete {
-                parameter: parameter.clone(),
-            })?;
+            let state = state.ok_or_else(|| Incomplete::of(parameter))?;
             self.states.insert(parameter.clone(), state);
         }
         Ok(())
-    }
-}
-
-/// That every parameter that has a part of a state has all parts that any has.
-fn whole(state: &OptimizerState, parameters: &Weights) -> Result<(), Incomplete> {
-    let keys = || state.arrays.keys().chain(state.counts.keys());
-    let fields = |parameter: &str| -> BTreeSet<String> {
-        let of = format!("{parameter}.");
-        keys()
-            .filter_map(|key| Some(key.strip_prefix(&of)?.to_owned()))
-            .collect()
-    };
-    let all: Vec<_> = parameters.keys().map(|name| (name, fields(name))).collect();
-    let most = all
-        .iter()
-        .map(|(_, fields)| fields.len())
-        .max()
-        .unwrap_or(0);
-    let lacking = all
-        .iter()
-        .find(|(_, fields)| !fields.is_empty() && fields.len() < most);
-    match lacking {
-        Some((parameter, _)) => Err(Incomplete {
-            parameter: (*parameter).clone(),
-        }),
-        None => Ok(()),
     }
 }
 
@@ -487,7 +293,7 @@ mod tests {
         ] {
             let device = Device::flex();
             let mut model = network(&device.clone().autodiff());
-            let mut alone = optimizer(&recipe, false);
+            let mut alone = optimizer(&recipe, &device);
             for _ in 0..3 {
                 let gradients = ones(&model);
                 (model, _) = alone.step(0.1, model, gradients, f32::INFINITY);
@@ -501,39 +307,11 @@ mod tests {
             };
             let expected = next(&mut alone);
             assert_ne!(expected, weights);
-            // In a row or not, each goes on from the state of the other.
-            for in_a_row in [false, true] {
-                let mut restored = optimizer(&recipe, in_a_row);
-                restored.restore(state.clone(), &weights, &device).unwrap();
-                assert_eq!(restored.state(), state);
-                assert_eq!(next(&mut restored), expected);
-                assert_eq!(restored.state(), alone.state());
-            }
-        }
-    }
-
-    /// The norm is one sum rather than a sum of sums, so the numbers differ by its rounding alone.
-    #[test]
-    fn in_a_row_gradients_are_clipped_alike() {
-        let recipe = OptimizerRecipe::Sgd {
-            momentum: 0.9,
-            nesterov: true,
-            weight_decay: 0.01,
-            clip_norm: 1.0,
-        };
-        let model = network(&Device::flex().autodiff());
-        let [alone, in_a_row] = [false, true].map(|in_a_row| {
-            let gradients = ones(&model);
-            let mut sgd = optimizer(&recipe, in_a_row);
-            let (model, norm) = sgd.step(0.1, model.clone(), gradients, 1.0);
-            let weights = basin_shared::tensors::parameters::collect(&model.valid());
-            (weights, norm.into_scalar::<f32>())
-        });
-        assert!(alone.1 > 1.0 && (alone.1 - in_a_row.1).abs() < 1e-4 * alone.1);
-        for (name, array) in &alone.0 {
-            for (a, b) in array.values.iter().zip(&in_a_row.0[name].values) {
-                assert!((a - b).abs() < 1e-6, "{name}: {a} alone, {b} in a row");
-            }
+            let mut restored = optimizer(&recipe, &device);
+            restored.restore(state.clone(), &weights, &device).unwrap();
+            assert_eq!(restored.state(), state);
+            assert_eq!(next(&mut restored), expected);
+            assert_eq!(restored.state(), alone.state());
         }
     }
 
@@ -548,7 +326,7 @@ mod tests {
             weight_decay: 0.0,
             clip_norm: 1.0,
         };
-        let mut adam = optimizer(&recipe, false);
+        let mut adam = optimizer(&recipe, &device);
         let gradients = ones(&model);
         let (model, _) = adam.step(0.1, model, gradients, f32::INFINITY);
         let mut state = adam.state();
@@ -558,10 +336,8 @@ mod tests {
         let weights = basin_shared::tensors::parameters::collect(&model.valid());
         let parameter = lost.strip_suffix(".momentum.moment_2").unwrap();
         let expected = format!("the optimiser's state of `{parameter}` is not whole");
-        for in_a_row in [false, true] {
-            let mut other = optimizer(&recipe, in_a_row);
-            let error = other.restore(state.clone(), &weights, &device);
-            assert_eq!(error.unwrap_err().to_string(), expected);
-        }
+        let mut other = optimizer(&recipe, &device);
+        let error = other.restore(state, &weights, &device);
+        assert_eq!(error.unwrap_err().to_string(), expected);
     }
 }

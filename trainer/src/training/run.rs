@@ -28,7 +28,6 @@ use super::{
 };
 use crate::{
     data::Images,
-    device::is_gpu,
     methods::{Batch, Figures, Inner, Method, Outer, State},
     recipe::Recipe,
 };
@@ -89,7 +88,7 @@ impl<'env> Run<'env> {
         Ok(Self {
             model: on_autodiff(recipe, &weights, device),
             ema: parameters::load(untracked, &weights),
-            optimizer: optimizer(&recipe.optimizer, is_gpu(device)),
+            optimizer: optimizer(&recipe.optimizer, device),
             begun_with,
             states: with_beginnings(
                 states,
@@ -124,7 +123,7 @@ impl<'env> Run<'env> {
         let empty = recipe
             .architecture()
             .init(recipe.initialization, Key::new(0), device);
-        let mut optimizer = optimizer(&recipe.optimizer, is_gpu(device));
+        let mut optimizer = optimizer(&recipe.optimizer, device);
         optimizer.restore(checkpoint.optimizer, &checkpoint.model, device)?;
         let gaussian = gaussian(recipe, train, device)?;
         let method = of_replica(recipe, &replicas);
@@ -203,8 +202,7 @@ impl<'env> Run<'env> {
             Some(_) => recipe.ema_decay,
             None => ema::growing_decay(recipe.ema_decay, iteration),
         };
-        let in_a_row = is_gpu(self.replicas.first());
-        self.ema = ema::update(average, &self.model, decay, in_a_row);
+        self.ema = ema::update(average, &self.model, decay);
         self.progress.iteration += 1;
         let mut figures = read_back(figures);
         figures.push(("learning_rate", rate as f32));
@@ -303,7 +301,11 @@ impl<'env> Run<'env> {
 /// `part` is the share's part of the batch.
 fn backward(outer: &Outer, model: &Network, part: f32) -> (Found, Option<Tensor<4>>) {
     let loss = outer(model);
-    let mut all = (loss.value.clone() * part).backward();
+    let mut all = match part {
+        1.0 => loss.value.clone(),
+        part => loss.value.clone() * part,
+    }
+    .backward();
     let of_images = loss.input.and_then(|input| input.grad_remove(&mut all));
     let mut figures = vec![("loss", loss.value.inner()), ("accuracy", loss.accuracy)];
     figures.extend(loss.figures);
@@ -321,9 +323,12 @@ fn mean(shares: Vec<Figures>) -> Figures {
             *sum = sum.clone() + value.to_device(&sum.device());
         }
     }
-    mean.into_iter()
-        .map(|(name, sum)| (name, sum * part))
-        .collect()
+    if part < 1.0 {
+        for (_, sum) in &mut mean {
+            *sum = sum.clone() * part;
+        }
+    }
+    mean
 }
 
 /// The method as each replica follows it.

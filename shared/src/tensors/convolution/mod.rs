@@ -34,6 +34,7 @@ pub use recorded::weight_gradients_computed;
 pub const SOURCE_OF_KERNELS: &str = concat!(
     include_str!("cube.rs"),
     include_str!("../activation/cube.rs"),
+    include_str!("../descent/cube.rs"),
     include_str!("../draws/cube.rs"),
     include_str!("../energy/cube.rs"),
     include_str!("../head/cube.rs")

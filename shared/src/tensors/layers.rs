@@ -10,7 +10,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::models::{Activation, Normalization};
+use crate::models::Activation;
 use crate::{
     key::Key,
     models::outline::BATCH_NORM_EPSILON,
@@ -18,7 +18,6 @@ use crate::{
         activation,
         convolution::{conv2d, conv2d_in_bf16, has_bf16_units},
         head::head,
-        on_tensors::from_host,
     },
 };
 
@@ -30,22 +29,6 @@ impl Activation {
             Self::Silu => activation::silu(x),
             Self::Relu => activation::leaky_relu(x, 0.0),
         }
-    }
-}
-
-impl Normalization {
-    /// `x`: `[batch, channels, height, width]` in [0, 1].
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let alike = |values: &[f32]| values.iter().all(|&value| value == values[0]);
-        if alike(&self.mean) && alike(&self.std) {
-            return (x - self.mean[0]) / self.std[0];
-        }
-        let row = |values: &[f32]| {
-            let shape = [1, values.len(), 1, 1];
-            from_host(values.to_vec(), shape, &x.device().inner())
-        };
-        let (mean, std) = (row(&self.mean), row(&self.std));
-        (x - mean) / std
     }
 }
 
@@ -83,7 +66,7 @@ impl From<Precision> for FloatDType {
 }
 
 /// In this precision; the same tensor where it is already.
-fn cast<const D: usize>(x: Tensor<D>, precision: DType) -> Tensor<D> {
+pub(super) fn cast<const D: usize>(x: Tensor<D>, precision: DType) -> Tensor<D> {
     match x.dtype() == precision {
         true => x,
         false => x.cast(FloatDType::from(precision)),

@@ -15,6 +15,7 @@ pub mod gradient;
 pub mod head;
 mod layers;
 mod network;
+mod normalization;
 mod on_tensors;
 #[cfg(all(test, feature = "flex"))]
 mod oracle;

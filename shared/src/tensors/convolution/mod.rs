@@ -37,7 +37,8 @@ pub const SOURCE_OF_KERNELS: &str = concat!(
     include_str!("../descent/cube.rs"),
     include_str!("../draws/cube.rs"),
     include_str!("../energy/cube.rs"),
-    include_str!("../head/cube.rs")
+    include_str!("../head/cube.rs"),
+    include_str!("../normalization/cube.rs")
 );
 
 /// Convolution with a square kernel of 3×3 or 1×1.

@@ -3,8 +3,8 @@
 use basin_shared::{
     Classifier, Key, ModelFile,
     energy::EnergyKind,
-    samplers::{ClassGaussian, Distances, HostChain, SamplerSettings, Start, Step},
-    tensors::{from_host, to_host},
+    samplers::{ClassGaussian, Distances, HostChain, SamplerSettings, Sgld, Start, Step},
+    tensors::{OnTensors, from_host, to_host},
 };
 use burn::tensor::{Device, Tensor};
 
@@ -114,6 +114,27 @@ pub(crate) fn chains(
         x,
         step: 0,
     }
+}
+
+/// The images that chains of Langevin dynamics reach in so many steps from `start`, where nobody looks on: on the
+/// network's device, or as [`advance`] goes.
+pub(crate) fn reach(
+    model: &impl OnTensors,
+    sgld: Sgld,
+    energy: EnergyKind,
+    y: &[u8],
+    start: Tensor<4>,
+    key: Key,
+    steps: usize,
+) -> Tensor<4> {
+    let classes = y.iter().map(|&class| class.into()).collect();
+    let objective = energy.of(classes);
+    let there = model.sampled(&sgld, &*objective, start.clone(), key, steps);
+    there.unwrap_or_else(|| {
+        let ([_, shape @ ..], device) = (start.dims(), start.device());
+        let mut chains = chains(Step::Sgld(sgld), energy, y, &start, key);
+        advance(model, &mut chains, shape, steps, &device, |_| {})
+    })
 }
 
 /// Has chains take their next steps, on the device for the network and here for the rest; `observe` is told

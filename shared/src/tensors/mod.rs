@@ -2,6 +2,10 @@
 //! losses. Everything that needs Burn is here, so that the page's engines are built without it.
 
 pub mod activation;
+#[cfg(feature = "cubecl")]
+mod attack;
+#[cfg(feature = "cubecl")]
+mod chain;
 pub mod convolution;
 #[cfg(feature = "cubecl")]
 mod cube;
@@ -22,6 +26,8 @@ mod oracle;
 pub mod parameters;
 pub mod pre_act_resnet_18;
 pub mod resnet_18;
+#[cfg(feature = "cubecl")]
+mod sequence;
 pub mod standard_wide_resnet;
 pub mod wide_resnet;
 

@@ -7,6 +7,8 @@ use burn::{
 
 #[cfg(feature = "flex")]
 use super::parameters;
+#[cfg(all(feature = "cubecl", not(feature = "autotune")))]
+use super::sequence::Sequence;
 use super::{
     Convolution, DmWideResNet, Frozen, Linear, Mode, PreActResNet18, Precision, ResNet18,
     StandardWideResNet, WideResNet,
@@ -153,6 +155,11 @@ impl Network {
                 }
                 (Precision::Bf16, None) => {}
             }
+        }
+        #[cfg(all(feature = "cubecl", not(feature = "autotune")))]
+        if super::cube::is_cube(&network.device()) {
+            let precision = network.convolutions()[0].precision();
+            return Frozen::Sequence(Box::new(Sequence::new(&network, precision)));
         }
         Frozen::Tensors(Box::new(network))
     }

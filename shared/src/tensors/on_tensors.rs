@@ -5,7 +5,10 @@ use std::cell::Cell;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{attacks::Attack, classifier::Classifier, energy::Objective, key::Key};
+use crate::{
+    attacks::Attack, classifier::Classifier, energy::Objective, engine::cpu::CompiledNetwork,
+    key::Key, samplers::Sgld,
+};
 
 /// How often numbers went from the host to a device and back on this thread, by the functions of this file.
 ///
@@ -65,14 +68,11 @@ pub fn whole_from_host(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(numbers, [count]), device)
 }
 
-/// A [`Classifier`] that is asked with tensors.
-pub trait OnTensors: Classifier {
+/// A [`Classifier`] that is asked with tensors; one that is on their device may do so without the host.
+pub trait OnTensors: Classifier + Sized {
     /// The logits f(x). `[batch, channels, height, width]` -> `[batch, classes]`
     fn logits_of(&self, x: Tensor<4>) -> Tensor<2> {
-        let ([batch, ..], device) = (x.dims(), x.device());
-        let logits = self.logits(&to_host(x), batch);
-        let classes = logits.len() / batch.max(1);
-        from_host(logits, [batch, classes], &device)
+        logits_of(self, x)
     }
 
     /// f(x), and the gradient of each image's objective with respect to it.
@@ -81,24 +81,69 @@ pub trait OnTensors: Classifier {
         x: Tensor<4>,
         objective: &dyn Objective,
     ) -> (Tensor<2>, Tensor<4>) {
-        let (shape, device) = (x.dims(), x.device());
-        let [batch, ..] = shape;
-        let found = self.evaluate(&to_host(x), batch, objective);
-        let classes = found.logits.len() / batch.max(1);
-        (
-            from_host(found.logits, [batch, classes], &device),
-            from_host(found.gradient, shape, &device),
-        )
+        logits_and_gradient(self, x, objective)
+    }
+
+    /// x_adv for the images `x`, `[batch, channels, height, width]`.
+    fn attacked(&self, attack: &Attack, x: Tensor<4>, key: Key) -> Tensor<4> {
+        attacked(self, attack, x, key)
+    }
+
+    /// The images after so many steps of a chain from rest, where the network's device takes them by itself.
+    fn sampled(
+        &self,
+        sgld: &Sgld,
+        objective: &dyn Objective,
+        x: Tensor<4>,
+        key: Key,
+        steps: usize,
+    ) -> Option<Tensor<4>> {
+        let _ = (sgld, objective, x, key, steps);
+        None
     }
 }
 
-impl<C: Classifier + ?Sized> OnTensors for C {}
+/// See [`OnTensors::logits_of`]; by way of the host.
+pub(super) fn logits_of(model: &impl Classifier, x: Tensor<4>) -> Tensor<2> {
+    let ([batch, ..], device) = (x.dims(), x.device());
+    let logits = model.logits(&to_host(x), batch);
+    let classes = logits.len() / batch.max(1);
+    from_host(logits, [batch, classes], &device)
+}
+
+/// See [`OnTensors::logits_and_gradient`]; by way of the host.
+pub(super) fn logits_and_gradient(
+    model: &impl Classifier,
+    x: Tensor<4>,
+    objective: &dyn Objective,
+) -> (Tensor<2>, Tensor<4>) {
+    let (shape, device) = (x.dims(), x.device());
+    let [batch, ..] = shape;
+    let found = model.evaluate(&to_host(x), batch, objective);
+    let classes = found.logits.len() / batch.max(1);
+    (
+        from_host(found.logits, [batch, classes], &device),
+        from_host(found.gradient, shape, &device),
+    )
+}
+
+/// See [`OnTensors::attacked`]; by way of the host.
+pub(super) fn attacked(
+    model: &impl Classifier,
+    attack: &Attack,
+    x: Tensor<4>,
+    key: Key,
+) -> Tensor<4> {
+    let (shape, device) = (x.dims(), x.device());
+    let x_adv = attack.run(model, &to_host(x), shape[0], key);
+    from_host(x_adv, shape, &device)
+}
+
+impl OnTensors for CompiledNetwork {}
 
 impl Attack<'_> {
     /// x_adv for the images `x`, `[batch, channels, height, width]`.
-    pub fn on_tensors(&self, model: &impl Classifier, x: Tensor<4>, key: Key) -> Tensor<4> {
-        let (shape, device) = (x.dims(), x.device());
-        let x_adv = self.run(model, &to_host(x), shape[0], key);
-        from_host(x_adv, shape, &device)
+    pub fn on_tensors(&self, model: &impl OnTensors, x: Tensor<4>, key: Key) -> Tensor<4> {
+        model.attacked(self, x, key)
     }
 }

@@ -1,7 +1,7 @@
 //! How many images are classified rightly, before and after attacks.
 
 use basin_shared::{
-    Classifier, Key,
+    Key,
     attacks::{Attack, Budget, Pgd},
     energy::Conditional,
     tensors::{OnTensors, from_host, to_host},
@@ -14,7 +14,7 @@ use crate::{data::Images, tell::Countdown};
 pub(crate) const BATCH: usize = 100;
 
 /// The classes that a model gives to images.
-pub(crate) fn predictions(model: &impl Classifier, x: Tensor<4>) -> Vec<u8> {
+pub(crate) fn predictions(model: &impl OnTensors, x: Tensor<4>) -> Vec<u8> {
     model
         .logits_of(x)
         .argmax(1)
@@ -25,7 +25,7 @@ pub(crate) fn predictions(model: &impl Classifier, x: Tensor<4>) -> Vec<u8> {
 }
 
 /// Share of images that the model classifies rightly.
-pub(crate) fn clean_accuracy(model: &impl Classifier, images: &Images, device: &Device) -> f64 {
+pub(crate) fn clean_accuracy(model: &impl OnTensors, images: &Images, device: &Device) -> f64 {
     let order: Vec<usize> = (0..images.len()).collect();
     let right = order.chunks(BATCH).map(|indices| {
         let classes = predictions(model, images.batch(indices, device).0);
@@ -48,8 +48,8 @@ pub(crate) struct Adversary {
 /// Those of `indices` that the model classifies rightly before and after PGD on the attacker: where it
 /// errs already, nothing needs to be changed.
 pub(crate) fn survivors(
-    model: &impl Classifier,
-    attacker: &impl Classifier,
+    model: &impl OnTensors,
+    attacker: &impl OnTensors,
     images: &Images,
     indices: &[usize],
     adversary: Adversary,

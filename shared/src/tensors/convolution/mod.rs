@@ -34,6 +34,8 @@ pub use recorded::weight_gradients_computed;
 pub const SOURCE_OF_KERNELS: &str = concat!(
     include_str!("cube.rs"),
     include_str!("../activation/cube.rs"),
+    include_str!("../attack/cube.rs"),
+    include_str!("../chain/cube.rs"),
     include_str!("../descent/cube.rs"),
     include_str!("../draws/cube.rs"),
     include_str!("../energy/cube.rs"),

@@ -6,7 +6,7 @@ use basin_shared::{
     attacks::{Attack, Budget, GradientAt, OneStep, Pgd, Search},
     classifier::Evaluation,
     energy::Objective,
-    tensors::{Mode, Network, from_host, gradient::logits_and_gradient, to_host},
+    tensors::{Mode, Network, OnTensors, from_host, gradient::logits_and_gradient, to_host},
 };
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,8 @@ impl Classifier for InTraining {
         }
     }
 }
+
+impl OnTensors for InTraining {}
 
 impl InTraining {
     fn images(&self, x: &[f32], batch: usize) -> Tensor<4> {

@@ -1,9 +1,10 @@
 //! The attack of a method that leaves the choice of it to the recipe.
 
 use basin_shared::{
-    Classifier, Key,
+    Key,
     attacks::{Attack, Budget, GradientAt, Pgd},
     energy::EnergyKind,
+    tensors::OnTensors,
 };
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,7 @@ impl InnerAttack {
     /// - `x`: `[batch, channels, height, width]`, `classes`: `[batch]`; returns the shape of `x`
     pub(in crate::methods) fn examples(
         &self,
-        model: &impl Classifier,
+        model: &impl OnTensors,
         x: Tensor<4>,
         classes: Vec<usize>,
         key: Key,

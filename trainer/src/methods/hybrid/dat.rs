@@ -3,11 +3,10 @@
 //! that grow longer as it gets better.
 
 use basin_shared::{
-    Classifier,
     attacks::{Attack, Budget, Origin, Pgd},
     energy::EnergyKind,
     metrics,
-    samplers::{GradientScaling, Sgld, Start, Step},
+    samplers::{GradientScaling, Sgld, Start},
     tensors::{Network, OnTensors, energy},
 };
 use burn::tensor::{Tensor, activation};
@@ -124,7 +123,7 @@ impl Dat {
     }
 
     /// Ends of ascents of the batch's classes.
-    fn negatives(&self, network: &impl Classifier, inner: &Inner, steps: usize) -> Tensor<4> {
+    fn negatives(&self, network: &impl OnTensors, inner: &Inner, steps: usize) -> Tensor<4> {
         let Batch { x, labels, .. } = inner.batch;
         let key = inner.key.stream("negatives");
         let (shape, device) = (inner.train.shape(), x.device());
@@ -136,16 +135,22 @@ impl Dat {
             gradient: GradientScaling::Normalize,
             clamp: false,
         };
-        let walk = Step::Sgld(ascent);
-        let mut chains = chains::chains(walk, EnergyKind::Joint, labels, &start, key);
-        chains::advance(network, &mut chains, shape, steps, &device, |_| {})
+        chains::reach(
+            network,
+            ascent,
+            EnergyKind::Joint,
+            labels,
+            start,
+            key,
+            steps,
+        )
     }
 
     /// Counts how well real images are told from negatives, and lengthens the ascents where that is
     /// well enough.
     fn grow(
         &self,
-        model: &impl Classifier,
+        model: &impl OnTensors,
         data: Tensor<4>,
         negative: Tensor<4>,
         ascents: &mut Ascents,

@@ -4,7 +4,7 @@
 use basin_shared::{
     Key,
     energy::EnergyKind,
-    samplers::{ClassGaussian, Sgld, Start, Step},
+    samplers::{ClassGaussian, Sgld, Start},
 };
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -57,10 +57,7 @@ impl Negatives {
     ) -> (Tensor<4>, Tensor<1, Int>) {
         let frozen = inner.model.frozen();
         self.sample(inner, buffer, |start, energy, labels, key| {
-            let walk = Step::Sgld(*sgld);
-            let mut chains = chains::chains(walk, energy, labels, &start, key);
-            let (shape, device) = (inner.train.shape(), start.device());
-            chains::advance(&frozen, &mut chains, shape, steps, &device, |_| {})
+            chains::reach(&frozen, *sgld, energy, labels, start, key, steps)
         })
     }
 

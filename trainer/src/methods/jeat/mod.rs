@@ -6,12 +6,11 @@ mod settings;
 mod slope;
 
 use basin_shared::{
-    Classifier, Key,
+    Key,
     attacks::{Attack, Budget},
     energy::EnergyKind,
-    samplers::Step,
     tensors::{
-        Network,
+        Network, OnTensors,
         energy::{self, mean},
         from_host, to_host, whole_from_host,
     },
@@ -189,7 +188,7 @@ impl Jeat {
     /// Chains from the buffer or restarted, and after K steps x̃_K; their ends go back.
     fn sample(
         &self,
-        model: &impl Classifier,
+        model: &impl OnTensors,
         train: &Images,
         batch: &Batch,
         buffer: &mut ReplayBuffer,
@@ -213,16 +212,7 @@ impl Jeat {
             false => EnergyKind::Marginal,
         };
         let walk = |start: Tensor<4>, labels: &[u8], key| {
-            let walk = Step::Sgld(self.sampler);
-            let mut chains = chains::chains(walk, energy, labels, &start, key);
-            chains::advance(
-                model,
-                &mut chains,
-                train.shape(),
-                self.steps,
-                &device,
-                |_| {},
-            )
+            chains::reach(model, self.sampler, energy, labels, start, key, self.steps)
         };
         let chance = self.buffer.reinit_probability;
         let Advanced {

@@ -6,13 +6,16 @@ use burn::{
 };
 
 #[cfg(feature = "flex")]
-use super::parameters;
+use super::{convolution::runs_on_flex, parameters};
 use super::{
     Convolution, DmWideResNet, Frozen, Linear, Mode, PreActResNet18, Precision, ResNet18,
-    StandardWideResNet, WideResNet,
+    Sequential, StandardWideResNet, WideResNet,
 };
 #[cfg(feature = "flex")]
-use crate::engine::cpu::{CompiledNetwork, amx::Amx};
+use crate::engine::{
+    cpu::{CompiledNetwork, amx::Amx},
+    plan::Plan,
+};
 use crate::{
     key::Key,
     models::{Architecture, Initialization},
@@ -34,6 +37,8 @@ pub enum Network {
     PreActResnet18(PreActResNet18),
     /// See [`Architecture::Resnet18`].
     Resnet18(ResNet18),
+    /// See [`Architecture::Sequential`].
+    Sequential(Sequential),
 }
 
 impl Architecture {
@@ -55,6 +60,9 @@ impl Architecture {
             }
             Self::Resnet18(config) => {
                 Network::Resnet18(ResNet18::init(config, initialization, key, device))
+            }
+            Self::Sequential(config) => {
+                Network::Sequential(Sequential::init(config, initialization, key, device))
             }
         }
     }
@@ -83,6 +91,7 @@ impl Network {
             Self::DmWideResnet(network) => network,
             Self::PreActResnet18(network) => network,
             Self::Resnet18(network) => network,
+            Self::Sequential(network) => network,
         }
     }
 
@@ -93,6 +102,7 @@ impl Network {
             Self::DmWideResnet(network) => network,
             Self::PreActResnet18(network) => network,
             Self::Resnet18(network) => network,
+            Self::Sequential(network) => network,
         };
         layers.convolutions()
     }
@@ -136,25 +146,31 @@ impl Network {
     }
 
     /// This network with the weights and statistics that it has now, as attacks and samplers take
-    /// it.
+    /// it: compiled where an engine runs such a network on its device, as tensors elsewhere.
     pub fn frozen(&self) -> Frozen {
         #[cfg_attr(not(feature = "flex"), expect(unused_mut))]
         let mut network = self.valid();
         #[cfg(feature = "flex")]
-        if crate::tensors::convolution::runs_on_flex(&network.layers().head().weight.val()) {
-            let precision = network.convolutions()[0].precision();
-            let plan = || self.architecture().plan(&parameters::collect(&network));
-            match (precision, Amx::get()) {
-                (Precision::F32, _) => {
-                    return Frozen::Compiled(Box::new(CompiledNetwork::new(plan())));
-                }
-                (Precision::Bf16, Some(amx)) => {
-                    return Frozen::Compiled(Box::new(CompiledNetwork::in_bf16(plan(), amx)));
-                }
-                (Precision::Bf16, None) => {}
-            }
+        if let Some(compiled) = network.compiled() {
+            return Frozen::Compiled(Box::new(compiled));
         }
         Frozen::Tensors(Box::new(network))
+    }
+
+    /// On the processor's engine, if the weights are there and it runs such a network in its precision.
+    #[cfg(feature = "flex")]
+    fn compiled(&mut self) -> Option<CompiledNetwork> {
+        let outline = self.architecture().outline().ok()?;
+        if !runs_on_flex(&self.layers().head().weight.val()) {
+            return None;
+        }
+        let precision = self.convolutions()[0].precision();
+        let plan = || Plan::new(&outline, &parameters::collect(self));
+        match (precision, Amx::get()) {
+            (Precision::F32, _) => Some(CompiledNetwork::new(plan())),
+            (Precision::Bf16, Some(amx)) => Some(CompiledNetwork::in_bf16(plan(), amx)),
+            (Precision::Bf16, None) => None,
+        }
     }
 }
 

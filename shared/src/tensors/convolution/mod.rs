@@ -72,6 +72,22 @@ pub fn conv2d(
     burn_conv2d(x, weight, bias, stride, padding)
 }
 
+/// Convolution by Burn, with a square kernel of any size and as many zeros on every side as `padding` says.
+///
+/// # Shapes
+/// As [`conv2d`], but for the output: `[batch, channels_out, height', width']` where
+/// height' = ⌊(height + 2 padding − kernel) / stride⌋ + 1, and likewise the width.
+pub(crate) fn conv2d_of_any_kernel(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    burn::tensor::module::conv2d(x, weight, bias, options)
+}
+
 /// Whether there are kernels of ours for these tensors.
 #[cfg(feature = "flex")]
 fn has_kernels(x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> bool {

@@ -258,7 +258,9 @@ fn group(first: ([usize; 2], usize), blocks: usize) -> Vec<([usize; 2], usize)> 
 }
 
 /// Name, value, and the least and the most it may be.
-pub(super) fn check_ranges(numbers: &[(&'static str, usize, usize, usize)]) -> Result<(), ConfigError> {
+pub(super) fn check_ranges(
+    numbers: &[(&'static str, usize, usize, usize)],
+) -> Result<(), ConfigError> {
     for &(name, found, least, most) in numbers {
         if found < least || found > most {
             return Err(ConfigError::Range {

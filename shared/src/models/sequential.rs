@@ -97,7 +97,9 @@ pub enum LayerFault {
     NoImage(Shape),
     #[error("is given {0}, expected numbers in a row; put flatten in front of it")]
     NoRow(Shape),
-    #[error("is given {given}, expected at least {kernel} × {kernel} pixels with the zeros around them")]
+    #[error(
+        "is given {given}, expected at least {kernel} × {kernel} pixels with the zeros around them"
+    )]
     Kernel { given: Shape, kernel: usize },
     #[error("{name} is {found}, expected {least} to {most}")]
     Range {
@@ -110,7 +112,9 @@ pub enum LayerFault {
     Slope(String),
     #[error("makes {found} numbers of one image, expected at most {MOST_NUMBERS}")]
     Numbers { found: u64 },
-    #[error("makes {found} of an image, expected a linear layer's {classes} numbers, one for each class")]
+    #[error(
+        "makes {found} of an image, expected a linear layer's {classes} numbers, one for each class"
+    )]
     Logits { found: Shape, classes: usize },
 }
 
@@ -191,9 +195,12 @@ impl Layer {
     /// The shape of its weight, `[out, in, kernel, kernel]` or `[out, in]`, if it has one; it has a bias `[out]` too.
     fn weight(self, given: Shape) -> Option<Vec<usize>> {
         match (self, given) {
-            (Self::Convolution { channels, kernel, .. }, Shape::Image(image)) => {
-                Some(vec![channels, image.channels, kernel, kernel])
-            }
+            (
+                Self::Convolution {
+                    channels, kernel, ..
+                },
+                Shape::Image(image),
+            ) => Some(vec![channels, image.channels, kernel, kernel]),
             (Self::Linear { outputs }, Shape::Row(inputs)) => Some(vec![outputs, inputs]),
             _ => None,
         }
@@ -221,12 +228,7 @@ fn windows(
     }
 }
 
-fn in_range(
-    name: &'static str,
-    found: usize,
-    least: usize,
-    most: usize,
-) -> Result<(), LayerFault> {
+fn in_range(name: &'static str, found: usize, least: usize, most: usize) -> Result<(), LayerFault> {
     match (least..=most).contains(&found) {
         true => Ok(()),
         false => Err(LayerFault::Range {
@@ -310,7 +312,12 @@ impl SequentialConfig {
 
     /// What a person calls the network.
     pub(super) fn title(&self) -> String {
-        let count = |name| self.layers.iter().filter(|layer| layer.name() == name).count();
+        let count = |name| {
+            self.layers
+                .iter()
+                .filter(|layer| layer.name() == name)
+                .count()
+        };
         let of = |count, one: &str| match count {
             1 => format!("1 {one}"),
             _ => format!("{count} {one}s"),
@@ -486,8 +493,14 @@ mod tests {
             config.layers[3] = Layer::Silu;
         });
         let json = serde_json::to_string(&config).unwrap();
-        assert!(json.contains(r#""silu","flatten",{"linear":{"outputs":100}}"#), "{json}");
-        assert_eq!(serde_json::from_str::<SequentialConfig>(&json).unwrap(), config);
+        assert!(
+            json.contains(r#""silu","flatten",{"linear":{"outputs":100}}"#),
+            "{json}"
+        );
+        assert_eq!(
+            serde_json::from_str::<SequentialConfig>(&json).unwrap(),
+            config
+        );
         for (from, to, expected) in [
             ("silu", "gelu", "unknown variant `gelu`"),
             ("outputs", "size", "unknown field `size`"),

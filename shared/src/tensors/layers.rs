@@ -200,9 +200,7 @@ impl Convolution {
     /// The zeros in front of x, if units of the processor that multiply bf16 compute this convolution of it.
     fn in_bf16_units(&self, x: &Tensor<4>) -> Option<usize> {
         match self.zeros {
-            Zeros::InFront(padding)
-                if self.precision() == Precision::Bf16 && has_bf16_units(x) =>
-            {
+            Zeros::InFront(padding) if self.precision() == Precision::Bf16 && has_bf16_units(x) => {
                 Some(padding)
             }
             _ => None,

@@ -5,12 +5,12 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-#[cfg(feature = "flex")]
-use super::{convolution::runs_on_flex, parameters};
 use super::{
     Convolution, DmWideResNet, Frozen, Linear, Mode, PreActResNet18, Precision, ResNet18,
     Sequential, StandardWideResNet, WideResNet,
 };
+#[cfg(feature = "flex")]
+use super::{convolution::runs_on_flex, parameters};
 #[cfg(feature = "flex")]
 use crate::engine::{
     cpu::{CompiledNetwork, amx::Amx},
@@ -180,13 +180,16 @@ mod tests {
     use crate::{
         Classifier,
         energy::EnergyKind,
-        models::{Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
+        models::{
+            Layer, Normalization, PreActResNet18Config, ResNet18Config, SequentialConfig,
+            WideResNetConfig,
+        },
     };
     use burn::tensor::{DType, Int};
 
     use crate::tensors::{energy, from_host, to_host};
 
-    fn architectures() -> [Architecture; 5] {
+    fn architectures() -> [Architecture; 6] {
         let normalization = Normalization::uniform(3, 0.5, 0.25);
         let wide = WideResNetConfig {
             normalization: normalization.clone(),
@@ -205,6 +208,34 @@ mod tests {
             channels: 3,
             size: 16,
             classes: 4,
+            normalization: normalization.clone(),
+        };
+        let convolution = |kernel, stride, padding| Layer::Convolution {
+            channels: 8,
+            kernel,
+            stride,
+            padding,
+        };
+        let sequential = SequentialConfig {
+            layers: vec![
+                convolution(3, 1, 1),
+                Layer::Relu,
+                convolution(4, 2, 1),
+                Layer::Silu,
+                Layer::MaxPool {
+                    kernel: 2,
+                    stride: 2,
+                },
+                convolution(2, 1, 0),
+                Layer::LeakyRelu { slope: 0.1 },
+                Layer::Flatten,
+                Layer::Linear { outputs: 9 },
+                Layer::Silu,
+                Layer::Linear { outputs: 4 },
+            ],
+            channels: 3,
+            size: 16,
+            classes: 4,
             normalization,
         };
         [
@@ -213,6 +244,7 @@ mod tests {
             Architecture::DmWideResnet(wide),
             Architecture::PreActResnet18(pre_act),
             Architecture::Resnet18(resnet),
+            Architecture::Sequential(sequential),
         ]
     }
 

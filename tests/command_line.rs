@@ -77,7 +77,7 @@ fn state_dictionary(file: &ModelFile) -> Vec<u8> {
         "module.mean".into(),
         Dtype::F32,
         vec![1, 1, 1],
-        bytes(&[0.5]),
+        bytes(&file.card.architecture.normalization().mean),
     ));
     let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
         (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
@@ -1423,6 +1423,87 @@ fn weights_go_to_pytorch_and_come_back() {
     assert_eq!(again.card.architecture, file.card.architecture);
     let error = fail(directory, &["export", "model.safetensors"]);
     assert!(error.contains("expected the directory of a run"), "{error}");
+}
+
+/// A network that no engine runs, from its recipe to PyTorch, back behind a wrapper, and under attack.
+#[test]
+fn a_plain_network_is_trained_exported_imported_and_attacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, data) = (folder.path(), data());
+    let recipe = root().join("trainer/recipes/fast-mnist.toml");
+    succeed(
+        directory,
+        &train(&recipe, &data, &["--run", "run", "--set", "iterations=4"]),
+    );
+    let made = ["-o", "model.safetensors", "--rank", "4", "--f32"];
+    let from_data = ["--data-dir", &data];
+    succeed(
+        directory,
+        &[&["export", "run"], &made[..], &from_data[..]].concat(),
+    );
+    let read = |name: &str| ModelFile::read(&std::fs::read(directory.join(name)).unwrap()).unwrap();
+    let file = read("model.safetensors");
+    let names: Vec<&String> = file.weights().keys().collect();
+    assert_eq!(
+        names,
+        [
+            "0.bias", "0.weight", "2.bias", "2.weight", "5.bias", "5.weight", "7.bias", "7.weight"
+        ]
+    );
+    std::fs::write(
+        directory.join("theirs.safetensors"),
+        state_dictionary(&file),
+    )
+    .unwrap();
+    let import = [
+        "import",
+        "theirs.safetensors",
+        "--recipe",
+        "fast-mnist",
+        "-o",
+        "imported.safetensors",
+        "--rank",
+        "4",
+        "--f32",
+        "--set",
+        "validation=20",
+    ];
+    succeed(directory, &[&import[..], &from_data[..]].concat());
+    let imported = read("imported.safetensors");
+    assert_eq!(imported.weights(), file.weights());
+    assert_eq!(imported.probe(), file.probe());
+    let attack = [
+        "attack",
+        "imported.safetensors",
+        "--attack",
+        "apgd-ce",
+        "--steps",
+        "5",
+        "--epsilon",
+        "0.3",
+        "--images",
+        "8",
+        "--json",
+        "-",
+        "-o",
+        "sheet.png",
+    ];
+    let told = succeed(directory, &[&attack[..], &from_data[..]].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let [clean, robust] = ["clean_accuracy", "robust_accuracy"].map(|name| told[name].as_f64());
+    assert!(robust.unwrap() <= clean.unwrap(), "{told}");
+    // A judge is asked for its features, which the engine gives.
+    let judged = [
+        "evaluate",
+        "imported.safetensors",
+        "--judge",
+        "imported.safetensors",
+    ];
+    let error = fail(directory, &[&judged[..], &from_data[..]].concat());
+    assert!(
+        error.contains("imported.safetensors: Basin's own engines run residual networks"),
+        "{error}"
+    );
 }
 
 #[test]

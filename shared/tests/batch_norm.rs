@@ -145,6 +145,7 @@ fn has_jumps(architecture: &Architecture) -> bool {
         | Architecture::StandardWideResnet(config)
         | Architecture::DmWideResnet(config) => config.activation != Activation::Silu,
         Architecture::PreActResnet18(_) | Architecture::Resnet18(_) => true,
+        Architecture::Sequential(_) => unreachable!("it has no BatchNorm"),
     }
 }
 

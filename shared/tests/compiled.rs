@@ -42,7 +42,7 @@ impl Both {
             }
         }
         let empty = architecture.init(initialization, key, &Device::flex());
-        let compiled = CompiledNetwork::new(architecture.plan(&weights));
+        let compiled = CompiledNetwork::new(architecture.plan(&weights).unwrap());
         Self {
             architecture,
             oracle: Frozen::Tensors(Box::new(parameters::load(empty, &weights))),
@@ -118,6 +118,7 @@ fn has_jumps(architecture: &Architecture) -> bool {
         | Architecture::StandardWideResnet(config)
         | Architecture::DmWideResnet(config) => config.activation != Activation::Silu,
         Architecture::PreActResnet18(_) | Architecture::Resnet18(_) => true,
+        Architecture::Sequential(_) => unreachable!("no engine runs it"),
     }
 }
 

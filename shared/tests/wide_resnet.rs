@@ -49,7 +49,7 @@ fn logits_energies_and_gradients_are_pytorchs() {
         };
         let model =
             Architecture::WideResnet(config.clone()).init(initialization, Key::new(0), &device);
-        let model = parameters::load(model, &formula::weights(&config));
+        let model = parameters::load(model, &formula::weights(config.parameter_shapes()));
         let shape = [2, case.channels, case.size, case.size];
         let pixels = formula::wave(shape.iter().product(), 0.3);
         let pixels: Vec<f32> = pixels

@@ -4,8 +4,8 @@ use basin_shared::{
     Key,
     arrays::{Array, Weights},
     models::{
-        Activation, Architecture, Normalization, PreActResNet18Config, ResNet18Config,
-        WideResNetConfig, widen,
+        Activation, Architecture, Layer, Normalization, PreActResNet18Config, ResNet18Config,
+        SequentialConfig, WideResNetConfig, widen,
     },
     tensors::parameters,
 };
@@ -111,4 +111,21 @@ fn only_a_narrower_network_of_the_same_kind_is_widened() {
     assert!(!networks(1)[0].is_narrower_than(&wide[0]));
     let deeper = WideResNetConfig::new([16, 4], [CHANNELS, SIZE], CLASSES);
     assert!(!narrow[0].is_narrower_than(&Architecture::WideResnet(deeper)));
+    // A list of layers has no one width.
+    let list = |outputs| {
+        Architecture::Sequential(SequentialConfig {
+            layers: vec![
+                Layer::Flatten,
+                Layer::Linear { outputs },
+                Layer::Relu,
+                Layer::Linear { outputs: CLASSES },
+            ],
+            channels: CHANNELS,
+            size: SIZE,
+            classes: CLASSES,
+            normalization: Normalization::uniform(CHANNELS, 0.0, 1.0),
+        })
+    };
+    assert!(!list(4).is_narrower_than(&list(8)));
+    assert!(!list(4).is_narrower_than(&wide[0]) && !narrow[0].is_narrower_than(&list(8)));
 }

@@ -1,10 +1,7 @@
 // Numbers that the reference scripts and the tests make by the same formula, so that neither has to
 // be stored. Included by the tests that compare.
 
-use basin_shared::{
-    arrays::{Array, Weights},
-    models::WideResNetConfig,
-};
+use basin_shared::arrays::{Array, Weights};
 
 /// sin(1.7 i + phase) for i = 0..count, which fills [-1, 1] without repeating.
 pub(super) fn wave(count: usize, phase: f64) -> Vec<f64> {
@@ -12,8 +9,7 @@ pub(super) fn wave(count: usize, phase: f64) -> Vec<f64> {
 }
 
 /// Weights of about He et al.'s scale; the phase is the place in the sorted list of names.
-pub(super) fn weights(config: &WideResNetConfig) -> Weights {
-    let mut shapes = config.parameter_shapes();
+pub(super) fn weights(mut shapes: Vec<(String, Vec<usize>)>) -> Weights {
     shapes.sort();
     let array = |(phase, (name, shape)): (usize, (String, Vec<usize>))| {
         let fan_in = if shape.len() > 1 {

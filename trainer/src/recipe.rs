@@ -1,13 +1,12 @@
 //! Recipes: all numbers of a run, in TOML. Unknown keys are refused, nothing is defaulted, and the
 //! resolved recipe is kept beside the checkpoints.
 
+mod architecture;
+
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use basin_shared::{
-    models::{
-        Activation, Architecture, Initialization, Normalization, PreActResNet18Config,
-        ResNet18Config, WideResNetConfig,
-    },
+    models::{Architecture, Initialization},
     ranges::{self, OutOfRange},
     samplers::SamplerSettings,
     tensors::Precision,
@@ -21,6 +20,8 @@ use crate::{
     recipes,
     training::{sam::Sam, schedule::Schedule},
 };
+
+pub(crate) use architecture::{ArchitectureRecipe, WideResNetRecipe};
 
 /// All numbers of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,60 +62,6 @@ pub(crate) struct Recipe {
     pub generation: SamplerSettings,
     /// Recommended settings to clean an image, for the card.
     pub denoising: SamplerSettings,
-}
-
-/// The network, see [`Architecture`]; channels, size and classes are the data set's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub(crate) enum ArchitectureRecipe {
-    WideResnet(WideResNetRecipe),
-    StandardWideResnet(WideResNetRecipe),
-    DmWideResnet(WideResNetRecipe),
-    #[serde(rename = "pre_act_resnet_18")]
-    PreActResnet18(PreActResNet18Recipe),
-    #[serde(rename = "resnet_18")]
-    Resnet18(ResNet18Recipe),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WideResNetRecipe {
-    /// 6n + 4.
-    pub depth: usize,
-    pub width: usize,
-    pub activation: Activation,
-    pub normalization: Normalization,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PreActResNet18Recipe {
-    /// Channels of the first group; 64 in the papers.
-    pub width: usize,
-    /// Whether BatchNorm and ReLU follow the last block.
-    pub final_batch_norm: bool,
-    pub normalization: Normalization,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ResNet18Recipe {
-    /// Channels of the first group; 64 in the papers.
-    pub width: usize,
-    pub normalization: Normalization,
-}
-
-impl ArchitectureRecipe {
-    /// What the network subtracts of an image and divides it by.
-    pub(crate) fn normalization_mut(&mut self) -> &mut Normalization {
-        match self {
-            Self::WideResnet(recipe)
-            | Self::StandardWideResnet(recipe)
-            | Self::DmWideResnet(recipe) => &mut recipe.normalization,
-            Self::PreActResnet18(recipe) => &mut recipe.normalization,
-            Self::Resnet18(recipe) => &mut recipe.normalization,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -268,48 +215,8 @@ impl Recipe {
     /// The network with all its numbers.
     pub(crate) fn architecture(&self) -> Architecture {
         let [channels, size, _] = self.data_set.shape();
-        let classes = self.data_set.classes();
-        let wide = |recipe: &WideResNetRecipe| {
-            let WideResNetRecipe {
-                depth,
-                width,
-                activation,
-                normalization,
-            } = recipe.clone();
-            WideResNetConfig {
-                depth,
-                width,
-                channels,
-                size,
-                classes,
-                activation,
-                normalization,
-            }
-        };
-        match &self.architecture {
-            ArchitectureRecipe::WideResnet(recipe) => Architecture::WideResnet(wide(recipe)),
-            ArchitectureRecipe::StandardWideResnet(recipe) => {
-                Architecture::StandardWideResnet(wide(recipe))
-            }
-            ArchitectureRecipe::DmWideResnet(recipe) => Architecture::DmWideResnet(wide(recipe)),
-            ArchitectureRecipe::PreActResnet18(recipe) => {
-                Architecture::PreActResnet18(PreActResNet18Config {
-                    width: recipe.width,
-                    final_batch_norm: recipe.final_batch_norm,
-                    channels,
-                    size,
-                    classes,
-                    normalization: recipe.normalization.clone(),
-                })
-            }
-            ArchitectureRecipe::Resnet18(recipe) => Architecture::Resnet18(ResNet18Config {
-                width: recipe.width,
-                channels,
-                size,
-                classes,
-                normalization: recipe.normalization.clone(),
-            }),
-        }
+        self.architecture
+            .of([channels, size], self.data_set.classes())
     }
 
     /// What another recipe says otherwise: the keys, with both values.
@@ -522,58 +429,6 @@ mod tests {
     use super::*;
 
     const STANDARD: &str = include_str!("../recipes/standard-fashion-mnist.toml");
-
-    fn with_architecture(architecture: &str) -> Result<Recipe, RecipeError> {
-        let (before, rest) = STANDARD.split_once("[architecture]").unwrap();
-        let (_, after) = rest.split_once("[initialization]").unwrap();
-        let text = format!("{before}[architecture]\n{architecture}\n[initialization]{after}");
-        Recipe::parse(&text, "test", &[])
-    }
-
-    #[test]
-    fn every_architecture_has_its_fields_and_survives_toml() {
-        let wide = "depth = 16\nwidth = 2\nactivation = \"relu\"";
-        let pre_act = "width = 64\nfinal_batch_norm = true";
-        let normalization = "normalization = { mean = [0.5], std = [0.5] }";
-        for (name, fields, title) in [
-            ("wide_resnet", wide, "Wide-ResNet 16-2"),
-            (
-                "standard_wide_resnet",
-                wide,
-                "Wide-ResNet 16-2 with BatchNorm",
-            ),
-            ("dm_wide_resnet", wide, "DeepMind's Wide-ResNet 16-2"),
-            ("pre_act_resnet_18", pre_act, "PreActResNet-18"),
-            ("resnet_18", "width = 64", "ResNet-18"),
-        ] {
-            let recipe =
-                with_architecture(&format!("name = \"{name}\"\n{fields}\n{normalization}"));
-            let recipe = recipe.unwrap();
-            assert_eq!(recipe.architecture().title(), title);
-            assert_eq!(recipe.architecture().image(), [1, 28, 28]);
-            assert_eq!(
-                Recipe::parse(&recipe.to_toml(), "test", &[]).unwrap(),
-                recipe
-            );
-            let message = with_architecture(&format!("name = \"{name}\"\n{normalization}"));
-            let message = message.unwrap_err().to_string();
-            assert!(message.contains("missing field"), "{message}");
-        }
-        for (architecture, expected) in [
-            (format!("{wide}\n{normalization}"), "missing field `name`"),
-            (
-                format!("name = \"vgg\"\n{wide}\n{normalization}"),
-                "unknown variant `vgg`",
-            ),
-            (
-                format!("name = \"wide_resnet\"\ncolour = 3\n{wide}\n{normalization}"),
-                "unknown field `colour`",
-            ),
-        ] {
-            let message = with_architecture(&architecture).unwrap_err().to_string();
-            assert!(message.contains(expected), "{message}");
-        }
-    }
 
     /// As runs kept them that began when there was one architecture, and no smoothing of labels.
     #[test]

@@ -17,6 +17,7 @@ pub(crate) const RECIPES: &[(&str, &str)] = recipes![
     "dsm-fashion-mnist",
     "dsm-wrn-16-2-cifar10",
     "fast-cifar10",
+    "fast-mnist",
     "free-cifar10",
     "igebm-cifar10",
     "jeat-cifar10",

@@ -15,7 +15,7 @@ pub use crate::models::Extent;
 use crate::{
     arrays::Weights,
     models::{
-        Activation, Architecture, Normalization, WideResNetConfig,
+        Activation, Architecture, NoEngine, Normalization, WideResNetConfig,
         outline::{self, BATCH_NORM_EPSILON, Outline, Shortcut},
     },
 };
@@ -146,10 +146,13 @@ pub struct Plan {
 impl Architecture {
     /// The network with these weights, for Basin's own engines.
     ///
+    /// # Errors
+    /// If they do not run such a network.
+    ///
     /// # Panics
     /// If a weight is missing or of another shape: whoever reads a file checks that before.
-    pub fn plan(&self, weights: &Weights) -> Plan {
-        Plan::new(&self.outline(), weights)
+    pub fn plan(&self, weights: &Weights) -> Result<Plan, NoEngine> {
+        Ok(Plan::new(&self.outline()?, weights))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     engine::plan::Plan,
     file::card::{ModelCard, SCHEMA},
     key::Key,
-    models::{Architecture, ConfigError, is_statistic},
+    models::{Architecture, ConfigError, NoEngine, is_statistic},
     samplers::{ClassGaussian, Distances, Sampler, SamplerSettings, TableError},
 };
 
@@ -310,7 +310,10 @@ impl ModelFile {
     }
 
     /// The network as a plan, for Basin's own engines.
-    pub fn plan(&self) -> Plan {
+    ///
+    /// # Errors
+    /// If they do not run such a network.
+    pub fn plan(&self) -> Result<Plan, NoEngine> {
         self.card.architecture.plan(&self.weights)
     }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigError, Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig,
-    config::check_multiple, outline::Outline,
+    ConfigError, Normalization, PreActResNet18Config, ResNet18Config, SequentialConfig,
+    WideResNetConfig, config::check_multiple, outline::Outline,
 };
 
 /// The architectures.
@@ -28,7 +28,18 @@ pub enum Architecture {
     /// biases, ReLU after the residual sum.
     #[serde(rename = "resnet_18")]
     Resnet18(ResNet18Config),
+    /// One layer after another, as PyTorch's `nn.Sequential` has them: convolutions of any kernel, activations,
+    /// pooling, linear layers.
+    Sequential(SequentialConfig),
 }
+
+/// Why Basin's own engines do not run a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Basin's own engines run residual networks (Wide-ResNet, PreActResNet-18, ResNet-18), and this is a {0}; \
+     `basin` evaluates and attacks it on tensors"
+)]
+pub struct NoEngine(String);
 
 impl Architecture {
     /// Shape of one image: channels, height, width.
@@ -39,6 +50,7 @@ impl Architecture {
             | Self::DmWideResnet(config) => (config.channels, config.size),
             Self::PreActResnet18(config) => (config.channels, config.size),
             Self::Resnet18(config) => (config.channels, config.size),
+            Self::Sequential(config) => (config.channels, config.size),
         };
         [channels, size, size]
     }
@@ -51,6 +63,7 @@ impl Architecture {
             | Self::DmWideResnet(config) => &config.normalization,
             Self::PreActResnet18(config) => &config.normalization,
             Self::Resnet18(config) => &config.normalization,
+            Self::Sequential(config) => &config.normalization,
         }
     }
 
@@ -62,12 +75,13 @@ impl Architecture {
             | Self::DmWideResnet(config) => config.classes,
             Self::PreActResnet18(config) => config.classes,
             Self::Resnet18(config) => config.classes,
+            Self::Sequential(config) => config.classes,
         }
     }
 
     /// Whether examples of a batch interact in training.
     pub fn has_batch_norm(&self) -> bool {
-        !matches!(self, Self::WideResnet(_))
+        !matches!(self, Self::WideResnet(_) | Self::Sequential(_))
     }
 
     /// What a person calls the network, such as `Wide-ResNet 16-1`.
@@ -85,6 +99,7 @@ impl Architecture {
             Self::PreActResnet18(config) => format!("PreActResNet-18 of width {}", config.width),
             Self::Resnet18(ResNet18Config { width: 64, .. }) => "ResNet-18".into(),
             Self::Resnet18(config) => format!("ResNet-18 of width {}", config.width),
+            Self::Sequential(config) => config.title(),
         }
     }
 
@@ -102,12 +117,16 @@ impl Architecture {
             }
             Self::PreActResnet18(config) => config.check(),
             Self::Resnet18(config) => config.check(),
+            Self::Sequential(config) => config.check(),
         }
     }
 
     /// Name and shape of every tensor, running statistics included, without building the network.
     pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        self.outline().tensor_shapes()
+        match self.residual() {
+            Ok(outline) => outline.tensor_shapes(),
+            Err(sequential) => sequential.parameter_shapes(),
+        }
     }
 
     /// How many numbers are learned.
@@ -119,14 +138,28 @@ impl Architecture {
             .sum()
     }
 
-    pub(crate) fn outline(&self) -> Outline {
-        match self {
+    /// Whether Basin's own engines run the network.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn check_engine(&self) -> Result<(), NoEngine> {
+        self.outline().map(drop)
+    }
+
+    /// What an engine is told of the network.
+    pub(crate) fn outline(&self) -> Result<Outline, NoEngine> {
+        self.residual().map_err(|_| NoEngine(self.title()))
+    }
+
+    fn residual(&self) -> Result<Outline, &SequentialConfig> {
+        Ok(match self {
             Self::WideResnet(config) => Outline::wide_resnet(config),
             Self::StandardWideResnet(config) => Outline::standard_wide_resnet(config),
             Self::DmWideResnet(config) => Outline::dm_wide_resnet(config),
             Self::PreActResnet18(config) => Outline::pre_act_resnet_18(config),
             Self::Resnet18(config) => Outline::resnet_18(config),
-        }
+            Self::Sequential(config) => return Err(config),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::outline::Outline;
+use super::{outline::Outline, sequential::LayerFault};
 
 /// Activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +160,24 @@ pub enum ConfigError {
     /// A normalisation constant that would make every logit useless.
     #[error("normalization: {0} is not usable; means must be finite, deviations finite and > 0")]
     NormalizationValue(String),
+    /// A layer of a list does not fit what it is given, or what the network should make of an image.
+    #[error("layer {place} ({name}) {fault}")]
+    Layer {
+        /// Its place in the list, from 0.
+        place: usize,
+        /// What it is.
+        name: &'static str,
+        /// Why.
+        fault: LayerFault,
+    },
+    /// More weights than a model file can hold.
+    #[error("the layers have {found} weights, expected at most {most}")]
+    Weights {
+        /// How many there are.
+        found: u64,
+        /// How many there may be.
+        most: u64,
+    },
 }
 
 impl WideResNetConfig {
@@ -240,7 +258,9 @@ fn group(first: ([usize; 2], usize), blocks: usize) -> Vec<([usize; 2], usize)> 
 }
 
 /// Name, value, and the least and the most it may be.
-fn check_ranges(numbers: &[(&'static str, usize, usize, usize)]) -> Result<(), ConfigError> {
+pub(super) fn check_ranges(
+    numbers: &[(&'static str, usize, usize, usize)],
+) -> Result<(), ConfigError> {
     for &(name, found, least, most) in numbers {
         if found < least || found > most {
             return Err(ConfigError::Range {
@@ -266,7 +286,7 @@ pub(crate) fn check_multiple(
 }
 
 /// What every architecture has: images, their normalisation, and classes.
-fn check_input(
+pub(super) fn check_input(
     channels: usize,
     size: usize,
     classes: usize,

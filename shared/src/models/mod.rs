@@ -5,12 +5,14 @@
 mod architecture;
 mod config;
 pub(crate) mod outline;
+mod sequential;
 mod widen;
 
-pub use architecture::{Architecture, is_statistic};
+pub use architecture::{Architecture, NoEngine, is_statistic};
 pub use config::{
     Activation, ConfigError, Initialization, Normalization, PreActResNet18Config, ResNet18Config,
     WideResNetConfig,
 };
 pub use outline::Extent;
+pub use sequential::{Layer, LayerFault, SequentialConfig, Shape};
 pub use widen::widen;

@@ -17,23 +17,29 @@ impl Architecture {
     /// width 1 has a shortcut less than the wider ones.
     pub fn is_narrower_than(&self, other: &Self) -> bool {
         let mut wider = self.clone();
-        *wider.width_mut() = other.width();
+        let (Some(width), Some(of_other)) = (wider.width_mut(), other.width()) else {
+            return false;
+        };
+        let is_less = *width < of_other;
+        *width = of_other;
         let layers = |of: &Self| of.parameter_shapes().len();
-        self.width() < other.width() && wider == *other && layers(self) == layers(other)
+        is_less && wider == *other && layers(self) == layers(other)
     }
 
-    fn width(&self) -> usize {
-        *self.clone().width_mut()
+    fn width(&self) -> Option<usize> {
+        self.clone().width_mut().copied()
     }
 
-    fn width_mut(&mut self) -> &mut usize {
-        match self {
+    /// None of a network that is a list of layers, each of which has its own.
+    fn width_mut(&mut self) -> Option<&mut usize> {
+        Some(match self {
             Self::WideResnet(config)
             | Self::StandardWideResnet(config)
             | Self::DmWideResnet(config) => &mut config.width,
             Self::PreActResnet18(config) => &mut config.width,
             Self::Resnet18(config) => &mut config.width,
-        }
+            Self::Sequential(_) => return None,
+        })
     }
 }
 

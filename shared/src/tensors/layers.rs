@@ -16,7 +16,7 @@ use crate::{
     models::outline::BATCH_NORM_EPSILON,
     tensors::{
         activation,
-        convolution::{conv2d, conv2d_in_bf16, has_bf16_units},
+        convolution::{conv2d, conv2d_in_bf16, conv2d_of_any_kernel, has_bf16_units},
         head::head,
     },
 };
@@ -73,8 +73,8 @@ pub(super) fn cast<const D: usize>(x: Tensor<D>, precision: DType) -> Tensor<D> 
     }
 }
 
-/// A square convolution, 3x3 or 1x1; see [`conv2d`]. It computes in the precision of its input, or in
-/// another that it was told.
+/// A square convolution; see [`conv2d`]. It computes in the precision of its input, or in another that it
+/// was told.
 #[derive(Module, Debug)]
 pub struct Convolution {
     /// `[out_channels, in_channels, size, size]`.
@@ -84,9 +84,18 @@ pub struct Convolution {
     #[module(skip)]
     stride: usize,
     #[module(skip)]
-    padding: usize,
+    zeros: Zeros,
     #[module(skip)]
     precision: Option<Precision>,
+}
+
+/// The zeros around the images of a convolution.
+#[derive(Clone, Copy, Debug)]
+enum Zeros {
+    /// So many in front of the first row and column; behind, half the kernel: what [`conv2d`] takes.
+    InFront(usize),
+    /// So many on every side.
+    OnEverySide(usize),
 }
 
 impl Convolution {
@@ -105,7 +114,7 @@ impl Convolution {
             weight: Param::from_tensor(weight),
             bias: Some(Param::from_tensor(Tensor::zeros([out_channels], device))),
             stride,
-            padding: size / 2,
+            zeros: Zeros::InFront(size / 2),
             precision: None,
         }
     }
@@ -117,7 +126,20 @@ impl Convolution {
 
     /// The same with no zeros in front of the image, and one row and column behind it.
     pub fn padded_behind(self) -> Self {
-        Self { padding: 0, ..self }
+        Self {
+            zeros: Zeros::InFront(0),
+            ..self
+        }
+    }
+
+    /// The same with so many zeros on every side, whatever kernel and stride are.
+    pub fn padded_by(self, padding: usize) -> Self {
+        let [.., kernel] = self.weight.dims();
+        let zeros = match (kernel, self.stride, padding) {
+            (1, 1 | 2, 0) | (3, 1 | 2, 1) => Zeros::InFront(padding),
+            _ => Zeros::OnEverySide(padding),
+        };
+        Self { zeros, ..self }
     }
 
     /// Computes in this precision, and so do the layers that take its output.
@@ -130,10 +152,11 @@ impl Convolution {
         self.precision.unwrap_or_default()
     }
 
-    /// `[batch, in, height, width]` -> `[batch, out, ⌈height / stride⌉, ⌈width / stride⌉]`.
+    /// `[batch, in, height, width]` -> `[batch, out, ⌈height / stride⌉, ⌈width / stride⌉]`, or what PyTorch makes of
+    /// other zeros.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.precision() == Precision::Bf16 && has_bf16_units(&x) {
-            return self.forward_in_bf16(x, None);
+        if let Some(padding) = self.in_bf16_units(&x) {
+            return self.forward_in_bf16(x, None, padding);
         }
         let precision = match self.precision {
             Some(told) => FloatDType::from(told).into(),
@@ -141,20 +164,41 @@ impl Convolution {
         };
         let weight = cast(self.weight.val(), precision);
         let bias = self.bias.as_ref().map(|bias| cast(bias.val(), precision));
-        conv2d(cast(x, precision), weight, bias, self.stride, self.padding)
+        let x = cast(x, precision);
+        match self.zeros {
+            Zeros::InFront(padding) => conv2d(x, weight, bias, self.stride, padding),
+            Zeros::OnEverySide(padding) => {
+                conv2d_of_any_kernel(x, weight, bias, self.stride, padding)
+            }
+        }
     }
 
     /// The same of a(x).
     pub(super) fn forward_activated(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        if self.precision() == Precision::Bf16 && has_bf16_units(&x) {
-            return self.forward_in_bf16(x, Some(activation));
+        if let Some(padding) = self.in_bf16_units(&x) {
+            return self.forward_in_bf16(x, Some(activation), padding);
         }
         self.forward(activation.forward(x))
     }
 
-    fn forward_in_bf16(&self, x: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
+    /// The zeros in front of x, if units of the processor that multiply bf16 compute this convolution of it.
+    fn in_bf16_units(&self, x: &Tensor<4>) -> Option<usize> {
+        match self.zeros {
+            Zeros::InFront(padding) if self.precision() == Precision::Bf16 && has_bf16_units(x) => {
+                Some(padding)
+            }
+            _ => None,
+        }
+    }
+
+    fn forward_in_bf16(
+        &self,
+        x: Tensor<4>,
+        activation: Option<Activation>,
+        padding: usize,
+    ) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        conv2d_in_bf16(x, activation, weight, bias, self.stride, self.padding)
+        conv2d_in_bf16(x, activation, weight, bias, self.stride, padding)
     }
 }
 
@@ -284,6 +328,14 @@ impl Linear {
         Self {
             weight: Param::from_tensor(weight),
             bias: Param::from_tensor(Tensor::zeros([outputs], device)),
+        }
+    }
+
+    /// The same with weights times `factor`.
+    pub fn scaled(self, factor: f32) -> Self {
+        Self {
+            weight: self.weight.map(|weight| weight * factor),
+            ..self
         }
     }
 

@@ -28,6 +28,7 @@ pub mod pre_act_resnet_18;
 pub mod resnet_18;
 #[cfg(feature = "cubecl")]
 mod sequence;
+pub mod sequential;
 pub mod standard_wide_resnet;
 pub mod wide_resnet;
 
@@ -38,5 +39,6 @@ pub use network::Network;
 pub use on_tensors::{OnTensors, Transfers, from_host, to_host, whole_from_host};
 pub use pre_act_resnet_18::PreActResNet18;
 pub use resnet_18::ResNet18;
+pub use sequential::Sequential;
 pub use standard_wide_resnet::StandardWideResNet;
 pub use wide_resnet::WideResNet;

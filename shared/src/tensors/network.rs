@@ -5,16 +5,19 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-#[cfg(feature = "flex")]
-use super::parameters;
 #[cfg(all(feature = "cubecl", not(feature = "autotune")))]
 use super::sequence::Sequence;
 use super::{
     Convolution, DmWideResNet, Frozen, Linear, Mode, PreActResNet18, Precision, ResNet18,
-    StandardWideResNet, WideResNet,
+    Sequential, StandardWideResNet, WideResNet,
 };
 #[cfg(feature = "flex")]
-use crate::engine::cpu::{CompiledNetwork, amx::Amx};
+use super::{convolution::runs_on_flex, parameters};
+#[cfg(feature = "flex")]
+use crate::engine::{
+    cpu::{CompiledNetwork, amx::Amx},
+    plan::Plan,
+};
 use crate::{
     key::Key,
     models::{Architecture, Initialization},
@@ -36,6 +39,8 @@ pub enum Network {
     PreActResnet18(PreActResNet18),
     /// See [`Architecture::Resnet18`].
     Resnet18(ResNet18),
+    /// See [`Architecture::Sequential`].
+    Sequential(Sequential),
 }
 
 impl Architecture {
@@ -57,6 +62,9 @@ impl Architecture {
             }
             Self::Resnet18(config) => {
                 Network::Resnet18(ResNet18::init(config, initialization, key, device))
+            }
+            Self::Sequential(config) => {
+                Network::Sequential(Sequential::init(config, initialization, key, device))
             }
         }
     }
@@ -85,6 +93,7 @@ impl Network {
             Self::DmWideResnet(network) => network,
             Self::PreActResnet18(network) => network,
             Self::Resnet18(network) => network,
+            Self::Sequential(network) => network,
         }
     }
 
@@ -95,6 +104,7 @@ impl Network {
             Self::DmWideResnet(network) => network,
             Self::PreActResnet18(network) => network,
             Self::Resnet18(network) => network,
+            Self::Sequential(network) => network,
         };
         layers.convolutions()
     }
@@ -138,30 +148,39 @@ impl Network {
     }
 
     /// This network with the weights and statistics that it has now, as attacks and samplers take
-    /// it.
+    /// it: compiled where an engine runs such a network on its device, as tensors elsewhere.
     pub fn frozen(&self) -> Frozen {
         #[cfg_attr(not(feature = "flex"), expect(unused_mut))]
         let mut network = self.valid();
         #[cfg(feature = "flex")]
-        if crate::tensors::convolution::runs_on_flex(&network.layers().head().weight.val()) {
-            let precision = network.convolutions()[0].precision();
-            let plan = || self.architecture().plan(&parameters::collect(&network));
-            match (precision, Amx::get()) {
-                (Precision::F32, _) => {
-                    return Frozen::Compiled(Box::new(CompiledNetwork::new(plan())));
-                }
-                (Precision::Bf16, Some(amx)) => {
-                    return Frozen::Compiled(Box::new(CompiledNetwork::in_bf16(plan(), amx)));
-                }
-                (Precision::Bf16, None) => {}
-            }
+        if let Some(compiled) = network.compiled() {
+            return Frozen::Compiled(Box::new(compiled));
         }
         #[cfg(all(feature = "cubecl", not(feature = "autotune")))]
-        if super::cube::is_cube(&network.device()) {
+        if super::cube::is_cube(&network.device())
+            && let Ok(outline) = network.architecture().outline()
+        {
             let precision = network.convolutions()[0].precision();
-            return Frozen::Sequence(Box::new(Sequence::new(&network, precision)));
+            let sequence = Sequence::new(&network, &outline, precision);
+            return Frozen::Sequence(Box::new(sequence));
         }
         Frozen::Tensors(Box::new(network))
+    }
+
+    /// On the processor's engine, if the weights are there and it runs such a network in its precision.
+    #[cfg(feature = "flex")]
+    fn compiled(&mut self) -> Option<CompiledNetwork> {
+        let outline = self.architecture().outline().ok()?;
+        if !runs_on_flex(&self.layers().head().weight.val()) {
+            return None;
+        }
+        let precision = self.convolutions()[0].precision();
+        let plan = || Plan::new(&outline, &parameters::collect(self));
+        match (precision, Amx::get()) {
+            (Precision::F32, _) => Some(CompiledNetwork::new(plan())),
+            (Precision::Bf16, Some(amx)) => Some(CompiledNetwork::in_bf16(plan(), amx)),
+            (Precision::Bf16, None) => None,
+        }
     }
 }
 
@@ -171,13 +190,16 @@ mod tests {
     use crate::{
         Classifier,
         energy::EnergyKind,
-        models::{Normalization, PreActResNet18Config, ResNet18Config, WideResNetConfig},
+        models::{
+            Layer, Normalization, PreActResNet18Config, ResNet18Config, SequentialConfig,
+            WideResNetConfig,
+        },
     };
     use burn::tensor::{DType, Int};
 
     use crate::tensors::{energy, from_host, to_host};
 
-    fn architectures() -> [Architecture; 5] {
+    fn architectures() -> [Architecture; 6] {
         let normalization = Normalization::uniform(3, 0.5, 0.25);
         let wide = WideResNetConfig {
             normalization: normalization.clone(),
@@ -196,6 +218,34 @@ mod tests {
             channels: 3,
             size: 16,
             classes: 4,
+            normalization: normalization.clone(),
+        };
+        let convolution = |kernel, stride, padding| Layer::Convolution {
+            channels: 8,
+            kernel,
+            stride,
+            padding,
+        };
+        let sequential = SequentialConfig {
+            layers: vec![
+                convolution(3, 1, 1),
+                Layer::Relu,
+                convolution(4, 2, 1),
+                Layer::Silu,
+                Layer::MaxPool {
+                    kernel: 2,
+                    stride: 2,
+                },
+                convolution(2, 1, 0),
+                Layer::LeakyRelu { slope: 0.1 },
+                Layer::Flatten,
+                Layer::Linear { outputs: 9 },
+                Layer::Silu,
+                Layer::Linear { outputs: 4 },
+            ],
+            channels: 3,
+            size: 16,
+            classes: 4,
             normalization,
         };
         [
@@ -204,6 +254,7 @@ mod tests {
             Architecture::DmWideResnet(wide),
             Architecture::PreActResnet18(pre_act),
             Architecture::Resnet18(resnet),
+            Architecture::Sequential(sequential),
         ]
     }
 

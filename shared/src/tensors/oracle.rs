@@ -63,7 +63,7 @@ fn check(architecture: &Architecture, batch: usize, kind: EnergyKind) {
     let (logits, gradient) = logits_and_gradient(|x| model.logits(x), x.clone(), &*objective);
     let (gradient, x) = (to_host(gradient), to_host(x));
 
-    let plan = architecture.plan(&weights);
+    let plan = architecture.plan(&weights).unwrap();
     for isa in Isa::available() {
         let engine = CompiledNetwork::with_isa(plan.clone(), isa);
         let what = format!("{isa:?} {architecture:?} batch {batch} {kind:?}");

@@ -50,21 +50,21 @@ pub fn network(architecture: &Architecture, weights: &Weights, device: &Device) 
 }
 
 /// Where a visitor is, in the names of PyTorch's state dictionaries. Which architecture an enum
-/// holds is no part of them.
+/// holds is no part of them, nor is the list of a network that is nothing else.
 #[derive(Default)]
 pub struct Path(Vec<String>);
 
 impl Path {
     /// Into a module of this name; `container` as Burn's visitors say it.
     pub fn enter(&mut self, name: &str, container: &str) {
-        if !is_enum(container) {
+        if !is_nameless(container) {
             self.0.push(name.into());
         }
     }
 
     /// Out of it.
     pub fn exit(&mut self, container: &str) {
-        if !is_enum(container) {
+        if !is_nameless(container) {
             self.0.pop();
         }
     }
@@ -75,9 +75,9 @@ impl Path {
     }
 }
 
-/// What Burn's derived visitors say of an enum.
-fn is_enum(container: &str) -> bool {
-    container.starts_with("Enum:")
+/// What Burn's derived visitors say of an enum, and of the field of [`super::Sequential`].
+fn is_nameless(container: &str) -> bool {
+    container.starts_with("Enum:") || container == "Struct:Sequential"
 }
 
 /// Reads every parameter back to the host; native only, as it waits for the device.

@@ -210,9 +210,7 @@ impl Parameters {
 
 impl Sequence {
     /// The network with the weights that it has now; off the autodiff device.
-    pub(super) fn new(network: &Network, precision: Precision) -> Self {
-        let architecture = network.architecture();
-        let outline: Outline = architecture.outline();
+    pub(super) fn new(network: &Network, outline: &Outline, precision: Precision) -> Self {
         let mut parameters = Parameters {
             path: Path::default(),
             of: BTreeMap::new(),
@@ -225,7 +223,7 @@ impl Sequence {
         let [classes] = bias.dims();
         let [all] = weight.dims();
         Self {
-            image: architecture.image(),
+            image: network.architecture().image(),
             normalization: outline.normalization.clone(),
             activation: outline.activation,
             precision: parameters.precision,

@@ -22,7 +22,7 @@ fn read(bytes: &[u8]) {
     let Ok(file) = ModelFile::read(bytes) else {
         return;
     };
-    file.plan();
+    let _ = file.plan();
     // The checksum is of how the numbers are stored, so that the first writing may change it.
     let written = file.write(Storage::Single).expect("every number is finite");
     let read = ModelFile::read(&written).expect("what was written");

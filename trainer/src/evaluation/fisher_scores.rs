@@ -4,7 +4,7 @@ use basin_shared::{
     Classifier,
     energy::EnergyKind,
     metrics::{FisherScore, fisher_score},
-    models::{Activation, Architecture},
+    models::{Activation, Architecture, Layer},
 };
 
 use super::{accuracy::BATCH, candidate::Candidate, measured::Measured};
@@ -54,6 +54,19 @@ pub(crate) fn fisher_scores(candidate: &Candidate, measured: &mut Measured) {
 /// The activation, where it consists of straight lines.
 fn piecewise_linear(architecture: &Architecture) -> Option<&'static str> {
     let activation = match architecture {
+        Architecture::Sequential(config) => {
+            let of = |layer: &Layer| match layer {
+                Layer::Silu => Some(Activation::Silu),
+                Layer::LeakyRelu { .. } => Some(Activation::LeakyRelu),
+                _ => None,
+            };
+            // One that is smooth is enough for some curvature.
+            let found: Vec<Activation> = config.layers.iter().filter_map(of).collect();
+            match found.contains(&Activation::Silu) {
+                true => Activation::Silu,
+                false => found.first().copied().unwrap_or(Activation::Relu),
+            }
+        }
         Architecture::WideResnet(config)
         | Architecture::StandardWideResnet(config)
         | Architecture::DmWideResnet(config) => config.activation,

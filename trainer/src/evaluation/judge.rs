@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use basin_shared::{
     Classifier, ModelFile,
     attacks::named,
@@ -58,7 +58,8 @@ pub(crate) struct Real {
 impl Judge {
     /// Reads the model file of a judge for the model of `file`.
     pub(crate) fn read(path: &Path, file: &ModelFile) -> Result<Self> {
-        let plan = model::of_same_classes(path, file)?.plan();
+        let judge = model::of_same_classes(path, file)?;
+        let plan = judge.plan().with_context(|| path.display().to_string())?;
         let (weight, bias) = (plan.head.weight.clone(), plan.head.bias.clone());
         Ok(Self {
             engine: CompiledNetwork::new(plan.without_head()),

@@ -144,7 +144,7 @@ fn model(device: &Device) -> Network {
         gain: 0.0,
         residual_scale: 0.0,
     };
-    let mut weights: Weights = formula::weights(&config);
+    let mut weights: Weights = formula::weights(config.parameter_shapes());
     let head = weights.get_mut("class_output.weight").unwrap();
     head.values.iter_mut().for_each(|weight| *weight *= 8.0);
     let model = Architecture::WideResnet(config).init(initialization, Key::new(0), device);

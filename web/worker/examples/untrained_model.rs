@@ -132,7 +132,7 @@ fn main() {
         .expect("half precision holds the weights");
     let rounded = ModelFile::read(&bytes).expect("the file is sound");
     let x = probe_images(&architecture);
-    let found = CompiledNetwork::new(rounded.plan()).evaluate(
+    let found = CompiledNetwork::new(rounded.plan().expect("a residual network")).evaluate(
         &x.values,
         2,
         &Joint {

@@ -131,16 +131,9 @@ impl<E: Engine> Session<E> {
     }
 
     async fn load(&mut self, bytes: &[u8]) -> (Reply, Vec<f32>) {
-        let file = match ModelFile::read(bytes) {
+        let file = match read(bytes) {
             Ok(file) => file,
-            Err(error) => {
-                return (
-                    Reply::Refused {
-                        message: error.to_string(),
-                    },
-                    Vec::new(),
-                );
-            }
+            Err(message) => return (Reply::Refused { message }, Vec::new()),
         };
         let mut tested = self.tested(&file, bytes).await;
         let differs = tested.as_ref().is_ok_and(|(_, test)| !test.passed());
@@ -175,7 +168,7 @@ impl<E: Engine> Session<E> {
     /// Takes a rival; its name, or why it is none.
     async fn load_rival(&mut self, bytes: &[u8]) -> Result<String, String> {
         let loaded = self.in_use()?;
-        let file = ModelFile::read(bytes).map_err(|error| error.to_string())?;
+        let file = read(bytes)?;
         let card = &file.card;
         let [channels, size, _] = card.architecture.image();
         let found = ([channels, size], &card.class_names);
@@ -471,11 +464,23 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
     })
 }
 
+/// The model file that these bytes are, if the engines run its network.
+fn read(bytes: &[u8]) -> Result<ModelFile, String> {
+    let file = ModelFile::read(bytes).map_err(|error| error.to_string())?;
+    let network = file.card.architecture.check_engine();
+    network.map_err(|none| none.to_string())?;
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::cpu::Cpu;
     use basin_protocol::{Budget, ByDistance, GradientScaling, Known, Sampler, Sgld};
+    use basin_shared::{
+        arrays::{Array, Storage},
+        models::{Architecture, Layer, Normalization, SequentialConfig},
+    };
     use futures_executor::block_on;
 
     const UNTRAINED: &[u8] = include_bytes!("../../../tests/e2e/fixtures/untrained.safetensors");
@@ -508,6 +513,45 @@ mod tests {
             (3, 8, 3 * 64)
         );
         session
+    }
+
+    /// A file of a network that no engine runs is refused with a sentence, as model and as rival.
+    #[test]
+    fn a_plain_network_is_refused() {
+        let untrained = ModelFile::read(UNTRAINED).unwrap();
+        let config = SequentialConfig {
+            layers: vec![Layer::Flatten, Layer::Linear { outputs: 3 }],
+            channels: 1,
+            size: 8,
+            classes: 3,
+            normalization: Normalization::uniform(1, 0.0, 1.0),
+        };
+        let mut card = untrained.card.clone();
+        card.architecture = Architecture::Sequential(config);
+        let shapes = card.architecture.parameter_shapes().into_iter();
+        let weights = shapes.map(|(name, shape)| {
+            let values = vec![0.5; shape.iter().product()];
+            (name, Array { shape, values })
+        });
+        let (start, probe) = (untrained.class_gaussian(), untrained.probe());
+        let file = ModelFile::new(card, weights.collect(), start.clone(), probe.clone()).unwrap();
+        let bytes = file.write(Storage::Single).unwrap();
+        let expected = "Basin's own engines run residual networks (Wide-ResNet, PreActResNet-18, ResNet-18), and this \
+                        is a plain network of 0 convolutions and 1 linear layer; `basin` evaluates and attacks it on \
+                        tensors";
+        let mut session = loaded();
+        let beside = Beside {
+            bytes: bytes.clone(),
+            ..Beside::default()
+        };
+        let (reply, _) = block_on(session.answer(Request::Load, beside)).unwrap();
+        let Reply::Refused { message } = reply else {
+            panic!("{reply:?}")
+        };
+        assert_eq!(message, expected);
+        assert_eq!(block_on(session.load_rival(&bytes)), Err(expected.into()));
+        // The model in use stays.
+        assert!(session.in_use().is_ok());
     }
 
     fn plan(origin: Origin) -> Plan {

@@ -96,6 +96,22 @@ pub(crate) fn data_gradient(
     recorded::data_gradient(dy, weight, shapes)
 }
 
+/// Convolution by Burn, with a square kernel of any size and as many zeros on every side as `padding` says.
+///
+/// # Shapes
+/// As [`conv2d`], but for the output: `[batch, channels_out, height', width']` where
+/// height' = ⌊(height + 2 padding − kernel) / stride⌋ + 1, and likewise the width.
+pub(crate) fn conv2d_of_any_kernel(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    burn::tensor::module::conv2d(x, weight, bias, options)
+}
+
 /// Whether there are kernels of ours for these tensors.
 #[cfg(feature = "flex")]
 fn has_kernels(x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> bool {

@@ -38,8 +38,9 @@ impl Engine for Cpu {
         expect(unused_variables, reason = "the bytes are for partners")
     )]
     async fn network(&self, file: &ModelFile, bytes: &[u8]) -> Result<Self::Network, String> {
+        let plan = file.plan().map_err(|none| none.to_string())?;
         Ok(Rc::new(CpuNetwork {
-            network: CompiledNetwork::new(file.plan()),
+            network: CompiledNetwork::new(plan),
             #[cfg(target_arch = "wasm32")]
             pool: crate::pool::Pool::new(bytes),
         }))

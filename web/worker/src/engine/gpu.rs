@@ -23,7 +23,8 @@ impl Engine for Gpu {
     type Network = GpuNetwork;
 
     async fn network(&self, file: &ModelFile, _: &[u8]) -> Result<GpuNetwork, String> {
-        held(GpuNetwork::new(self.clone(), file.plan()).await)
+        let plan = file.plan().map_err(|none| none.to_string())?;
+        held(GpuNetwork::new(self.clone(), plan).await)
     }
 
     async fn refine(&mut self) -> bool {

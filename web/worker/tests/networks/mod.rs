@@ -74,5 +74,5 @@ pub(crate) fn plan_of(architecture: &Architecture) -> Plan {
             (name, Array { shape, values })
         })
         .collect();
-    architecture.plan(&weights)
+    architecture.plan(&weights).expect("a residual network")
 }

@@ -1,6 +1,8 @@
 //! State dictionaries of published PyTorch models, as safetensors: of JEM, TRADES, RobustBench, and those
 //! who build on them; read, and written for them.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use basin_shared::{
@@ -12,30 +14,7 @@ use basin_shared::{
 use half::bf16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-/// What wrappers put in front of every name, in any nesting: of PyTorch itself, of its compiler, of the
-/// robustness library, of a sequence of normalisation and network, and of JEM.
-const WRAPPERS: [&str; 9] = [
-    "module.",
-    "_orig_mod.",
-    "model.",
-    "attacker.",
-    "net.",
-    "network.",
-    "backbone.",
-    "1.",
-    "f.",
-];
-/// Modules that only normalise.
-const NORMALIZERS: [&str; 6] = [
-    "normalizer.",
-    "normalize.",
-    "normalization.",
-    "normalisation.",
-    "norm_layer.",
-    "0.",
-];
-const MEANS: [&str; 4] = ["mean", "mu", "new_mean", "_mean"];
-const DEVIATIONS: [&str; 5] = ["std", "sigma", "new_std", "_std", "sd"];
+use names::{DEVIATIONS, MEANS, is_unused, published_name, renamed};
 
 /// Why a state dictionary cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -193,17 +172,6 @@ pub(crate) fn write(architecture: &Architecture, weights: &Weights) -> Vec<u8> {
     safetensors::serialize(views, None).expect("views are valid")
 }
 
-/// What the authors' code calls a tensor: the inverse of [`renamed`].
-fn published_name(name: &str, architecture: &Architecture) -> String {
-    match architecture {
-        // The features are one module there, the head another.
-        Architecture::WideResnet(_) if !name.starts_with("class_output.") => {
-            format!("f.{}", name.replace(".shortcut.", ".shortcut.0."))
-        }
-        _ => name.into(),
-    }
-}
-
 /// Tensors by the names that Basin gives them, with the names that they have in the file. Those that two wrappers
 /// keep are there once if they are the same.
 fn unwrapped(
@@ -286,41 +254,11 @@ fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a String>) -> Option<&
     others.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
-fn renamed(name: &str, architecture: &Architecture) -> String {
-    let mut name = name;
-    while let Some(rest) = WRAPPERS
-        .iter()
-        .find_map(|wrapper| name.strip_prefix(wrapper))
-    {
-        name = rest;
-    }
-    for normalizer in NORMALIZERS {
-        if let Some(rest) = name.strip_prefix(normalizer)
-            && MEANS.iter().chain(&DEVIATIONS).any(|known| *known == rest)
-        {
-            name = rest;
-        }
-    }
-    match architecture {
-        // A list of one module there.
-        Architecture::WideResnet(_) => name.replace(".shortcut.0.", ".shortcut."),
-        _ => name.into(),
-    }
-}
-
-/// Whether the authors' code keeps a tensor that its forward pass never reads: the number of batches
-/// that BatchNorm saw, TRADES's second first group, JEM's two other heads.
-fn is_unused(name: &str, architecture: &Architecture) -> bool {
-    let of_jem = matches!(architecture, Architecture::WideResnet(_))
-        && (name.starts_with("linear.") || name.starts_with("energy_output."));
-    name.ends_with(".num_batches_tracked") || name.starts_with("sub_block1.") || of_jem
-}
-
 #[cfg(test)]
 mod tests {
     use basin_shared::{
         Key,
-        models::{PreActResNet18Config, ResNet18Config, WideResNetConfig},
+        models::{Layer, PreActResNet18Config, ResNet18Config, SequentialConfig, WideResNetConfig},
     };
     use safetensors::{Dtype, tensor::TensorView};
 
@@ -532,12 +470,30 @@ mod tests {
             final_batch_norm: true,
             normalization: wide.normalization.clone(),
         };
+        let sequential = SequentialConfig {
+            layers: vec![
+                Layer::Relu,
+                Layer::Convolution {
+                    channels: 2,
+                    kernel: 4,
+                    stride: 3,
+                    padding: 1,
+                },
+                Layer::Flatten,
+                Layer::Linear { outputs: 10 },
+            ],
+            channels: 3,
+            size: 32,
+            classes: 10,
+            normalization: wide.normalization.clone(),
+        };
         for architecture in [
             Architecture::WideResnet(wide.clone()),
             Architecture::StandardWideResnet(wide.clone()),
             Architecture::DmWideResnet(wide.clone()),
             Architecture::PreActResnet18(pre_act),
             Architecture::Resnet18(resnet),
+            Architecture::Sequential(sequential),
         ] {
             let shapes = architecture.parameter_shapes().into_iter().enumerate();
             let weights: Weights = shapes
@@ -552,12 +508,6 @@ mod tests {
             let (found, _) = read.normalization(&Normalization::uniform(3, 0.0, 1.0));
             assert_eq!(found, wide.normalization, "{architecture:?}");
         }
-        let published = |name| published_name(name, &jem());
-        assert_eq!(
-            published("layer2.0.shortcut.bias"),
-            "f.layer2.0.shortcut.0.bias"
-        );
-        assert_eq!(published("class_output.bias"), "class_output.bias");
     }
 
     #[test]

@@ -8,7 +8,10 @@ use basin_shared::{
     models::{Architecture, Initialization, Layer, Normalization, SequentialConfig},
     tensors::{Frozen, Mode, Network, energy, parameters},
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::{
+    optim::{GradientsParams, SgdConfig},
+    tensor::{Device, Int, Tensor, TensorData},
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -110,9 +113,8 @@ fn what_is_built_has_the_names_and_shapes_that_are_listed() {
             .architecture()
             .init(INITIALIZATION, Key::new(1), &Device::flex());
         let weights = parameters::collect(&model);
-        let built: Vec<_> = weights
-            .iter()
-            .map(|(name, w)| (name.clone(), w.shape.clone()));
+        let built = weights.iter();
+        let built = built.map(|(name, array)| (name.clone(), array.shape.clone()));
         let mut listed = case.architecture().parameter_shapes();
         listed.sort();
         assert_eq!(listed, built.collect::<Vec<_>>());
@@ -142,14 +144,14 @@ fn every_layer_learns() {
         let x = Tensor::<4>::from_data(TensorData::new(case.images(), shape), &device);
         let y = Tensor::<1, Int>::from_data([0, 2], &device);
         let begun = parameters::collect(&model);
+        let mut sgd = SgdConfig::new().init();
         let mut losses = Vec::new();
         for _ in 0..30 {
             let f = model.forward(x.clone(), Mode::Train);
             let loss = energy::conditional(f, y.clone()).mean();
             losses.push(loss.clone().into_scalar::<f32>());
-            let gradients = burn::optim::GradientsParams::from_grads(loss.backward(), &model);
-            let mut sgd = burn::optim::SgdConfig::new().init();
-            model = burn::optim::Optimizer::step(&mut sgd, 0.02, model, gradients);
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            model = sgd.step(0.02, model, gradients);
         }
         assert!(losses[29] < 0.5 * losses[0], "{name}: {losses:?}");
         for (which, now) in parameters::collect(&model) {

@@ -1,5 +1,5 @@
 """What `basin export MODEL --pytorch WEIGHTS` writes, in PyTorch's hands: JEM's Wide-ResNet loads it by the names of JEM's
-code, and its logits and gradients of the model file's two probe images are compared with those in the file.
+code, a plain network by those of nn.Sequential, and its logits and gradients of the model file's two probe images are compared with those in the file.
 
     pip install torch safetensors numpy
     basin export MODEL --pytorch weights.safetensors
@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
+
+from sequential import plain
 
 ACTIVATIONS = {"silu": F.silu, "relu": F.relu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2)}
 
@@ -92,7 +94,11 @@ def main():
         logits, gradient = file.get_tensor("probe.logits"), file.get_tensor("probe.gradient")
     state = load_file(weights)
     mean, std = state.pop("mean"), state.pop("std")
-    network = Jem(card).eval()
+    of = card["architecture"]
+    if of["type"] == "sequential":
+        network = plain(of["layers"], of["channels"], of["size"]).eval()
+    else:
+        network = Jem(card).eval()
     network.load_state_dict(state, strict=True)
     words = philox(0x70726F6265, gradient.numel())
     x = torch.from_numpy(((words >> numpy.uint64(8)).astype(numpy.float32) / 16777216).reshape(gradient.shape))

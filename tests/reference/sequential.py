@@ -14,8 +14,6 @@ import pathlib
 import torch
 from torch import nn
 
-torch.set_default_dtype(torch.float64)
-
 
 def convolution(channels, kernel, stride, padding):
     numbers = {"channels": channels, "kernel": kernel, "stride": stride, "padding": padding}
@@ -59,7 +57,8 @@ def wave(count, phase):
     return torch.sin(1.7 * torch.arange(count) + phase)
 
 
-def network(layers, channels, size):
+def plain(layers, channels, size):
+    """The network of these layers, with PyTorch's own initial weights."""
     modules, x = [], torch.zeros(1, channels, size, size)
     for layer in layers:
         kind, numbers = (layer, {}) if isinstance(layer, str) else next(iter(layer.items()))
@@ -81,7 +80,11 @@ def network(layers, channels, size):
             }[kind](**numbers)
         modules.append(module)
         x = module(x)
-    model = nn.Sequential(*modules)
+    return nn.Sequential(*modules)
+
+
+def network(layers, channels, size):
+    model = plain(layers, channels, size)
     state = model.state_dict()
     # The phase is the place in the sorted list of names; weights have about He et al.'s scale.
     for phase, name in enumerate(sorted(state)):
@@ -93,6 +96,7 @@ def network(layers, channels, size):
 
 
 def main():
+    torch.set_default_dtype(torch.float64)
     cases = []
     for case in CASES:
         channels, size = case["channels"], case["size"]

@@ -391,9 +391,10 @@ mod tests {
             let fault = of_fast(change).check().unwrap_err();
             fault.to_string()
         };
-        let cases: [(fn(&mut SequentialConfig), &str); 12] = [
+        type Change = fn(&mut SequentialConfig);
+        let cases: [(Change, &str); 12] = [
             (
-                |config| drop(config.layers.remove(4)),
+                |config| config.layers.retain(|&layer| layer != Layer::Flatten),
                 "layer 4 (linear) is given 32 channels of 7 × 7 pixels, expected numbers in a row; put flatten in \
                  front of it",
             ),

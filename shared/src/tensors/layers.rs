@@ -323,19 +323,16 @@ pub struct Linear {
 
 impl Linear {
     /// Weights from N(0, 1 / in), bias 0.
-    pub fn init(key: Key, [inputs, outputs]: [usize; 2], device: &Device) -> Self {
-        let weight = key.normal([outputs, inputs], device) * (inputs as f32).powf(-0.5);
+    pub fn init(key: Key, channels: [usize; 2], device: &Device) -> Self {
+        Self::with_gain(key, channels, 1.0, device)
+    }
+
+    /// Weights from N(0, gain² / in), bias 0.
+    pub fn with_gain(key: Key, [inputs, outputs]: [usize; 2], gain: f32, device: &Device) -> Self {
+        let weight = key.normal([outputs, inputs], device) * (gain * (inputs as f32).powf(-0.5));
         Self {
             weight: Param::from_tensor(weight),
             bias: Param::from_tensor(Tensor::zeros([outputs], device)),
-        }
-    }
-
-    /// The same with weights times `factor`.
-    pub fn scaled(self, factor: f32) -> Self {
-        Self {
-            weight: self.weight.map(|weight| weight * factor),
-            ..self
         }
     }
 

@@ -61,8 +61,8 @@ impl Sequential {
                 }
                 (Layer::Linear { outputs }, Shape::Row(inputs)) => {
                     let gain = if place == last { 1.0 } else { gain };
-                    let linear = Linear::init(key, [inputs, outputs], device);
-                    Some(Learned::Linear(linear.scaled(gain)))
+                    let linear = Linear::with_gain(key, [inputs, outputs], gain, device);
+                    Some(Learned::Linear(linear))
                 }
                 _ => None,
             }

@@ -42,11 +42,8 @@ pub(super) fn published_name(name: &str, architecture: &Architecture) -> String 
 
 /// What Basin calls a tensor that a state dictionary has by this name.
 pub(super) fn renamed(name: &str, architecture: &Architecture) -> String {
-    // The layers of a list are called by numbers, as what a sequence wraps is: one number is the layer's.
-    let is_whole = |rest: &&str| match architecture {
-        Architecture::Sequential(_) => rest.contains('.'),
-        _ => true,
-    };
+    // The layers of a list are called by numbers, as what a sequence wraps is: the last number is the layer's.
+    let is_whole = |rest: &&str| !["weight", "bias"].contains(rest);
     let mut name = name;
     while let Some(rest) = WRAPPERS
         .iter()
@@ -108,6 +105,7 @@ mod tests {
             ("module.1.bias", "1.bias"),
             ("module.model.1.1.bias", "1.bias"),
             ("_orig_mod.net.0.weight", "0.weight"),
+            ("module.mean", "mean"),
             ("0.mean", "mean"),
             ("model.0.std", "std"),
         ] {

@@ -58,6 +58,7 @@ impl Activity for Denoise {
         let SamplerSettings { energy, steps, .. } = model.denoising;
         told(Plan {
             seed: self.seed,
+            morph: None,
             classes: vec![0],
             energy,
             sampler: self.sampler.decide(&model.denoising.sampler, model),

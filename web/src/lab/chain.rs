@@ -69,6 +69,7 @@ impl Default for Chain {
         });
         let plan = Plan {
             seed: 0,
+            morph: None,
             classes: Vec::new(),
             energy: EnergyKind::Joint,
             sampler,

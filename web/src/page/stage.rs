@@ -10,6 +10,7 @@ use crate::{
         Lab, Progress,
         chain::{Chain, Phase},
     },
+    numbers,
     page::one_step::OneStep,
 };
 
@@ -176,8 +177,8 @@ pub fn NumberField(
 ) -> impl IntoView {
     let change = move |event: web_sys::Event| {
         let input: web_sys::HtmlInputElement = event_target(&event);
-        match input.value().parse::<f64>() {
-            Ok(number) if number >= min && number <= max => set(number),
+        match numbers::read(&input.value()) {
+            Some(number) if number >= min && number <= max => set(number),
             _ => input.set_value(&value.get_untracked()),
         }
     };
@@ -203,7 +204,7 @@ pub fn SeedField(
             min=0.0 max=4294967295.0 step="1"
         />
         <button
-            class="dice" title=title aria-label=format!("Roll {}", title.to_lowercase())
+            class="dice" title=title aria-label=format!("Roll {}", title.to_ascii_lowercase())
             on:click=move |_| set((js_sys::Math::random() * 1e4) as u32)
         >
             <span aria-hidden="true">"⚄"</span>
@@ -222,8 +223,8 @@ pub fn Slider(
     step: f32,
 ) -> impl IntoView {
     let moved = move |event| {
-        if let Ok(number) = event_target_value(&event).parse() {
-            set(number);
+        if let Some(number) = numbers::read(&event_target_value(&event)) {
+            set(number as f32);
         }
     };
     view! {

@@ -34,7 +34,7 @@ export async function finished(page) {
 }
 
 export async function energies(page) {
-  const curve = page.locator("[data-energy]");
+  const curve = page.locator("[data-energy]").first();
   const number = async (name) => Number(await curve.getAttribute(name));
   return { start: await number("data-energy-start"), end: await number("data-energy") };
 }

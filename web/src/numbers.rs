@@ -23,7 +23,9 @@ mod tests {
         for (text, number) in numbers {
             assert_eq!(read(text), Some(number), "{text}");
         }
-        for text in ["", " 1", "0x10", "NaN", "inf", "Infinity", "1e999", "1,5", "-", "e5"] {
+        for text in [
+            "", " 1", "0x10", "NaN", "inf", "Infinity", "1e999", "1,5", "-", "e5",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

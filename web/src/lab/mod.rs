@@ -154,6 +154,8 @@ struct Bench {
     /// What a link asks of a model that is not here yet.
     linked: Option<Settings>,
     fetching: Option<AbortController>,
+    /// Counts frames asked for.
+    turn: u32,
     /// The chain that the worker holds.
     begun: Option<u32>,
     /// The tile of the landscape that the engine looks at, and how many images the next is to have.

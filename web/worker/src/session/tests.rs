@@ -185,6 +185,47 @@ fn of_two_classes_mixed_both_energies_fall() {
 }
 
 #[test]
+fn a_morph_ends_at_the_chains_of_both_seeds() {
+    let mut session = loaded();
+    let mut end = |plan: Plan| {
+        ask(&mut session, Request::Begin { chain: 1, plan }, &[]);
+        frames(&mut session, 1, 6)
+    };
+    for plan in [plan, plan_by_distance] {
+        for origin in [Origin::Noise, Origin::Class { spread: 1.0 }] {
+            let of_seed = |seed| Plan {
+                seed,
+                ..plan(origin)
+            };
+            let toward = |share| Plan {
+                morph: Some(Morph { seed: 9, share }),
+                ..of_seed(1)
+            };
+            let [first, last] = [1, 9].map(|seed| end(of_seed(seed)));
+            assert_eq!(end(toward(0.0)), first);
+            assert_eq!(end(toward(1.0)), last);
+            let between = end(toward(0.5));
+            assert!(between != first && between != last);
+        }
+    }
+    let wrong = Plan {
+        morph: Some(Morph {
+            seed: 9,
+            share: f32::NAN,
+        }),
+        ..plan(Origin::Noise)
+    };
+    let begin = Request::Begin {
+        chain: 2,
+        plan: wrong,
+    };
+    let refused = ask(&mut session, begin, &[]);
+    assert!(
+        matches!(refused, Some((Reply::Refused { message }, _)) if message.contains("the other seed is NaN"))
+    );
+}
+
+#[test]
 fn the_energy_descended_falls() {
     let mut session = loaded();
     ask(
@@ -300,10 +341,15 @@ fn an_attack_climbs_within_its_radius_and_goes_on_where_it_stood() {
     );
     let found = frames(&mut session, 1, 11);
     assert_eq!(found[0].1[..64], image);
-    let energy = |frame: &(u64, Vec<f32>)| EnergyKind::Conditional.of_logits(&frame.1[64..], 0);
+    let energy = |frame: &(u64, Vec<f32>)| EnergyKind::Conditional.of_logits(&frame.1[128..], 0);
     assert!(energy(&found[10]) > energy(&found[0]) + 1e-3);
     for (x, clean) in found[10].1[..64].iter().zip(&image) {
         assert!((x - clean).abs() <= 0.1 + 1e-6);
+    }
+    // Beside the images is the gradient that the next step goes by.
+    for i in 0..64 {
+        let (x, gradient, next) = (found[0].1[i], found[0].1[64 + i], found[1].1[i]);
+        assert!((next - x - 0.025 * gradient.signum()).abs() < 1e-6);
     }
     let resumed = Origin::Resume { step: 4 };
     let both = [&image[..], &found[4].1[..64]].concat();

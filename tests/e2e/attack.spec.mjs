@@ -116,3 +116,16 @@ test("a step in slow motion is a step of both networks", async ({ page }) => {
   // What was added is grey before the first step.
   await expect.poll(async () => (await pixels(page))[4].some((value, i) => i % 4 < 3 && Math.abs(value - 128) > 1)).toBe(true);
 });
+
+test("another model has its own standard network, and a landscape that was on its way is forgotten", async ({ page }) => {
+  await open(page, "/#tab=landscape&engine=cpu&model=fashion-mnist&picture=1");
+  await finished(page);
+  await page.locator(".tabs").getByRole("button", { name: "CIFAR-10" }).click();
+  await expect(page.locator('summary[data-chip="model"]')).toContainText("CIFAR-10");
+  await finished(page);
+  await page.getByRole("button", { name: "Attack", exact: true }).click();
+  await finished(page);
+  await expect(side(page, "standard")).toContainText("CIFAR-10, standard");
+  await expect(side(page, "standard")).toHaveAttribute("data-fooled", /true|false/);
+  await expect(notice(page)).toHaveCount(0);
+});

@@ -116,6 +116,8 @@ for (const [path, hash] of figures) {
     }
   } else {
     urls = await drawn(page, ".stage canvas");
+    // Of each network: the attacked picture and what was added, without the gradient.
+    if (downward) urls = urls.filter((_, i) => i % 3 < 2);
   }
   await save(path, await together(page, urls, columns, downward));
   await page.close();

@@ -110,7 +110,7 @@ fn measure(seconds: f64, named: &[String]) -> Value {
             });
             let chain = |walk| HostChain {
                 walk,
-                key: Key::new(2),
+                noise: Key::new(2).into(),
                 energy: EnergyKind::Joint,
                 classes: classes.clone(),
                 mixture: None,

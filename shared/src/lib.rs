@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod models;
 #[cfg(feature = "pictures")]
 pub mod pictures;
+pub mod preview;
 pub mod ranges;
 pub mod robust_accuracy;
 pub mod samplers;

@@ -334,7 +334,7 @@ fn ends(model: &impl Classifier, architecture: &Architecture, count: usize) -> [
             gradient: GradientScaling::Raw,
             clamp: true,
         }),
-        key: Key::new(3),
+        noise: Key::new(3).into(),
         energy: EnergyKind::Joint,
         classes,
         mixture: None,

@@ -177,7 +177,7 @@ fn a_chain_of_100_steps_is_the_oracles() {
     let start = both.images(3, Key::new(2));
     let chain = HostChain {
         walk: Step::Sgld(sgld),
-        key: Key::new(4),
+        noise: Key::new(4).into(),
         energy: EnergyKind::Joint,
         classes: both.classes(3, Key::new(3)),
         mixture: None,

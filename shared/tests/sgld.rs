@@ -39,7 +39,7 @@ fn sgld() -> Sgld {
 fn chain(sgld: Sgld, batch: usize, x: Vec<f32>) -> HostChain {
     HostChain {
         walk: Step::Sgld(sgld),
-        key: Key::new(11),
+        noise: Key::new(11).into(),
         energy: EnergyKind::Marginal,
         classes: vec![0; batch],
         mixture: None,

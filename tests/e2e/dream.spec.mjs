@@ -239,3 +239,72 @@ test("Back undoes a pick, and Forward does it again", async ({ page }) => {
   await finished(page);
   await expect.poll(() => page.url()).toContain("seed=99");
 });
+
+for (const engineName of ["cpu", "gpu"]) {
+  test(`a morph on the ${engineName} engine ends at the pictures of both seeds`, async ({ page }) => {
+    const chain = `/#engine=${engineName}&model=${UNTRAINED}&class=1&steps=4&step=0.5&noise=0.05&start=noise`;
+    const of = async (seeds) => {
+      await page.goto("about:blank");
+      await open(page, `${chain}&${seeds}`);
+      await finished(page);
+      return (await pixels(page))[0];
+    };
+    const ends = [await of("seed=3"), await of("seed=8")];
+    expect(await of("seed=3&morph=8,0")).toEqual(ends[0]);
+    expect(await of("seed=3&morph=8,100")).toEqual(ends[1]);
+    const between = await of("seed=3&morph=8,50");
+    const near = await of("seed=3&morph=8,52");
+    await expect(engine(page)).toHaveAttribute("data-engine", engineName.toUpperCase());
+    const apart = (a, b) => a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / a.length;
+    for (const end of ends) expect(apart(between, end)).toBeGreaterThan(3 * apart(between, near));
+  });
+}
+
+test("a morph is had by keyboard, and is in the link", async ({ page }) => {
+  await open(page, `/#engine=cpu&model=${UNTRAINED}&class=1&steps=4&seed=3`);
+  await finished(page);
+  await page.getByLabel("morph to another seed").focus();
+  await page.keyboard.press("Space");
+  await page.getByLabel("other seed", { exact: true }).fill("8");
+  await page.keyboard.press("Enter");
+  const slider = page.getByRole("slider", { name: "% of the way to it" });
+  await slider.focus();
+  await page.keyboard.press("ArrowRight");
+  await expect.poll(() => page.url()).toContain("seed=3&morph=8,51");
+  await finished(page);
+  await page.reload();
+  await finished(page);
+  await expect(slider).toHaveValue("51");
+  await page.getByLabel("morph to another seed").press("Space");
+  await expect.poll(() => page.url()).not.toContain("morph");
+});
+
+test("in slow motion every step is seen, as fast as was asked for", async ({ page }) => {
+  await open(page, `/#engine=cpu&model=${UNTRAINED}&class=1&steps=6&speed=10`);
+  await finished(page);
+  const seen = [];
+  await page.exposeFunction("sawStep", (step) => seen.push([Number(step), Date.now()]));
+  await stage(page).evaluate((stage) =>
+    new MutationObserver(() => window.sawStep(stage.dataset.step)).observe(stage, { attributeFilter: ["data-step"] }),
+  );
+  await page.getByRole("button", { name: "Play" }).click();
+  await expect.poll(() => seen.at(-1)?.[0]).toBe(6);
+  expect(seen.map(([step]) => step)).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  expect(seen.at(-1)[1] - seen[0][1]).toBeGreaterThan(550);
+  // By keyboard: the last choice is the slowest.
+  await page.getByLabel("Speed").focus();
+  await page.keyboard.press("End");
+  await expect.poll(() => page.url()).toContain("speed=2");
+  await page.getByRole("button", { name: "Play" }).click();
+  await expect(stage(page)).toHaveAttribute("data-step", "1");
+  // Held and played again meanwhile, it goes no faster.
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByRole("button", { name: "Play" }).click();
+  const from = Number(await stage(page).getAttribute("data-step"));
+  await page.waitForTimeout(1100);
+  expect(Number(await stage(page).getAttribute("data-step")) - from).toBeLessThanOrEqual(4);
+  await page.getByLabel("Speed").focus();
+  await page.keyboard.press("Home");
+  await expect.poll(() => page.url()).not.toContain("speed");
+  await finished(page);
+});

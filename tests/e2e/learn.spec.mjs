@@ -16,7 +16,7 @@ async function play(page, chapter) {
   return frame(page, chapter);
 }
 
-const energy = async (within, name) => Number(await within.locator("[data-energy]").getAttribute(name));
+const energy = async (within, name) => Number(await within.locator("[data-energy]").first().getAttribute(name));
 const bar = (within, name) => within.locator(`.sees .name:text-is("${name}") ~ .number`);
 const side = (within, which) => within.locator(`[data-side="${which}"]`);
 

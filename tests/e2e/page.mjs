@@ -14,9 +14,9 @@ export async function open(page, address) {
   return violations;
 }
 
-// Puts these words in front of the program of the page's workers.
-export async function alterWorkers(page, words) {
-  await page.route("**/worker.js", async (route) => {
+// Puts these words in front of the program of the page's workers, or of a worker's partners.
+export async function alterWorkers(page, words, program = "worker.js") {
+  await page.route(`**/${program}`, async (route) => {
     // A worker may be asked for while the test ends.
     try {
       const response = await route.fetch();
@@ -34,7 +34,7 @@ export async function finished(page) {
 }
 
 export async function energies(page) {
-  const curve = page.locator("[data-energy]");
+  const curve = page.locator("[data-energy]").first();
   const number = async (name) => Number(await curve.getAttribute(name));
   return { start: await number("data-energy-start"), end: await number("data-energy") };
 }

@@ -1,7 +1,9 @@
 // Redraws the pictures that stand where something of the page's will move, with the built page and each of its own models:
 // those that the page shows before its model is there, a mean image of each class and one dream; and the stills of the
-// lesson's figures. `node prepare.mjs`
+// lesson's figures, and the card that other sites show of a link. `node prepare.mjs`, or of the card alone
+// `node prepare.mjs card`
 import { mkdir, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { chromium } from "@playwright/test";
 import config from "./playwright.config.mjs";
 import { serve } from "./serve.mjs";
@@ -30,6 +32,32 @@ async function finished(hash) {
 }
 const drawn = (page, selector) =>
   page.locator(selector).evaluateAll((canvases) => canvases.map((canvas) => canvas.toDataURL("image/png")));
+
+// Ten dreams, one of each class, under the page's name.
+async function card() {
+  const page = await finished("model=cifar-10&class=all");
+  const dreams = await drawn(page, ".stage canvas");
+  await page.close();
+  const sheet = await browser.newPage({ viewport: { width: 1200, height: 630 } });
+  await sheet.setContent(`<style>
+      body { margin: 0; padding: 44px 48px; background: #fbfaf7; color: #1b1d22; font-family: system-ui, sans-serif; }
+      p { display: flex; align-items: baseline; gap: 28px; margin: 0 0 28px; font-size: 40px; color: #5b5f66; }
+      b { font-size: 72px; color: #1b1d22; }
+      div { display: grid; grid-template-columns: repeat(5, 208px); gap: 16px; }
+      img { width: 208px; height: 208px; image-rendering: pixelated; }
+    </style>
+    <p><b>Basin</b>a classifier, dreaming</p>
+    <div>${dreams.map((src) => `<img src="${src}">`).join("")}</div>`);
+  await sheet.locator("img").last().evaluate((image) => image.decode());
+  await sheet.screenshot({ path: fileURLToPath(place("card.png")) });
+  await sheet.close();
+}
+await card();
+if (process.argv[2] === "card") {
+  await browser.close();
+  server.close();
+  process.exit();
+}
 
 for (const model of ["cifar-10", "fashion-mnist"]) {
   const page = await finished(`model=${model}`);
@@ -88,6 +116,8 @@ for (const [path, hash] of figures) {
     }
   } else {
     urls = await drawn(page, ".stage canvas");
+    // Of each network: the attacked picture and what was added, without the gradient.
+    if (downward) urls = urls.filter((_, i) => i % 3 < 2);
   }
   await save(path, await together(page, urls, columns, downward));
   await page.close();

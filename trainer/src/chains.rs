@@ -106,7 +106,7 @@ pub(crate) fn chains(
     let x = to_host(x.clone());
     HostChain {
         walk,
-        key,
+        noise: key.into(),
         energy,
         classes: y.iter().map(|&class| class.into()).collect(),
         mixture: None,

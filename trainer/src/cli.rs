@@ -142,7 +142,9 @@ pub(crate) struct Train {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  basin publish site model.safetensors other.safetensors")]
+#[command(
+    after_help = "Examples:\n  basin publish site model.safetensors other.safetensors\n  basin publish site model.safetensors --address https://example.org/basin/"
+)]
 pub(crate) struct Publish {
     /// The folder to make; it must be empty or not there yet.
     pub folder: PathBuf,
@@ -151,6 +153,10 @@ pub(crate) struct Publish {
     /// The built page, as `cargo xtask build` leaves it.
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     pub page: PathBuf,
+    /// The address that the folder will have, such as https://example.org/basin/; other sites need it for the picture
+    /// that they show of a link.
+    #[arg(long, value_name = "URL")]
+    pub address: Option<String>,
 }
 
 #[derive(Debug, Args)]

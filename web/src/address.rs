@@ -20,6 +20,8 @@ pub struct Settings {
     pub tab: Tab,
     pub model: ModelSource,
     pub engine: EngineChoice,
+    /// Slow motion: steps a second, one of [`SPEEDS`].
+    pub speed: Option<u32>,
     pub dream: Dream,
     pub denoise: Denoise,
     pub restore: Restore,
@@ -27,6 +29,9 @@ pub struct Settings {
     pub landscape: Landscape,
     pub gallery: Gallery,
 }
+
+/// Steps a second in slow motion.
+pub const SPEEDS: [u32; 2] = [10, 2];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Tab {
@@ -118,6 +123,7 @@ impl Settings {
             EngineChoice::Cpu => pairs.push(("engine", "cpu".into())),
             EngineChoice::Gpu => pairs.push(("engine", "gpu".into())),
         }
+        pairs.extend(self.speed.map(|speed| ("speed", speed.to_string())));
         self.activity().write(model, &mut pairs);
         pairs
             .iter()
@@ -174,6 +180,10 @@ impl Settings {
                     "gpu" => EngineChoice::Gpu,
                     _ => return Err("auto, cpu or gpu".into()),
                 }
+            }
+            "speed" => {
+                let listed = value.parse().ok().filter(|speed| SPEEDS.contains(speed));
+                self.speed = Some(listed.ok_or("10 or 2")?);
             }
             _ if self.activity_mut().read(name, value)? => {}
             _ => return Err(String::new()),
@@ -332,6 +342,7 @@ mod tests {
         let dream = Dream {
             class: ClassChoice::All,
             seed: u32::MAX,
+            morph: Some((0, 35)),
             start: Some(StartChoice::Noise),
             energy: Some(EnergyKind::Conditional),
             steps: Some(37),
@@ -365,6 +376,7 @@ mod tests {
                 tab: Tab::Denoise,
                 denoise,
                 engine: EngineChoice::Gpu,
+                speed: Some(2),
                 ..Settings::default()
             },
             Settings {

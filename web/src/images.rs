@@ -86,6 +86,21 @@ pub fn magnified(numbers: &[f32]) -> Arc<[f32]> {
     numbers.iter().map(|x| 0.5 + 0.5 * x / most).collect()
 }
 
+/// A gradient as a picture, in the same way; three times its root mean square is as bright or as dark as can be, as
+/// a few numbers are far larger than the rest (Tsipras et al. 2019, "Robustness may be at odds with accuracy").
+pub fn gradient_map(gradient: &[f32]) -> Arc<[f32]> {
+    let most = 3.0 * length(gradient) / (gradient.len() as f32).sqrt();
+    gradient
+        .iter()
+        .map(|g| 0.5 + 0.5 * g / most.max(1e-9))
+        .collect()
+}
+
+/// The L2 norm.
+pub fn length(numbers: &[f32]) -> f32 {
+    numbers.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
 /// Draws one image, a canvas pixel for each of its own.
 pub fn draw(canvas: &HtmlCanvasElement, shape: Shape, pixels: &[f32]) {
     let size = shape.size as u32;

@@ -14,6 +14,7 @@ mod bundled;
 pub mod fuzzing;
 mod images;
 mod lab;
+mod numbers;
 mod page;
 mod png_text;
 

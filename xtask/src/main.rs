@@ -37,6 +37,9 @@ enum Task {
         /// Also copy it to this folder, for a host of static files, with what it compresses to beside each file.
         #[arg(long, value_name = "FOLDER")]
         release_dir: Option<PathBuf>,
+        /// The address that folder will have, which other sites need for the picture that they show of a link.
+        #[arg(long, value_name = "URL", requires = "release_dir")]
+        address: Option<String>,
     },
     /// Check all that a change must pass, or the parts named.
     Test {
@@ -96,9 +99,14 @@ fn run(task: Task) -> anyhow::Result<()> {
             page::build()?;
             serve::serve(&page::dist(), port)
         }
-        Task::Build { release_dir } => {
+        Task::Build {
+            release_dir,
+            address,
+        } => {
             page::build()?;
-            release_dir.map_or(Ok(()), |folder| release::release(&folder))
+            release_dir.map_or(Ok(()), |folder| {
+                release::release(&folder, address.as_deref())
+            })
         }
         Task::Test { parts } => checks::test(&parts),
         Task::GpuKit { dry_run: true, .. } => gpu_kit::dry_run(),

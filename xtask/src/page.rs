@@ -90,10 +90,15 @@ const MODULE: &str = "basin.js";
 /// The script that keeps the page for a visit without a network.
 const OFFLINE: &str = "offline.js";
 
+/// The picture that other sites show of a link.
+const CARD: &str = "card.png";
+
 /// Tells it which files there are, and of which version.
 fn list_for_offline(dist: &Path) -> Result<()> {
     let mut files = files(dist)?;
-    files.retain(|file| file != OFFLINE && !file.ends_with(".md"));
+    // The card is for other sites.
+    let needed = |file: &String| file != OFFLINE && file != CARD && !file.ends_with(".md");
+    files.retain(needed);
     let version = hash(dist, &files)?;
     let version = format!("const VERSION = {version:?};");
     let list = format!("const FILES = {files:?};");

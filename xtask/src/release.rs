@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use basin_shared::preview::published_at;
 use flate2::{Compression, write::GzEncoder};
 
 use crate::page;
@@ -26,8 +27,9 @@ const TEXTS: [&str; 9] = [
 /// Endings of the compressed, and the names of the ways in HTTP, the better first.
 pub(crate) const ENCODINGS: [(&str, &str); 2] = [("br", "br"), ("gz", "gzip")];
 
-/// Copies the page to a folder that is empty or not there yet.
-pub(crate) fn release(folder: &Path) -> Result<()> {
+/// Copies the page to a folder that is empty or not there yet. Where it is to be published, its files name themselves
+/// by that address where they must.
+pub(crate) fn release(folder: &Path, address: Option<&str>) -> Result<()> {
     let taken = fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
     ensure!(
         !taken,
@@ -39,7 +41,13 @@ pub(crate) fn release(folder: &Path) -> Result<()> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         }
-        let bytes = fs::read(page::dist().join(&file))?;
+        let mut bytes = fs::read(page::dist().join(&file))?;
+        if let Some(address) = address.filter(|_| file == "index.html") {
+            let html = String::from_utf8(bytes)?;
+            bytes = published_at(&html, address)
+                .map_err(|fault| anyhow!(fault))?
+                .into();
+        }
         fs::write(&to, &bytes).with_context(|| to.display().to_string())?;
         compress(&to, &bytes)?;
     }

@@ -21,8 +21,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DistanceTable, Observation};
-use crate::{energy::EnergyKind, key::Key, ranges::first_fault};
+use super::{DistanceTable, Noise, Observation};
+use crate::{energy::EnergyKind, ranges::first_fault};
 
 /// The settings of the sampler.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,11 +118,18 @@ impl Annealing {
     ///
     /// # Panics
     /// If the lengths do not agree.
-    pub fn step(&self, key: Key, step: u64, x: &mut [f32], energies: &[f32], gradient: &[f32]) {
+    pub fn step(
+        &self,
+        noise: impl Into<Noise>,
+        step: u64,
+        x: &mut [f32],
+        energies: &[f32],
+        gradient: &[f32],
+    ) {
         assert_eq!(x.len(), gradient.len(), "numbers of images and gradient");
         let size = x.len() / energies.len();
         let [h, spread] = self.shares(step);
-        let noise = (spread > 0.0).then(|| key.fold_in(step).normals(x.len()));
+        let noise = (spread > 0.0).then(|| noise.into().fold_in(step).normals(x.len()));
         let images = x.chunks_exact_mut(size).zip(gradient.chunks_exact(size));
         for (image, ((x, g), &energy)) in images.zip(energies).enumerate() {
             let (to_guess, std) = match &self.observation {
@@ -153,7 +160,7 @@ impl Annealing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samplers::observation::Observed;
+    use crate::{key::Key, samplers::observation::Observed};
 
     const SLOPE: f32 = 0.6;
     const SIZE: usize = 3 * 64 * 64;

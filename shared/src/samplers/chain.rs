@@ -1,10 +1,9 @@
 //! A chain as the engines run it.
 
-use super::{Annealing, Sgld};
+use super::{Annealing, Noise, Sgld};
 use crate::{
     classifier::{Classifier, Evaluation},
     energy::{EnergyKind, Mixed, Mixture, Objective},
-    key::Key,
 };
 
 /// Most steps that an engine takes from one frame to the next.
@@ -15,8 +14,8 @@ pub const STEPS_PER_FRAME: usize = 32;
 pub struct HostChain {
     /// The step.
     pub walk: Step,
-    /// The key of the steps' noise.
-    pub key: Key,
+    /// The noise of the steps.
+    pub noise: Noise,
     /// The energy that is descended.
     pub energy: EnergyKind,
     /// The intended class of each image.
@@ -80,7 +79,7 @@ impl HostChain {
         let energies = self.energies(&evaluation.logits);
         match &self.walk {
             Step::Sgld(sgld) => sgld.step(
-                self.key,
+                self.noise,
                 self.step,
                 self.classes.len(),
                 &mut self.x,
@@ -88,7 +87,7 @@ impl HostChain {
                 &evaluation.gradient,
             ),
             Step::ByDistance(annealing) => annealing.step(
-                self.key,
+                self.noise,
                 self.step,
                 &mut self.x,
                 &energies,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{key::Key, ranges::first_fault};
+use super::Noise;
+use crate::ranges::first_fault;
 
 /// Stochastic gradient Langevin dynamics.
 ///
@@ -55,8 +56,8 @@ impl Sgld {
         fault.map(|fault| fault.to_string())
     }
 
-    /// One step: moves the `batch` images `x` and their velocities, with the noise of `key` at `step`: the same
-    /// key resumes the same chain.
+    /// One step: moves the `batch` images `x` and their velocities, with the `noise` of this `step`: the same
+    /// noise resumes the same chain.
     ///
     /// # Shapes
     /// - `x`, `velocity`, `gradient`: `[batch, channels, height, width]`
@@ -65,7 +66,7 @@ impl Sgld {
     /// If the lengths differ.
     pub fn step(
         &self,
-        key: Key,
+        noise: impl Into<Noise>,
         step: u64,
         batch: usize,
         x: &mut [f32],
@@ -92,7 +93,10 @@ impl Sgld {
             *x += v;
         }
         if self.noise_std > 0.0 {
-            for (x, noise) in x.iter_mut().zip(key.fold_in(step).normals(gradient.len())) {
+            for (x, noise) in x
+                .iter_mut()
+                .zip(noise.into().fold_in(step).normals(gradient.len()))
+            {
                 *x += noise * self.noise_std;
             }
         }

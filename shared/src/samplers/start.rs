@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{arrays::Array, key::Key};
+use super::Noise;
+use crate::arrays::Array;
 
 /// Where a chain starts, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +53,10 @@ pub struct ClassGaussian {
 impl ClassGaussian {
     /// One image of each class in `classes`, clamped to [0, 1]: `[batch, channels, height, width]`.
     /// Deviations from the mean are multiplied by `spread`.
-    pub fn sample(&self, key: Key, classes: &[usize], spread: f32) -> Vec<f32> {
+    pub fn sample(&self, noise: impl Into<Noise>, classes: &[usize], spread: f32) -> Vec<f32> {
         let rank = self.basis.shape[0];
         let size: usize = self.basis.shape[1..].iter().product();
-        let z = key.normals(classes.len() * rank);
+        let z = noise.into().normals(classes.len() * rank);
         let mut images = Vec::with_capacity(classes.len() * size);
         for (z, &class) in z.chunks_exact(rank).zip(classes) {
             let mut image = self.mean.values[class * size..][..size].to_vec();
@@ -77,6 +78,7 @@ impl ClassGaussian {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Key;
 
     #[test]
     fn class_gaussian_has_the_covariance_of_its_factor() {

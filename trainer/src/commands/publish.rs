@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use basin_shared::{
     Key, ModelFile,
     gallery::{self, Entry},
+    preview,
     robust_accuracy::RobustAccuracy,
 };
 use burn::tensor::Device;
@@ -20,12 +21,15 @@ use crate::{atomic_file::write_atomically, chains, cli, figures::picture};
 const LIST: &str = "models/index.json";
 /// The script that keeps the page for a visit without a network; it names every file and their version.
 const OFFLINE: &str = "offline.js";
+/// The picture that other sites show of a link; browsers need not keep it.
+const CARD: &str = "card.png";
 
 pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
     let cli::Publish {
         folder,
         models,
         page,
+        address,
     } = arguments;
     ensure!(
         page.join("index.html").is_file() && page.join(OFFLINE).is_file(),
@@ -42,6 +46,11 @@ pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
         folder.display()
     );
     // All are read before anything is written.
+    let html = fs::read_to_string(page.join("index.html"))?;
+    let html = match &address {
+        Some(address) => preview::published_at(&html, address).map_err(|fault| anyhow!(fault))?,
+        None => html,
+    };
     let files = models.iter().map(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{}: no name of a file", path.display()))?;
@@ -61,6 +70,7 @@ pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
     }
 
     copy(&page, &folder)?;
+    write_atomically(&folder.join("index.html"), html.as_bytes())?;
     let mut listed = match fs::read_to_string(folder.join(LIST)) {
         Ok(text) => gallery::read(&text).map_err(|fault| anyhow!("{LIST} of the page: {fault}"))?,
         Err(_) => Vec::new(),
@@ -164,7 +174,7 @@ fn list_for_offline(folder: &Path) -> Result<()> {
         let Some(name) = file.to_str().map(|name| name.replace('\\', "/")) else {
             bail!("{}: no text", file.display());
         };
-        let hidden = name.starts_with(['.', '_']) || name.ends_with(".md");
+        let hidden = name.starts_with(['.', '_']) || name.ends_with(".md") || name == CARD;
         if name != OFFLINE && !hidden {
             files.push(name);
         }
@@ -246,7 +256,11 @@ mod tests {
     fn page(folder: &Path) -> PathBuf {
         let page = folder.join("page");
         for (name, text) in [
-            ("index.html", "<!doctype html>"),
+            (
+                "index.html",
+                "<!doctype html><meta property=\"og:image\" content=\"card.png\">",
+            ),
+            ("card.png", "x"),
             (
                 "offline.js",
                 "const VERSION = \"\";\nconst FILES = [];\nrest\n",
@@ -265,10 +279,20 @@ mod tests {
     }
 
     fn publish(folder: &Path, models: &[&str], page: PathBuf) -> Result<()> {
+        publish_at(folder, models, page, None)
+    }
+
+    fn publish_at(
+        folder: &Path,
+        models: &[&str],
+        page: PathBuf,
+        address: Option<&str>,
+    ) -> Result<()> {
         let arguments = cli::Publish {
             folder: folder.into(),
             models: models.iter().map(PathBuf::from).collect(),
             page,
+            address: address.map(str::to_owned),
         };
         run(arguments, &Device::flex())
     }
@@ -303,6 +327,30 @@ mod tests {
         }
         let again = publish(&out, &[UNTRAINED], page).unwrap_err().to_string();
         assert!(again.contains("has files already"), "{again}");
+    }
+
+    #[test]
+    fn a_link_to_the_page_has_its_picture_by_its_address() {
+        let temporary = tempfile::tempdir().unwrap();
+        let page = page(temporary.path());
+        let out = temporary.path().join("out");
+        let address = Some("https://example.org/basin");
+        publish_at(&out, &[], page.clone(), address).unwrap();
+        let html = fs::read_to_string(out.join("index.html")).unwrap();
+        assert!(
+            html.contains("content=\"https://example.org/basin/card.png\""),
+            "{html}"
+        );
+        assert!(out.join(CARD).is_file());
+        let script = fs::read_to_string(out.join(OFFLINE)).unwrap();
+        assert!(!script.contains(CARD), "{script}");
+        let elsewhere = temporary.path().join("elsewhere");
+        let wrong = publish_at(&elsewhere, &[], page, Some("example.org")).unwrap_err();
+        assert!(
+            wrong.to_string().contains("https://example.org/basin/"),
+            "{wrong}"
+        );
+        assert!(!elsewhere.exists());
     }
 
     #[test]

@@ -566,7 +566,7 @@ fn chains_with_given_noise_are_pytorchs() {
         let x = to_host(x());
         let mut chain = HostChain {
             walk: Step::Sgld(sgld),
-            key: Key::new(7),
+            noise: Key::new(7).into(),
             energy: EnergyKind::Joint,
             classes: labels(),
             velocity: vec![0.0; x.len()],

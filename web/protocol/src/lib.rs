@@ -112,8 +112,8 @@ pub enum Reply {
         /// The loader's own words.
         message: String,
     },
-    /// Beside it: the images, `[batch, channels, size, size]`, then the logits before each of the
-    /// steps taken, `[steps, batch, classes]`; the last are those of the images.
+    /// Beside it: the images, `[batch, channels, size, size]`; of an attack, the gradient of what it climbs, of the same
+    /// shape; then the logits before each of the steps taken, `[steps, batch, classes]`; the last are those of the images.
     Frame {
         /// Which chain.
         chain: u32,
@@ -162,6 +162,8 @@ pub enum Reply {
 pub struct Plan {
     /// The random seed, of start and steps both.
     pub seed: u32,
+    /// Another seed, if the noise is between those of two.
+    pub morph: Option<Morph>,
     /// The intended class of each image.
     pub classes: Vec<usize>,
     /// Which energy is descended.
@@ -190,6 +192,15 @@ impl Plan {
             None => self.energy.of_logits(logits, class),
         }
     }
+}
+
+/// On the way from the noise of a plan's seed to that of another, at start and steps both.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Morph {
+    /// The other seed.
+    pub seed: u32,
+    /// The share of the way, in [0, 1].
+    pub share: f32,
 }
 
 /// Projected gradient ascent (Madry et al. 2018), from the image itself.

@@ -88,6 +88,7 @@ impl Activity for Attack {
         let budget = self.budget();
         Plan {
             seed: 0,
+            morph: None,
             classes: vec![self.truth().unwrap_or(0).min(last)],
             energy: EnergyKind::Conditional,
             // Climbs, and so takes no step of a sampler.

@@ -51,7 +51,10 @@ pub fn AttackTab() -> impl IntoView {
             </section>
             <Choices />
             <div class="readings">
-                <Curve chain />
+                <Curve chain of=Signal::derive(move || lab.name()) />
+                <Show when=move || lab.has_rival()>
+                    <Curve chain=rival of=Signal::derive(move || lab.rival_name()) />
+                </Show>
                 <Probabilities chain image=Signal::derive(|| 0) />
             </div>
         </div>
@@ -84,6 +87,15 @@ fn Side(
             Some((shape, images::magnified(&delta)))
         })
     });
+    let gradient = move || {
+        let shape = shape()?;
+        chain.with(|chain| Some((shape, chain.shown()?.gradient.clone())))
+    };
+    let map = Memo::new(move |_| -> Shown {
+        gradient().map(|(shape, gradient)| (shape, images::gradient_map(&gradient)))
+    });
+    let length =
+        move || gradient().map(|(_, gradient)| format!("{:.2}", images::length(&gradient)));
     let verdict = move |frame: fn(&Chain) -> Option<&crate::lab::chain::Frame>| {
         let logits = chain.with(|chain| frame(chain).map(|frame| frame.logits.clone()))?;
         energies::verdict(&logits, &lab.class_names())
@@ -104,7 +116,11 @@ fn Side(
         <figure class="side" data-side=what data-fooled=move || fooled().map(|fooled| fooled.to_string())>
             <figcaption>{name}</figcaption>
             <Picture pixels=attacked label=label("The attacked picture") />
+            <p class="caption">"attacked"</p>
             <Picture pixels=change label=label("What was added, magnified") />
+            <p class="caption">"what was added, magnified"</p>
+            <Picture pixels=map label=label("The gradient of E(y | x), magnified") />
+            <p class="caption" data-gradient=length>"gradient of E(y | x), length "{length}</p>
             <p>
                 <span>{move || before().map(|(_, text)| text)}</span>" → "
                 <strong>{move || now().map(|(_, text)| text)}</strong>
@@ -176,8 +192,9 @@ fn Choices() -> impl IntoView {
             <p class="hint">
                 "Each step changes the picture a little so that the network is less sure of the right class: up the \
                  energy, where a dream goes down. What is added is shown magnified, its largest change as black or white. \
-                 What fools the standard network looks like noise; what the robust one takes begins to look like \
-                 something."
+                 The gradient says for each number how fast the energy E(y | x) of the right class rises with it: lighter \
+                 up, darker down, grey not at all. That of the robust network looks like the thing, so that going down it \
+                 draws; that of the standard one looks like noise, and is most often longer: little steps change much."
             </p>
         </section>
     }

@@ -2,8 +2,10 @@
 
 use basin_protocol::{ByDistance, EnergyKind, Model, Origin, Plan, Sampler, SamplerSettings};
 
+use crate::numbers;
+
 use super::{
-    Activity, Pairs, number,
+    Activity, Pairs,
     picture_choice::{self, Picture},
     sampler_choice::SamplerChoice,
     seed, steps, told,
@@ -58,6 +60,7 @@ impl Activity for Denoise {
         let SamplerSettings { energy, steps, .. } = model.denoising;
         told(Plan {
             seed: self.seed,
+            morph: None,
             classes: vec![0],
             energy,
             sampler: self.sampler.decide(&model.denoising.sampler, model),
@@ -83,7 +86,10 @@ impl Activity for Denoise {
     fn read(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "picture" => self.picture = picture_choice::read(value)?,
-            "sigma" => self.sigma = number(value, 0.0..=1.0, "0 to 1")?,
+            "sigma" => {
+                let sigma = numbers::read(value).filter(|sigma| (0.0..=1.0).contains(sigma));
+                self.sigma = sigma.ok_or("0 to 1")? as f32;
+            }
             "seed" => self.seed = seed(value)?,
             "steps" => self.steps = steps(value)?,
             _ => return self.sampler.read(name, value),

@@ -104,7 +104,7 @@ pub fn DenoiseTab() -> impl IntoView {
                     type="range" class="wiper" min="0" max="100"
                     aria-label="Wipe between noisy and cleaned"
                     prop:value=move || wipe.get()
-                    on:input=move |event| wipe.set(event_target_value(&event).parse().unwrap_or(50.0))
+                    on:input=move |event| wipe.set(crate::numbers::read(&event_target_value(&event)).unwrap_or(50.0))
                 />
                 <Transport chain />
                 <Lines />

@@ -1,6 +1,6 @@
 //! Picking a class and watching it form: the settings.
 
-use basin_protocol::{EnergyKind, Mixture, Model, Origin, Plan, SamplerSettings};
+use basin_protocol::{EnergyKind, Mixture, Model, Morph, Origin, Plan, SamplerSettings};
 
 use super::{Activity, Pairs, number, sampler_choice::SamplerChoice, seed, steps, told};
 
@@ -13,6 +13,8 @@ pub struct Dream {
     /// Images of one class.
     pub images: u32,
     pub seed: u32,
+    /// Another seed, and the share of the way to its noise in hundredths.
+    pub morph: Option<(u32, u32)>,
     pub start: Option<StartChoice>,
     pub energy: Option<EnergyKind>,
     pub steps: Option<usize>,
@@ -39,6 +41,7 @@ impl Default for Dream {
             mixed: None,
             images: 1,
             seed: 4711,
+            morph: None,
             start: None,
             energy: None,
             steps: None,
@@ -77,6 +80,7 @@ impl Dream {
             mixed: self.mixed,
             images: self.images,
             seed: self.seed,
+            morph: self.morph,
             ..Self::default()
         }
     }
@@ -99,6 +103,10 @@ impl Activity for Dream {
         };
         let plan = Plan {
             seed: self.seed,
+            morph: self.morph.map(|(seed, share)| Morph {
+                seed,
+                share: share as f32 / 100.0,
+            }),
             classes,
             // Only of E(x, y) is there anything to mix.
             energy: match self.mixed {
@@ -138,6 +146,8 @@ impl Activity for Dream {
             pairs.push(("images", self.images.to_string()));
         }
         pairs.push(("seed", self.seed.to_string()));
+        let morph = self.morph.map(|(seed, share)| format!("{seed},{share}"));
+        pairs.extend(morph.map(|morph| ("morph", morph)));
         let plan = model.map(|model| self.plan(model));
         let plan = plan.as_ref();
         let steps = plan.map(|plan| plan.steps).or(self.steps);
@@ -158,9 +168,13 @@ impl Activity for Dream {
             }
             "mix" => {
                 let expected = "a class number and a share of 0 to 100, as 5,50";
-                let (class, share) = value.split_once(',').unwrap_or((value, ""));
-                let class = number(class, 0..=999, expected)?;
-                self.mixed = Some((class, number(share, 0..=100, expected)?));
+                let (class, share) = shared(value, expected)?;
+                self.mixed = Some((number(class, 0..=999, expected)?, share));
+            }
+            "morph" => {
+                let expected = "another seed and a share of 0 to 100, as 5,50";
+                let (other, share) = shared(value, expected)?;
+                self.morph = Some((number(other, 0..=u32::MAX, expected)?, share));
             }
             "images" => self.images = number(value, 1..=16, "1 to 16")?,
             "seed" => self.seed = seed(value)?,
@@ -185,6 +199,12 @@ impl Activity for Dream {
         }
         Ok(true)
     }
+}
+
+/// What is mixed in, and its share in hundredths.
+fn shared<'a>(value: &'a str, expected: &str) -> Result<(&'a str, u32), String> {
+    let (what, share) = value.split_once(',').unwrap_or((value, ""));
+    Ok((what, number(share, 0..=100, expected)?))
 }
 
 /// The word for an energy in a link and in a form.

@@ -17,7 +17,9 @@ use crate::{
         curve::{Curve, Probabilities},
         explanation::Explanation,
         later::Later,
-        stage::{CopyLink, Lines, NumberField, Picture, SeedField, Shown, Slider, Transport},
+        stage::{
+            CopyLink, Lines, NumberField, Picture, SeedField, Shown, Slider, Transport, rolled_seed,
+        },
     },
 };
 
@@ -124,7 +126,7 @@ fn Choices() -> impl IntoView {
     let locked = RwSignal::new(false);
     let pick = move |class: ClassChoice| {
         // Another class is another dream; a lock keeps the noise it starts from.
-        let seed = (js_sys::Math::random() * 1e4) as u32;
+        let seed = rolled_seed();
         let again = dream().class == class && !locked.get_untracked();
         change(&move |dream| {
             dream.class = class;
@@ -239,6 +241,36 @@ fn Choices() -> impl IntoView {
                         <option value="16">"16"</option>
                     </select>
                 </label>
+            </div>
+
+            <div class="row">
+                <label class="check" title="What lies between the noise of two seeds is noise too, and leads to other pictures">
+                    <input
+                        type="checkbox"
+                        prop:checked=move || dream().morph.is_some()
+                        on:change=move |event| {
+                            let morph = event_target_checked(&event).then(|| (rolled_seed(), 50));
+                            change(&move |dream| dream.morph = morph);
+                        }
+                    />
+                    <span>"morph to another seed"</span>
+                </label>
+                <Show when=move || dream().morph.is_some()>
+                    <SeedField
+                        label="other seed"
+                        seed=Signal::derive(move || dream().morph.map_or(0, |(seed, _)| seed))
+                        set=move |seed| change(&move |dream| dream.morph = dream.morph.map(|(_, share)| (seed, share)))
+                        title="Another seed to morph to"
+                    />
+                    <Slider
+                        label=Signal::derive(move || format!("{} % of the way to it", dream().morph.map_or(0, |(_, share)| share)))
+                        value=Signal::derive(move || dream().morph.map_or(0.0, |(_, share)| share as f32))
+                        set=move |share| change(&move |dream| {
+                            dream.morph = dream.morph.map(|(seed, _)| (seed, share as u32));
+                        })
+                        max=100.0 step=1.0
+                    />
+                </Show>
             </div>
 
             <fieldset class="row starts">

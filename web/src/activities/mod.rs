@@ -18,6 +18,8 @@ pub mod sampler_choice;
 
 use basin_protocol::{EnergyKind, Model, Plan, Sampler, ranges};
 
+use crate::numbers;
+
 /// Longest chain.
 pub const LONGEST_CHAIN: usize = 2000;
 
@@ -58,7 +60,7 @@ fn number<T: std::str::FromStr + PartialOrd>(
 
 /// The same, of a setting that recipes and cards have too, at its path there.
 fn setting(value: &str, path: &str) -> Result<f32, String> {
-    let found = value.parse().unwrap_or(f32::NAN);
+    let found = numbers::read(value).map_or(f32::NAN, |number| number as f32);
     let right = ranges::check(path, found).map(|()| found);
     right.map_err(|fault| fault.range.to_string())
 }

@@ -190,6 +190,7 @@ impl Activity for Restore {
         let last = model.class_names.len() - 1;
         Plan {
             seed: self.seed,
+            morph: None,
             classes: vec![self.class.unwrap_or(0).min(last); RESULTS],
             energy: match self.class {
                 Some(_) => EnergyKind::Joint,

@@ -14,6 +14,8 @@ pub struct Frame {
     pub step: u64,
     /// `[batch, channels, size, size]`
     pub pixels: Arc<[f32]>,
+    /// Of what an attack climbs, the gradient there, of the same shape; nothing of other chains.
+    pub gradient: Arc<[f32]>,
     /// `[batch, classes]`
     pub logits: Arc<[f32]>,
 }
@@ -33,6 +35,9 @@ pub enum Phase {
 /// How far beyond 0 and 1 a pixel may be unsaid: some steps of 255.
 const SLACK: f32 = 0.02;
 
+/// What is shown of an attack.
+pub const ATTACKED: [EnergyKind; 2] = [EnergyKind::Marginal, EnergyKind::Joint];
+
 /// A chain.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -48,7 +53,8 @@ pub struct Chain {
     /// Some of the frames before, oldest first, at least `every` steps apart.
     pub kept: Vec<Frame>,
     every: u64,
-    /// The energy of each image after each number of steps from 0 on: `[steps][batch]`.
+    /// The energy of each image after each number of steps from 0 on: `[steps][batch]`. Of the one image of an attack
+    /// E(x) and E(x, y), whose difference it climbs.
     pub energies: Vec<Vec<f32>>,
     /// Whether images have left the pixels' range, which a sampler that does not clamp lets them do.
     pub outside: bool,
@@ -69,6 +75,7 @@ impl Default for Chain {
         });
         let plan = Plan {
             seed: 0,
+            morph: None,
             classes: Vec::new(),
             energy: EnergyKind::Joint,
             sampler,
@@ -107,7 +114,12 @@ impl Chain {
         let classes = frame.logits.len() / self.plan.classes.len();
         let of_images = |logits: &[f32]| -> Vec<f32> {
             let rows = logits.chunks(classes).zip(&self.plan.classes);
-            rows.map(|(row, &y)| self.plan.energy_of(row, y)).collect()
+            match self.plan.adversary {
+                None => rows.map(|(row, &y)| self.plan.energy_of(row, y)).collect(),
+                Some(_) => rows
+                    .flat_map(|(row, &y)| ATTACKED.map(|energy| energy.of_logits(row, y)))
+                    .collect(),
+            }
         };
         let steps = unseen.chunks(frame.logits.len());
         let energies: Vec<_> = steps.chain([&*frame.logits]).map(of_images).collect();
@@ -216,10 +228,13 @@ impl Chain {
         Some(times[times.len() / 2])
     }
 
-    /// The energy over the steps, averaged over the images.
+    /// The energy over the steps, averaged over the images; of an attack, what it climbs.
     pub fn mean_energy(&self, step: usize) -> Option<f32> {
         let energies = self.energies.get(step)?;
-        Some(energies.iter().sum::<f32>() / energies.len() as f32)
+        match (self.plan.adversary, &energies[..]) {
+            (Some(_), [marginal, joint, ..]) => Some(joint - marginal),
+            _ => Some(energies.iter().sum::<f32>() / energies.len() as f32),
+        }
     }
 }
 
@@ -241,6 +256,7 @@ mod tests {
         Frame {
             step,
             pixels: vec![0.5; 4].into(),
+            gradient: Arc::default(),
             logits: vec![0.0, 0.0, logit].into(),
         }
     }
@@ -255,6 +271,25 @@ mod tests {
         assert_eq!(chain.phase, Phase::Finished);
         assert_eq!(chain.energies, [[0.0], [-1.0], [-2.0], [-3.0]]);
         assert_eq!(chain.mean_energy(2), Some(-2.0));
+    }
+
+    #[test]
+    fn of_an_attack_both_energies_are_kept_and_their_difference_is_what_it_climbs() {
+        let mut chain = chain(3);
+        chain.plan = crate::activities::attack::Attack {
+            class: Some(2),
+            ..Default::default()
+        }
+        .plan(&model());
+        for step in 0..=2 {
+            chain.receive(frame(step), &[], 1.0);
+        }
+        let marginal = -(2.0 + 2f32.exp()).ln();
+        let [found, joint] = chain.energies[2][..] else {
+            panic!("{:?}", chain.energies)
+        };
+        assert!((found - marginal).abs() < 1e-6 && joint == -2.0);
+        assert_eq!(chain.mean_energy(2), Some(joint - found));
     }
 
     #[test]

@@ -90,6 +90,11 @@ impl Lab {
                         self.rival_attack.set(rival);
                     }
                     self.run(self.attack, plan, given, phase);
+                    // The rival's start is shown too.
+                    let rests = |chain: &Chain| chain.phase == Phase::Paused;
+                    if self.rival_attack.with_untracked(rests) {
+                        self.advance(self.rival_attack);
+                    }
                 });
             }
             // A model is first seen at its dream.
@@ -204,16 +209,18 @@ impl Lab {
         let chain = self.chain();
         match chain.with_untracked(|chain| chain.phase) {
             Phase::Empty | Phase::RanAway => self.reset(),
-            Phase::Finished => {
-                chain.update(|chain| chain.goal += 1);
-                self.advance(chain);
-            }
-            Phase::Running | Phase::Paused => {
-                chain.update(|chain| {
-                    chain.phase = Phase::Paused;
-                    chain.scrubbed = None;
-                });
-                self.advance(chain);
+            Phase::Finished | Phase::Running | Phase::Paused => {
+                for chain in [chain].into_iter().chain(self.beside()) {
+                    match chain.with_untracked(|chain| chain.phase) {
+                        Phase::Empty | Phase::RanAway => continue,
+                        Phase::Finished => chain.update(|chain| chain.goal += 1),
+                        Phase::Running | Phase::Paused => chain.update(|chain| {
+                            chain.phase = Phase::Paused;
+                            chain.scrubbed = None;
+                        }),
+                    }
+                    self.advance(chain);
+                }
             }
         }
     }
@@ -256,10 +263,38 @@ impl Lab {
                     engine.ask(&Request::Advance { chain: id, most: 1 }, &[]);
                 }
             }
-            let most = chain.with_untracked(Chain::most_steps);
+            // In slow motion each step is seen.
+            let most = match self.speed() {
+                Some(_) => 1,
+                None => chain.with_untracked(Chain::most_steps),
+            };
             engine.ask(&Request::Advance { chain: id, most }, &[]);
             bench.waited = Some(0);
+            bench.turn += 1;
         });
+    }
+
+    /// Steps a second, in slow motion.
+    fn speed(self) -> Option<u32> {
+        self.settings.with_untracked(|settings| settings.speed)
+    }
+
+    /// Goes on to the next frame when it is due: no faster than the screen, nor than slow motion wants it, and not while
+    /// the page is hidden; not at all where something else has asked for a frame meanwhile.
+    fn when_due(self, go_on: impl Fn() + 'static) {
+        let turn = move || self.bench.with_value(|bench| bench.turn);
+        let before = turn();
+        let next = move || {
+            if turn() == before {
+                go_on();
+            }
+        };
+        let wait = self.speed().map_or(0, |speed| 1000 / u64::from(speed));
+        let then = move || request_animation_frame(next);
+        match wait {
+            0 => then(),
+            _ => set_timeout(then, std::time::Duration::from_millis(wait)),
+        }
     }
 
     /// Goes on with what ran before the engine was interrupted.
@@ -290,10 +325,13 @@ impl Lab {
             return;
         };
         let batch = chain.with_untracked(|chain| chain.plan.classes.len());
-        if holds(&self.attack) && step == 0 && self.learns_truth(&numbers[in_use.shape().len()..]) {
+        let images = in_use.shape().len() * batch;
+        let attacked = chain.with_untracked(|chain| chain.plan.adversary.is_some());
+        let mut gradient = numbers.split_off(images);
+        let mut logits = gradient.split_off(if attacked { images } else { 0 });
+        if holds(&self.attack) && step == 0 && self.learns_truth(&logits) {
             return;
         }
-        let mut logits = numbers.split_off(in_use.shape().len() * batch);
         let last = logits.len() - in_use.model.class_names.len() * batch;
         let shown = logits.split_off(last);
         // Of an interrupted chain, this was only the reminder.
@@ -301,6 +339,7 @@ impl Lab {
         let frame = Frame {
             step,
             pixels: numbers.into(),
+            gradient: gradient.into(),
             logits: shown.into(),
         };
         let outside = chain.with_untracked(|chain| chain.outside);
@@ -330,9 +369,14 @@ impl Lab {
             let goes_on = |chain: &RwSignal<Chain>| {
                 chain.with_untracked(|chain| chain.id != 0 && chain.phase == Phase::Running)
             };
-            if let Some(next) = rivals.into_iter().find(goes_on) {
+            let mut going: Vec<_> = rivals.into_iter().filter(goes_on).collect();
+            // In slow motion they take turns.
+            if self.speed().is_some() {
+                going.sort_by_key(|chain| chain.with_untracked(|chain| chain.step()));
+            }
+            if let Some(next) = going.first().copied() {
                 let id = next.with_untracked(|chain| chain.id);
-                request_animation_frame(move || {
+                self.when_due(move || {
                     let on_screen = self.settings.with_untracked(|s| s.tab) == Tab::Attack;
                     // Another attack may have begun meanwhile, which asks for its frames itself.
                     let same = next.with_untracked(|chain| chain.id) == id;
@@ -345,8 +389,7 @@ impl Lab {
         }
         let on_screen = self.chain().with_untracked(|on_screen| on_screen.id == id);
         if chain.with_untracked(|chain| chain.phase) == Phase::Running && on_screen {
-            // No faster than the screen, and not while the page is hidden.
-            request_animation_frame(move || {
+            self.when_due(move || {
                 let runs =
                     chain.with_untracked(|chain| chain.id == id && chain.phase == Phase::Running);
                 if runs && self.chain().with_untracked(|on_screen| on_screen.id == id) {

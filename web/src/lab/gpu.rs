@@ -100,7 +100,7 @@ fn describe([description, vendor, architecture]: [String; 3], fallback: bool) ->
     let software = fallback
         || ["swiftshader", "llvmpipe", "basic render"]
             .iter()
-            .any(|known| name.to_lowercase().contains(known) || architecture == *known);
+            .any(|known| name.to_ascii_lowercase().contains(known) || architecture == *known);
     Adapter { name, software }
 }
 

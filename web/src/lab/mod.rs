@@ -143,8 +143,8 @@ struct Bench {
     ready: bool,
     /// The file of the model in use.
     file: Option<Arc<Vec<u8>>>,
-    /// The file of the rival, where it was fetched.
-    rival: Option<Arc<Vec<u8>>>,
+    /// The file of a rival, where one was fetched, and whose it is.
+    rival: Option<(Bundled, Arc<Vec<u8>>)>,
     /// A file that the engine is to judge next, and where it is from.
     candidate: Option<(Arc<Vec<u8>>, ModelSource)>,
     /// The one that it judges just now; none where it reads the model in use again.
@@ -154,6 +154,8 @@ struct Bench {
     /// What a link asks of a model that is not here yet.
     linked: Option<Settings>,
     fetching: Option<AbortController>,
+    /// Counts frames asked for.
+    turn: u32,
     /// The chain that the worker holds.
     begun: Option<u32>,
     /// The tile of the landscape that the engine looks at, and how many images the next is to have.

@@ -120,7 +120,7 @@ impl Lab {
     /// Takes a file of the visitor's: a model, or for everything else a picture.
     pub fn take_file(self, file: File) {
         let name = file.name();
-        let is_model = name.to_lowercase().ends_with(".safetensors");
+        let is_model = name.to_ascii_lowercase().ends_with(".safetensors");
         if file.size() > LONGEST as f64 {
             let (size, most) = (file.size() / 1e6, LONGEST >> 20);
             let what = if is_model { "a model" } else { "a picture" };

@@ -39,13 +39,11 @@ impl Lab {
 
     /// The name of a file that shows the chain on screen.
     pub(super) fn name_of(self, what: &str, ending: &str) -> String {
-        let plain: String = what
-            .chars()
-            .map(|c| if c.is_alphanumeric() { c } else { '-' })
-            .collect();
+        let telling = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii();
+        let plain = what.to_ascii_lowercase().replace(|c| !telling(c), "-");
         let chain = self.chain();
         let (seed, step) = chain.with_untracked(|chain| (chain.plan.seed, chain.step()));
-        format!("basin-{}-{seed}-{step}.{ending}", plain.to_lowercase())
+        format!("basin-{plain}-{seed}-{step}.{ending}")
     }
 
     /// Takes a picture of the visitor's, for the tab on screen.

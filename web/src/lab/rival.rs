@@ -54,18 +54,26 @@ impl Lab {
         }
         let file = bundled.rival();
         self.rival.set(Rival::Expected);
-        if let Some(bytes) = self.bench.with_value(|bench| bench.rival.clone()) {
+        let fetched = self.bench.with_value(|bench| bench.rival.clone());
+        if let Some((_, bytes)) = fetched.filter(|(of, _)| *of == bundled) {
             return self.ask_rival(&bytes);
         }
         leptos::task::spawn_local(async move {
             let Ok(controller) = AbortController::new() else {
                 return;
             };
-            match load_model::fetch(&file, &controller, LONGEST, |_, _| {}).await {
+            let fetched = load_model::fetch(&file, &controller, LONGEST, |_, _| {}).await;
+            // Another model may be in use by now, whose own rival is asked for in its turn.
+            let in_use = self.model.get_untracked();
+            if in_use.is_none_or(|in_use| Bundled::nearest(&in_use.model) != bundled) {
+                return;
+            }
+            match fetched {
                 Ok(bytes) => {
                     let bytes = Arc::new(bytes);
                     self.ask_rival(&bytes);
-                    self.bench.update_value(|bench| bench.rival = Some(bytes));
+                    self.bench
+                        .update_value(|bench| bench.rival = Some((bundled, bytes)));
                 }
                 Err(_) => self.rival.set(Rival::None(
                     "The standard network could not be fetched.".into(),
@@ -106,12 +114,14 @@ impl Lab {
 
     /// What the engine says of it.
     pub(super) fn rival_loaded(self, rival: Result<String, String>) {
+        let there = rival.is_ok();
         self.rival.set(match rival {
             Ok(name) => Rival::Ready(name),
             Err(why) => Rival::None(format!("The standard network: {why}.")),
         });
         match self.settings.with_untracked(|settings| settings.tab) {
-            Tab::Attack => self.restart(),
+            Tab::Attack if there => self.restart(),
+            Tab::Attack => {}
             Tab::Landscape => self.survey(),
             Tab::Dream | Tab::Denoise | Tab::Restore | Tab::Models => {}
         }

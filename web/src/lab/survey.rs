@@ -232,7 +232,12 @@ impl Lab {
         else {
             return;
         };
+        let before = |surface: &Surface| surface.id != asked.surface;
         if let Some(fault) = fault {
+            // A tile of the model before, which the engine has met with the next.
+            if self.surface.with_untracked(before) {
+                return self.survey();
+            }
             return self.tell(true, format!("The landscape: {fault}."));
         }
         let each = (now() - asked.at).max(1.0) / asked.images as f64;

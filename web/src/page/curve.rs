@@ -3,7 +3,12 @@
 use basin_protocol::EnergyKind;
 use leptos::prelude::*;
 
-use crate::{activities::dream::ClassChoice, address::Tab, lab::chain::Chain, page::energies};
+use crate::{
+    activities::dream::ClassChoice,
+    address::Tab,
+    lab::chain::{ATTACKED, Chain},
+    page::energies,
+};
 
 const WIDTH: f32 = 320.0;
 const HEIGHT: f32 = 96.0;
@@ -12,7 +17,12 @@ const MOST_POINTS: usize = 160;
 
 /// The curve and its two ends.
 #[component]
-pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
+pub fn Curve(
+    chain: RwSignal<Chain>,
+    /// Of several, whose this is.
+    #[prop(optional, into)]
+    of: Signal<String>,
+) -> impl IntoView {
     let lines = Memo::new(move |_| chain.with(lines));
     let symbol = move || chain.with(|chain| energies::symbol(chain.plan.energy));
     let mean = move |step: usize| chain.with(|chain| chain.mean_energy(step));
@@ -29,6 +39,29 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
         let in_use = lab.model.get()?;
         energies::distance(&in_use.model, kind, now.get()?)
     });
+    // The two of an attack, which the lines are of.
+    let both = move || {
+        chain.with(|chain| {
+            let class = chain
+                .plan
+                .adversary
+                .and(chain.plan.classes.first().copied())?;
+            let found = chain.energies.get(chain.shown()?.step as usize)?;
+            let line = |(kind, &energy)| {
+                let of_class = match kind {
+                    EnergyKind::Joint => format!("key {}", class_name(class)),
+                    _ => "key".into(),
+                };
+                view! {
+                    <p class="distance">
+                        <span class=of_class>{energies::symbol(kind)}</span>
+                        <output>{energies::text(energy, 2)}</output>
+                    </p>
+                }
+            };
+            Some(ATTACKED.into_iter().zip(found).map(line).collect_view())
+        })
+    };
     let cursor = move || {
         chain.with(|chain| {
             let frame = chain.shown()?;
@@ -42,7 +75,7 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
     view! {
         <figure class="curve" data-energy-start=first data-energy=now_plain>
             <figcaption>
-                <span>"energy "<i>{symbol}</i></span>
+                <span>{move || of.with(|of| if of.is_empty() { "energy ".into() } else { format!("{of}: ") })}<i>{symbol}</i></span>
                 <output>{now_text}</output>
             </figcaption>
             {move || distance.get().map(|distance| view! {
@@ -51,13 +84,14 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
                     <output>{format!("{distance:.1}")}</output>
                 </p>
             })}
+            {both}
             <div class="plot">
             <p class="ends"><span>{most}</span><span>{least}</span></p>
             <svg viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" aria-hidden="true">
                 {move || cursor().map(|x| view! { <line class="cursor" x1=x x2=x y1="0" y2=HEIGHT /> })}
                 {move || lines.with(|lines| {
                     lines.paths.iter().map(|(class, points)| view! {
-                        <polyline points=points.clone() class=class.map(|class| format!("class-{}", class % 10)) />
+                        <polyline points=points.clone() class=class.map(class_name) />
                     }).collect_view()
                 })}
             </svg>
@@ -65,6 +99,11 @@ pub fn Curve(chain: RwSignal<Chain>) -> impl IntoView {
             </div>
         </figure>
     }
+}
+
+/// What gives a class its colour.
+fn class_name(class: usize) -> String {
+    format!("class-{}", class % 10)
 }
 
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -96,10 +135,13 @@ fn lines(chain: &Chain) -> Lines {
         points.collect::<Vec<_>>().join(" ")
     };
     let intended = chain.plan.energy != EnergyKind::Marginal;
-    let classes = chain.plan.classes.iter().enumerate();
-    let paths = classes
-        .map(|(image, &y)| (intended.then_some(y), path(image)))
-        .collect();
+    let classes = chain.plan.classes.iter();
+    let classes: Vec<_> = match chain.plan.adversary {
+        Some(_) => classes.flat_map(|&y| [None, Some(y)]).collect(),
+        None => classes.map(|&y| intended.then_some(y)).collect(),
+    };
+    let paths = classes.into_iter().enumerate();
+    let paths = paths.map(|(image, class)| (class, path(image))).collect();
     Lines {
         paths,
         least: energies::text(least, 1),

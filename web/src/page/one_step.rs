@@ -78,12 +78,7 @@ fn Apart(chain: RwSignal<Chain>) -> impl IntoView {
             Some((shape, images::magnified(&x)))
         })
     };
-    let length = move |which| {
-        part(which).map(|(_, x)| {
-            let length = x.iter().map(|x| x * x).sum::<f32>().sqrt();
-            format!("length {length:.3}")
-        })
-    };
+    let length = move |which| part(which).map(|(_, x)| format!("length {:.3}", images::length(&x)));
     let energy = move || {
         let step = step()?;
         let distance = step.distance.map(|distance| format!(", d̂ = {distance:.1}"));

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use leptos::{html, prelude::*};
 
 use crate::{
+    address::SPEEDS,
     images::{self, Shape},
     lab::{
         Lab, Progress,
         chain::{Chain, Phase},
     },
+    numbers,
     page::one_step::OneStep,
 };
 
@@ -61,6 +63,14 @@ pub fn Transport(
             }
         });
     };
+    let speed = move || {
+        let speed = lab.settings.with(|settings| settings.speed);
+        speed.map(|speed| speed.to_string()).unwrap_or_default()
+    };
+    let set_speed = move |event| {
+        let speed = event_target_value(&event).parse().ok();
+        lab.settings.update(|settings| settings.speed = speed);
+    };
     view! {
         <div class="transport">
             <button class="play" on:click=toggle disabled=none aria-label=label title=label>
@@ -68,6 +78,10 @@ pub fn Transport(
             </button>
             <button on:click=move |_| lab.step() disabled=none title="One step">"step"</button>
             <button on:click=move |_| lab.reset() disabled=none title="Back to the start">"reset"</button>
+            <select class="speed" aria-label="Speed" prop:value=speed on:change=set_speed>
+                <option value="">"full speed"</option>
+                {SPEEDS.map(|speed| view! { <option value=speed.to_string()>{format!("{speed} steps/s")}</option> }).collect_view()}
+            </select>
             <input
                 type="range"
                 class="scrubber"
@@ -176,8 +190,8 @@ pub fn NumberField(
 ) -> impl IntoView {
     let change = move |event: web_sys::Event| {
         let input: web_sys::HtmlInputElement = event_target(&event);
-        match input.value().parse::<f64>() {
-            Ok(number) if number >= min && number <= max => set(number),
+        match numbers::read(&input.value()) {
+            Some(number) if number >= min && number <= max => set(number),
             _ => input.set_value(&value.get_untracked()),
         }
     };
@@ -189,22 +203,28 @@ pub fn NumberField(
     }
 }
 
+/// A seed that a die gives.
+pub fn rolled_seed() -> u32 {
+    (js_sys::Math::random() * 1e4) as u32
+}
+
 /// The seed, and a die that rolls another; `title` says what that gives.
 #[component]
 pub fn SeedField(
     #[prop(into)] seed: Signal<u32>,
     set: impl Fn(u32) + Copy + 'static,
     title: &'static str,
+    #[prop(default = "seed")] label: &'static str,
 ) -> impl IntoView {
     view! {
         <NumberField
-            label="seed" value=Signal::derive(move || seed.get().to_string())
+            label=label value=Signal::derive(move || seed.get().to_string())
             set=move |seed| set(seed as u32)
             min=0.0 max=4294967295.0 step="1"
         />
         <button
-            class="dice" title=title aria-label=format!("Roll {}", title.to_lowercase())
-            on:click=move |_| set((js_sys::Math::random() * 1e4) as u32)
+            class="dice" title=title aria-label=format!("Roll {}", title.to_ascii_lowercase())
+            on:click=move |_| set(rolled_seed())
         >
             <span aria-hidden="true">"⚄"</span>
         </button>
@@ -222,8 +242,8 @@ pub fn Slider(
     step: f32,
 ) -> impl IntoView {
     let moved = move |event| {
-        if let Ok(number) = event_target_value(&event).parse() {
-            set(number);
+        if let Some(number) = numbers::read(&event_target_value(&event)) {
+            set(number as f32);
         }
     };
     view! {

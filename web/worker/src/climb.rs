@@ -21,15 +21,15 @@ pub(crate) struct Climb {
 }
 
 impl Climb {
-    /// Takes some steps, one at least, and shows what led to the last of them.
+    /// Takes some steps, one at least, and shows what led to the last of them, and the gradient there.
     pub(crate) async fn advance(
         &mut self,
         network: &impl Network,
         steps: usize,
-    ) -> Result<Frame, String> {
+    ) -> Result<(Frame, Vec<f32>), String> {
         let batch = self.classes.len();
         let objective = self.energy.of(self.classes.clone());
-        let mut logits = Vec::new();
+        let (mut logits, mut last) = (Vec::new(), Vec::new());
         let mut frame = Frame {
             step: self.step,
             x: Vec::new(),
@@ -43,9 +43,10 @@ impl Climb {
             (frame.step, frame.x) = (self.step, self.x_adv.clone());
             logits.extend(found);
             self.step(&gradient);
+            last = gradient;
         }
         frame.logits = logits;
-        Ok(frame)
+        Ok((frame, last))
     }
 
     /// One step up the gradient of the energy.

@@ -409,6 +409,7 @@ mod worker {
         });
         Plan {
             seed,
+            morph: None,
             classes,
             energy: EnergyKind::Joint,
             sampler,

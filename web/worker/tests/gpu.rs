@@ -23,7 +23,7 @@ use basin_shared::{
     },
     models::{Activation, Architecture},
     samplers::{
-        Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Observation,
+        Annealing, ByDistance, DistanceTable, GradientScaling, HostChain, Noise, Observation,
         STEPS_PER_FRAME, Sgld, Step, observation::Observed,
     },
 };
@@ -458,7 +458,7 @@ fn dynamics(plan: &Plan, gradient: GradientScaling, friction: f32, clamp: bool) 
             gradient,
             clamp,
         }),
-        key: Key::new(5),
+        noise: Key::new(5).into(),
         energy: EnergyKind::Joint,
         classes: vec![0, 2],
         mixture: None,
@@ -619,7 +619,7 @@ fn a_chain_is_the_same_again_in_other_company_and_resumed() {
 }
 
 #[test]
-fn noise_is_that_of_the_key() {
+fn noise_is_that_of_the_key_or_between_those_of_two() {
     let (gpu, _alone) = gpu(Storage::Single);
     let plan = wide_resnet([10, 1, 3, 32], Activation::Silu);
     let mut dynamics = dynamics(&plan, GradientScaling::Raw, 0.0, false);
@@ -630,15 +630,20 @@ fn noise_is_that_of_the_key() {
     (dynamics.classes, dynamics.step) = (vec![0; 16], 1 << 33);
     dynamics.x = vec![0.0; 16 * 3 * 32 * 32];
     dynamics.velocity = dynamics.x.clone();
-    let key = dynamics.key.fold_in(dynamics.step);
-    let mut chain = block_on(GpuChain::new(&engine(&gpu, &plan), dynamics)).unwrap();
-    let found = block_on(chain.advance(2)).unwrap().x;
-    let expected = key.normals(found.len());
-    for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
-        assert!(
-            (a - b).abs() <= 5e-6 * b.abs().max(1.0),
-            "draw {i} is {a}, expected {b}"
-        );
+    let engine = engine(&gpu, &plan);
+    let between = |share| Noise::between(Key::new(5), Key::new(6), share);
+    for noise in [Key::new(5).into(), between(0.3), between(1.0)] {
+        dynamics.noise = noise;
+        let noise = noise.fold_in(dynamics.step);
+        let mut chain = block_on(GpuChain::new(&engine, dynamics.clone())).unwrap();
+        let found = block_on(chain.advance(2)).unwrap().x;
+        let expected = noise.normals(found.len());
+        for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+            assert!(
+                (a - b).abs() <= 5e-6 * b.abs().max(1.0),
+                "draw {i} is {a}, expected {b}"
+            );
+        }
     }
 }
 

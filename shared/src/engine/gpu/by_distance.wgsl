@@ -1,8 +1,10 @@
 // A step by distance: samplers/by_distance.rs on the device, one workgroup an image.
 
 struct ByDistance {
-    // Of this step.
+    // Of this step: the keys of its noise, and the factors of their draws.
     key: vec2u,
+    other_key: vec2u,
+    weights: vec2f,
     // Which of the steps submitted together this is.
     slot: u32,
     // The share of the way that it goes, and the deviation of its noise as a share of the image's.
@@ -101,7 +103,7 @@ fn by_distance(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_
             }
             var moved = x[index] + op.h * f;
             if (op.spread > 0.0) {
-                moved += normal(index, op.key) * op.spread * deviation;
+                moved += noise(index, op.key, op.other_key, op.weights) * op.spread * deviation;
             }
             moved = clamp(moved, 0.0, 1.0);
             x[index] = moved;

@@ -231,8 +231,10 @@ impl GpuChain {
         let mut settings = vec![0u32; steps * APART / 4];
         for (slot, settings) in settings.chunks_exact_mut(APART / 4).enumerate() {
             let step = dynamics.step + slot as u64;
-            let [a, b] = dynamics.key.fold_in(step).words();
-            let mut own = vec![a, b, slot as u32];
+            let noise = dynamics.noise.fold_in(step);
+            let mut own = noise.words().to_vec();
+            own.extend(noise.weights().map(f32::to_bits));
+            own.push(slot as u32);
             if let Step::ByDistance(annealing) = &dynamics.walk {
                 own.extend(annealing.shares(step).map(f32::to_bits));
             }

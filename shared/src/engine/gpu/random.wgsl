@@ -69,3 +69,12 @@ fn normal(index: u32, key: vec2u) -> f32 {
     let direction = turned(unit(words.y));
     return radius * select(direction.x, direction.y, (index & 1u) != 0u);
 }
+
+// Draw `index` of samplers/noise.rs: between those of two keys, or of the first alone.
+fn noise(index: u32, key: vec2u, other_key: vec2u, weights: vec2f) -> f32 {
+    let first = normal(index, key);
+    if (weights.y == 0.0) {
+        return first;
+    }
+    return weights.x * first + weights.y * normal(index, other_key);
+}

@@ -1,8 +1,10 @@
 // A step of Langevin dynamics: samplers/sgld.rs on the device, one workgroup an image.
 
 struct Walk {
-    // Of this step.
+    // Of this step: the keys of its noise, and the factors of their draws.
     key: vec2u,
+    other_key: vec2u,
+    weights: vec2f,
     // Which of the steps submitted together this is.
     slot: u32,
     batch: u32,
@@ -77,7 +79,7 @@ fn walk(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             let v = op.friction * velocity[index] - scale * g[c];
             var moved = x[index] + v;
             if (op.noise_std > 0.0) {
-                moved += normal(index, op.key) * op.noise_std;
+                moved += noise(index, op.key, op.other_key, op.weights) * op.noise_std;
             }
             if (op.clamp == 1u) {
                 moved = clamp(moved, 0.0, 1.0);

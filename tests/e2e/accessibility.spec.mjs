@@ -13,7 +13,8 @@ for (const colorScheme of ["light", "dark"]) {
         await page.setViewportSize(viewport);
         // Restoring takes a model that tells distances.
         const model = tab === "restore" ? `&model=${UNTRAINED}` : "&steps=2";
-        await open(page, `/#tab=${tab}&engine=cpu${model}`);
+        const morph = tab === "dream" ? "&morph=8,40" : "";
+        await open(page, `/#tab=${tab}&engine=cpu${model}${morph}`);
         if (tab === "models") await expect(page.locator(".card")).toHaveCount(2);
         else await finished(page);
         if (tab === "dream") await page.locator(".sampler summary").click();

@@ -95,7 +95,7 @@ fn move_numbers(
     if (at as u32) < count {
         let mut along = min(max(gradient[at], -limit), limit);
         if comptime!(normalize) {
-            along = along * scales[(at as u32 / of_image) as usize];
+            along *= scales[(at as u32 / of_image) as usize];
         }
         let faster = friction * velocity[at] - step_size * along;
         let mut moved = x[at] + faster + noise_std * noise[at];

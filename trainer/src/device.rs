@@ -165,17 +165,12 @@ fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
 }
 
 /// Whether every operation on the device is a kernel that is launched there.
+#[cfg(feature = "cubecl")]
 pub(crate) fn is_gpu(device: &Device) -> bool {
-    #[cfg(feature = "cubecl")]
-    return matches!(
+    matches!(
         device.clone().inner().as_dispatch(),
         burn::backend::DispatchDevice::Cube(_)
-    );
-    #[cfg(not(feature = "cubecl"))]
-    {
-        let _ = device;
-        false
-    }
+    )
 }
 
 /// Where numbers of a file wait for the device that will ask for them.

@@ -2,9 +2,13 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, DispatchDevice};
+use burn::cubecl;
 use burn::cubecl::{calculate_cube_count_elemwise, prelude::*};
 use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+
+/// Units of a cube ("threads of a block") that work together.
+pub(super) const UNITS: usize = 128;
 
 /// A tensor of the CubeCL backend.
 pub(super) type CubeTensor = FloatTensor<Cube>;
@@ -39,4 +43,19 @@ pub(super) fn one_each(like: &CubeTensor, numbers: usize) -> (CubeCount, CubeDim
     let units = CubeDim::new_1d(256);
     let cubes = calculate_cube_count_elemwise(&like.client, numbers, units);
     (cubes, units)
+}
+
+/// The sum of what the [`UNITS`] of a cube have, to the first of them; to the others 0.
+#[cube]
+pub(super) fn sum_of_units(own: f32) -> f32 {
+    let mut of_units = Shared::<[f32]>::new_slice(UNITS);
+    of_units[UNIT_POS as usize] = own;
+    sync_cube();
+    let mut sum = 0.0f32;
+    if UNIT_POS == 0 {
+        for unit in 0..UNITS {
+            sum += of_units[unit];
+        }
+    }
+    sum
 }

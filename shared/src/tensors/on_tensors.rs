@@ -5,10 +5,7 @@ use std::cell::Cell;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{
-    attacks::Attack, classifier::Classifier, energy::Objective, engine::cpu::CompiledNetwork,
-    key::Key, samplers::Sgld,
-};
+use crate::{attacks::Attack, classifier::Classifier, energy::Objective, key::Key, samplers::Sgld};
 
 /// How often numbers went from the host to a device and back on this thread, by the functions of this file.
 ///
@@ -138,8 +135,6 @@ pub(super) fn attacked(
     let x_adv = attack.run(model, &to_host(x), shape[0], key);
     from_host(x_adv, shape, &device)
 }
-
-impl OnTensors for CompiledNetwork {}
 
 impl Attack<'_> {
     /// x_adv for the images `x`, `[batch, channels, height, width]`.

@@ -81,6 +81,7 @@ enum Shortcut {
 }
 
 /// What the gradient is taken of.
+#[expect(clippy::large_enum_variant, reason = "an attack or a chain has one")]
 pub(super) enum Descended<'a> {
     /// A kernel knows its slope.
     OnDevice(Terms, Option<Tensor<1, Int>>),

@@ -7,10 +7,7 @@ use burn::cubecl::prelude::*;
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 
-use crate::tensors::cube::{CubeTensor, empty, one_each};
-
-/// Units that add the squares of an image's gradient.
-const UNITS: usize = 128;
+use crate::tensors::cube::{CubeTensor, UNITS, empty, one_each, sum_of_units};
 
 /// The numbers of a step.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +58,6 @@ trait Langevin: Backend {
 /// One over the length of each image's gradient: a cube takes an image.
 #[cube(launch_unchecked)]
 fn scales(gradient: &[f32], output: &mut [f32], numbers: u32) {
-    let mut of_units = Shared::<[f32]>::new_slice(UNITS);
     let mut sum = 0.0f32;
     for step in 0..numbers.div_ceil(comptime!(UNITS as u32)) {
         let at = step * comptime!(UNITS as u32) + UNIT_POS;
@@ -70,13 +66,8 @@ fn scales(gradient: &[f32], output: &mut [f32], numbers: u32) {
             sum += number * number;
         }
     }
-    of_units[UNIT_POS as usize] = sum;
-    sync_cube();
+    let sum = sum_of_units(sum);
     if UNIT_POS == 0 {
-        let mut sum = 0.0f32;
-        for unit in 0..UNITS {
-            sum += of_units[unit];
-        }
         output[CUBE_POS_X as usize] = 1.0f32 / max(sum.sqrt(), 1e-12f32);
     }
 }
@@ -104,7 +95,7 @@ fn move_numbers(
     if (at as u32) < count {
         let mut along = min(max(gradient[at], -limit), limit);
         if comptime!(normalize) {
-            along = along * scales[(at as u32 / of_image) as usize];
+            along *= scales[(at as u32 / of_image) as usize];
         }
         let faster = friction * velocity[at] - step_size * along;
         let mut moved = x[at] + faster + noise_std * noise[at];

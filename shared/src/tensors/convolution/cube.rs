@@ -26,12 +26,10 @@ use burn_cubecl::kernel::into_contiguous;
 
 use super::cpu::InBf16;
 use super::recorded::{Kernels, Shapes};
-use crate::tensors::cube::{CubeTensor, empty};
+use crate::tensors::cube::{CubeTensor, UNITS, empty, sum_of_units};
 
 /// Numbers of a vector, of which memory is read and summed.
 const VECTOR: usize = 4;
-/// Units of a cube ("threads of a block").
-const UNITS: usize = 128;
 /// How much of the sum is fetched at a time.
 const DEPTH: usize = 8;
 /// Columns of a unit, two vectors.
@@ -476,7 +474,6 @@ fn add_pixels<E: Float>(
     pixels: u32,
     #[define(E)] _element: ElemType,
 ) {
-    let mut of_units = Shared::<[f32]>::new_slice(UNITS);
     let channel = CUBE_POS_X;
     let mut sum = 0.0f32;
     for step in 0..(images * pixels).div_ceil(comptime!(UNITS as u32)) {
@@ -486,13 +483,8 @@ fn add_pixels<E: Float>(
             sum += f32::cast_from(slopes[from as usize]);
         }
     }
-    of_units[UNIT_POS as usize] = sum;
-    sync_cube();
+    let sum = sum_of_units(sum);
     if UNIT_POS == 0 {
-        let mut sum = 0.0f32;
-        for unit in 0..UNITS {
-            sum += of_units[unit];
-        }
         output[channel as usize] = E::cast_from(sum);
     }
 }

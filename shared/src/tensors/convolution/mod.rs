@@ -33,6 +33,7 @@ pub use recorded::weight_gradients_computed;
 #[cfg(feature = "cubecl")]
 pub const SOURCE_OF_KERNELS: &str = concat!(
     include_str!("cube.rs"),
+    include_str!("../cube.rs"),
     include_str!("../activation/cube.rs"),
     include_str!("../attack/cube.rs"),
     include_str!("../chain/cube.rs"),

@@ -8,12 +8,10 @@ use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::{Rule, Step};
-use crate::tensors::cube::{CubeTensor, empty, one_each};
+use crate::tensors::cube::{CubeTensor, UNITS, empty, one_each, sum_of_units};
 
 /// Parts that the sum of a gradient's squares is cut into, one a cube.
 pub(super) const PARTS: usize = 32;
-/// Units that add the squares of a part.
-const UNITS: usize = 128;
 
 /// The operations of a step.
 #[backend_extension(Cube)]
@@ -42,21 +40,6 @@ pub(super) trait Descend: Backend {
     /// See [`super::blend`].
     fn blend(average: FloatTensor<Self>, value: FloatTensor<Self>, decay: f32)
     -> FloatTensor<Self>;
-}
-
-/// The sum of what the units of a cube have; to the first of them.
-#[cube]
-fn sum_of_units(own: f32) -> f32 {
-    let mut of_units = Shared::<[f32]>::new_slice(UNITS);
-    of_units[UNIT_POS as usize] = own;
-    sync_cube();
-    let mut sum = 0.0f32;
-    if UNIT_POS == 0 {
-        for unit in 0..UNITS {
-            sum += of_units[unit];
-        }
-    }
-    sum
 }
 
 /// A cube takes a part.

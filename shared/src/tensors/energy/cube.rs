@@ -8,10 +8,7 @@ use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::recorded::{Kernels, Terms};
-use crate::tensors::cube::{CubeTensor, empty, one_each};
-
-/// Units that add the numbers of a mean.
-const UNITS: usize = 128;
+use crate::tensors::cube::{CubeTensor, UNITS, empty, one_each, sum_of_units};
 
 /// The weights of [`Terms`].
 #[derive(CubeLaunch, CubeType)]
@@ -100,7 +97,6 @@ fn slopes_of_terms<I: Int>(
 /// The sum of all numbers times a factor, by one cube.
 #[cube(launch_unchecked)]
 fn add(numbers: &[f32], output: &mut [f32], factor: f32, count: u32) {
-    let mut of_units = Shared::<[f32]>::new_slice(UNITS);
     let mut sum = 0.0f32;
     for step in 0..count.div_ceil(comptime!(UNITS as u32)) {
         let at = step * comptime!(UNITS as u32) + UNIT_POS;
@@ -108,13 +104,8 @@ fn add(numbers: &[f32], output: &mut [f32], factor: f32, count: u32) {
             sum += numbers[at as usize];
         }
     }
-    of_units[UNIT_POS as usize] = sum;
-    sync_cube();
+    let sum = sum_of_units(sum);
     if UNIT_POS == 0 {
-        let mut sum = 0.0f32;
-        for unit in 0..UNITS {
-            sum += of_units[unit];
-        }
         output[0] = sum * factor;
     }
 }

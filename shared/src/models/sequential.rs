@@ -479,7 +479,7 @@ mod tests {
                         padding: 1,
                     };
                 },
-                "the layers have 411705600 weights, expected at most 134217728",
+                "the layers have 411705488 weights, expected at most 134217728",
             ),
         ];
         for (change, expected) in cases {

@@ -1,7 +1,7 @@
 // basin.js in a page that is not Basin's.
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@playwright/test";
-import { finished, open, pixels } from "./page.mjs";
+import { answerWith, finished, open, pixels } from "./page.mjs";
 import { serve } from "./serve.mjs";
 
 const FASHION = "/models/fashion-mnist-dsm.safetensors";
@@ -248,10 +248,8 @@ for (const file of ["worker.js", "basin-cpu-relaxed.js", "basin-cpu-relaxed_bg.w
 test("from another origin it says why it cannot work", async ({ page }) => {
   const other = await serve(0);
   const origin = `http://127.0.0.1:${other.address().port}`;
-  await page.route(`${origin}/**`, async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, headers: { ...response.headers(), "access-control-allow-origin": "*" } });
-  });
+  const toAll = (response) => ({ headers: { ...response.headers(), "access-control-allow-origin": "*" } });
+  await answerWith(page, `${origin}/**`, toAll);
   await openPlain(page);
   const said = await page.evaluate(async (address) => {
     const { Basin } = await import(address);

@@ -1,7 +1,7 @@
 // The lesson: text, glossary and live figures.
 import AxeBuilder from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
-import { open } from "./page.mjs";
+import { answerWith, open } from "./page.mjs";
 
 const CHAPTERS = 5;
 const figure = (page, chapter) => page.locator("figure").nth(chapter - 1);
@@ -221,10 +221,7 @@ test("on paper there are stills, and nothing to press", async ({ page }) => {
 
 test("the lesson works in a folder, and each link opens the page itself without a notice", async ({ page }) => {
   // A folder of the same server.
-  await page.route("**/folder/**", async (route) => {
-    const url = route.request().url().replace("/folder/", "/");
-    await route.fulfill({ response: await route.fetch({ url }) });
-  });
+  await answerWith(page, "**/folder/**", () => ({}), (url) => url.replace("/folder/", "/"));
   const violations = await open(page, "/folder/learn.html");
   const links = await page.locator(".controls a").evaluateAll((links) => links.map((link) => link.href));
   expect(links).toHaveLength(CHAPTERS);

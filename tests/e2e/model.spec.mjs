@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "@playwright/test";
-import { alterWorkers, engine, finished, notice, open, openPanel, stage, UNTRAINED } from "./page.mjs";
+import { alterWorkers, answerWith, engine, finished, notice, open, openPanel, stage, UNTRAINED } from "./page.mjs";
 
 const fixture = new URL("./fixtures/untrained.safetensors", import.meta.url).pathname;
 
@@ -123,10 +123,10 @@ test("a lost GPU device is told, and the chain goes on", async ({ page }) => {
 
 // The first half of a file of the page's.
 async function cut(page, pattern) {
-  await page.route(pattern, async (route) => {
-    const response = await route.fetch();
+  await answerWith(page, pattern, async (response) => {
     const body = await response.body();
-    await route.fulfill({ status: 200, contentType: "application/wasm", body: body.subarray(0, body.length / 2) });
+    // Without headers that tell of its whole length.
+    return { status: 200, headers: { "content-type": "application/wasm" }, body: body.subarray(0, body.length / 2) };
   });
 }
 

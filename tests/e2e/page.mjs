@@ -14,17 +14,23 @@ export async function open(page, address) {
   return violations;
 }
 
-// Puts these words in front of the program of the page's workers, or of a worker's partners.
-export async function alterWorkers(page, words, program = "worker.js") {
-  await page.route(`**/${program}`, async (route) => {
-    // A worker may be asked for while the test ends.
+// Answers requests with what `change` makes of the server's response, which is asked for at `address` of theirs.
+export async function answerWith(page, pattern, change, address = (url) => url) {
+  await page.route(pattern, async (route) => {
+    // A file may be asked for while the page is left or the test ends.
     try {
-      const response = await route.fetch();
-      await route.fulfill({ response, body: `${words}\n${await response.text()}` });
+      const response = await route.fetch({ url: address(route.request().url()) });
+      await route.fulfill({ response, ...(await change(response)) });
     } catch (error) {
       if (!/disposed|closed|ended/i.test(error.message)) throw error;
     }
   });
+}
+
+// Puts these words in front of the program of the page's workers, or of a worker's partners.
+export async function alterWorkers(page, words, program = "worker.js") {
+  const altered = async (response) => ({ body: `${words}\n${await response.text()}` });
+  await answerWith(page, `**/${program}`, altered);
 }
 
 export const stage = (page) => page.getByRole("region", { name: "Stage" });

@@ -25,6 +25,7 @@ pub mod gallery;
 pub mod key;
 pub mod metrics;
 pub mod models;
+pub mod offline;
 #[cfg(feature = "pictures")]
 pub mod pictures;
 pub mod preview;

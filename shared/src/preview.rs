@@ -1,8 +1,8 @@
 //! What other sites show of a link to the page (<https://ogp.me>): its picture must be named by its whole address,
 //! which nobody knows before the page is published.
 
-/// The picture as the built page names it.
-const PICTURE: &str = "content=\"card.png\"";
+/// The picture, beside `index.html`.
+pub const PICTURE: &str = "card.png";
 /// Before it, what says where the page is.
 const BEFORE: &str = "<meta property=\"og:image\" ";
 
@@ -23,14 +23,14 @@ pub fn published_at(html: &str, address: &str) -> Result<String, String> {
         ));
     }
     let folder = address.trim_end_matches('/');
-    let named = format!("{BEFORE}{PICTURE}");
+    let named = format!("{BEFORE}content=\"{PICTURE}\"");
     if html.matches(&named).count() != 1 {
         return Err(format!(
             "index.html: expected one `{named}`, as the build leaves it"
         ));
     }
     let page = format!("<meta property=\"og:url\" content=\"{folder}/\">");
-    let picture = format!("{page}{BEFORE}content=\"{folder}/card.png\"");
+    let picture = format!("{page}{BEFORE}content=\"{folder}/{PICTURE}\"");
     Ok(html.replace(&named, &picture))
 }
 

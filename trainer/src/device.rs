@@ -164,15 +164,6 @@ fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether every operation on the device is a kernel that is launched there.
-#[cfg(feature = "cubecl")]
-pub(crate) fn is_gpu(device: &Device) -> bool {
-    matches!(
-        device.clone().inner().as_dispatch(),
-        burn::backend::DispatchDevice::Cube(_)
-    )
-}
-
 /// Where numbers of a file wait for the device that will ask for them.
 pub(crate) fn host() -> Device {
     #[cfg(feature = "flex")]

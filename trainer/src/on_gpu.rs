@@ -29,7 +29,7 @@ use crate::{
     commands::benchmark::{kernels_of, largest_difference, made_up_images},
     device::DeviceChoice,
     methods::fixture::network,
-    recipe::{OptimizerRecipe, Recipe},
+    recipe::Recipe,
     training::{
         self, ema,
         optimizer::{OptimizerState, optimizer},
@@ -199,35 +199,7 @@ impl ModuleVisitor for Drawn {
 #[test]
 fn optimizers_agree_with_the_processor() {
     let (gpu, _guard) = gpu();
-    let (beta_1, beta_2, epsilon, weight_decay, clip_norm) = (0.9, 0.99, 1e-8, 0.01, 1.0);
-    for recipe in [
-        OptimizerRecipe::Sgd {
-            momentum: 0.9,
-            nesterov: true,
-            weight_decay,
-            clip_norm,
-        },
-        OptimizerRecipe::Sgd {
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay,
-            clip_norm,
-        },
-        OptimizerRecipe::Adam {
-            beta_1,
-            beta_2,
-            epsilon,
-            weight_decay,
-            clip_norm,
-        },
-        OptimizerRecipe::AdamW {
-            beta_1,
-            beta_2,
-            epsilon,
-            weight_decay,
-            clip_norm,
-        },
-    ] {
+    for recipe in training::optimizer::every_rule() {
         let processor = Device::flex();
         let steps = |devices: [&Device; 4]| {
             let mut weights = parameters::collect(&network(&processor));

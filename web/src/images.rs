@@ -83,17 +83,19 @@ fn blur(shape: Shape, x: &[f32], std: f32) -> Vec<f32> {
 /// Numbers around 0 as a picture: 0 is grey, and the largest is as bright or as dark as can be.
 pub fn magnified(numbers: &[f32]) -> Arc<[f32]> {
     let most = numbers.iter().fold(1e-9, |most: f32, x| most.max(x.abs()));
-    numbers.iter().map(|x| 0.5 + 0.5 * x / most).collect()
+    around_grey(numbers, most)
 }
 
 /// A gradient as a picture, in the same way; three times its root mean square is as bright or as dark as can be, as
 /// a few numbers are far larger than the rest (Tsipras et al. 2019, "Robustness may be at odds with accuracy").
 pub fn gradient_map(gradient: &[f32]) -> Arc<[f32]> {
     let most = 3.0 * length(gradient) / (gradient.len() as f32).sqrt();
-    gradient
-        .iter()
-        .map(|g| 0.5 + 0.5 * g / most.max(1e-9))
-        .collect()
+    around_grey(gradient, most.max(1e-9))
+}
+
+/// 0 as grey, `most` as white.
+fn around_grey(numbers: &[f32], most: f32) -> Arc<[f32]> {
+    numbers.iter().map(|x| 0.5 + 0.5 * x / most).collect()
 }
 
 /// The L2 norm.

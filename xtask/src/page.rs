@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, anyhow, ensure};
-use sha2::{Digest, Sha256};
+use basin_shared::offline;
 
 use crate::command::{program, root, run, step};
 use crate::tools;
@@ -87,26 +87,14 @@ fn gather(dist: &Path) -> Result<()> {
 /// The module that other pages import. Its address stays, and it is told where the programs are.
 const MODULE: &str = "basin.js";
 
-/// The script that keeps the page for a visit without a network.
-const OFFLINE: &str = "offline.js";
-
-/// The picture that other sites show of a link.
-const CARD: &str = "card.png";
-
-/// Tells it which files there are, and of which version.
+/// Tells the script that keeps the page which files there are, and of which version.
 fn list_for_offline(dist: &Path) -> Result<()> {
     let mut files = files(dist)?;
-    // The card is for other sites.
-    let needed = |file: &String| file != OFFLINE && file != CARD && !file.ends_with(".md");
-    files.retain(needed);
+    files.retain(|file| offline::is_kept(file));
     let version = hash(dist, &files)?;
-    let version = format!("const VERSION = {version:?};");
-    let list = format!("const FILES = {files:?};");
-    let constants = [
-        ("const VERSION = \"\";", version),
-        ("const FILES = [];", list),
-    ];
-    fill_in(dist, OFFLINE, &constants)
+    let path = dist.join(offline::SCRIPT);
+    let script = offline::list(&fs::read_to_string(&path)?, &files, &version);
+    Ok(fs::write(path, script.map_err(|fault| anyhow!(fault))?)?)
 }
 
 /// Writes the constants of a script that only the build knows, each in the place of an empty one.
@@ -125,13 +113,7 @@ fn fill_in(dist: &Path, name: &str, constants: &[(&str, String)]) -> Result<()> 
 
 /// A short hash of files below a folder, by names and contents.
 fn hash(folder: &Path, files: &[String]) -> Result<String> {
-    let mut hasher = Sha256::new();
-    for file in files {
-        hasher.update(file);
-        hasher.update(fs::read(folder.join(file))?);
-    }
-    let hash = hasher.finalize();
-    Ok(hash[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(offline::version(files, |file| fs::read(folder.join(file)))?)
 }
 
 /// Every file below a folder, by its path from there.

@@ -14,7 +14,7 @@ pub(super) const UNITS: usize = 128;
 pub(super) type CubeTensor = FloatTensor<Cube>;
 
 /// Whether a device is one of CubeCL, with or without gradients.
-pub(crate) fn is_cube(device: &Device) -> bool {
+pub fn is_cube(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Cube(_) => true,
         DispatchDevice::Autodiff(device) => matches!(**device, DispatchDevice::Cube(_)),

@@ -32,6 +32,8 @@ pub mod sequential;
 pub mod standard_wide_resnet;
 pub mod wide_resnet;
 
+#[cfg(feature = "cubecl")]
+pub use cube::is_cube;
 pub use dm_wide_resnet::DmWideResNet;
 pub use frozen::Frozen;
 pub use layers::{BatchNorm, Convolution, Linear, Mode, Precision};

@@ -9,20 +9,15 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use basin_shared::{
     Key, ModelFile,
     gallery::{self, Entry},
-    preview,
+    offline, preview,
     robust_accuracy::RobustAccuracy,
 };
 use burn::tensor::Device;
-use sha2::{Digest, Sha256};
 
 use crate::{atomic_file::write_atomically, chains, cli, figures::picture};
 
 /// The list of models, seen from the page.
 const LIST: &str = "models/index.json";
-/// The script that keeps the page for a visit without a network; it names every file and their version.
-const OFFLINE: &str = "offline.js";
-/// The picture that other sites show of a link; browsers need not keep it.
-const CARD: &str = "card.png";
 
 pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
     let cli::Publish {
@@ -32,7 +27,7 @@ pub(crate) fn run(arguments: cli::Publish, device: &Device) -> Result<()> {
         address,
     } = arguments;
     ensure!(
-        page.join("index.html").is_file() && page.join(OFFLINE).is_file(),
+        page.join("index.html").is_file() && page.join(offline::SCRIPT).is_file(),
         "{}: there is no built page; build one with `cargo xtask build`, or give --page FOLDER",
         page.display()
     );
@@ -166,46 +161,21 @@ fn copy(page: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder.join("models")).with_context(|| folder.display().to_string())
 }
 
-/// Tells the script which files there are now, and of which version: otherwise browsers would keep the list of
-/// another publication.
+/// Tells the script which files there are now, and of which version.
 fn list_for_offline(folder: &Path) -> Result<()> {
     let mut files = Vec::new();
     for file in files_below(folder)? {
         let Some(name) = file.to_str().map(|name| name.replace('\\', "/")) else {
             bail!("{}: no text", file.display());
         };
-        let hidden = name.starts_with(['.', '_']) || name.ends_with(".md") || name == CARD;
-        if name != OFFLINE && !hidden {
+        if offline::is_kept(&name) {
             files.push(name);
         }
     }
-    let mut hasher = Sha256::new();
-    for name in &files {
-        hasher.update(name);
-        hasher.update(fs::read(folder.join(name))?);
-    }
-    let hash = hasher.finalize();
-    let version: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = folder.join(OFFLINE);
-    let script = fs::read_to_string(&path)?;
-    let mut found = 0;
-    let lines = script.lines().map(|line| match () {
-        () if line.starts_with("const VERSION = ") => {
-            found += 1;
-            format!("const VERSION = {version:?};\n")
-        }
-        () if line.starts_with("const FILES = ") => {
-            found += 1;
-            format!("const FILES = {files:?};\n")
-        }
-        () => format!("{line}\n"),
-    });
-    let script: String = lines.collect();
-    ensure!(
-        found == 2,
-        "{}: expected one line with VERSION and one with FILES, as the build writes them",
-        path.display()
-    );
+    let version = offline::version(&files, |file| fs::read(folder.join(file)))?;
+    let path = folder.join(offline::SCRIPT);
+    let script = offline::list(&fs::read_to_string(&path)?, &files, &version);
+    let script = script.map_err(|fault| anyhow!("{}: {fault}", folder.display()))?;
     Ok(write_atomically(&path, script.as_bytes())?)
 }
 
@@ -315,7 +285,7 @@ mod tests {
         assert_eq!(own.attack, "");
         let picture = fs::read(out.join("models").join(&own.picture)).unwrap();
         assert!(picture.starts_with(b"\x89PNG"));
-        let script = fs::read_to_string(out.join(OFFLINE)).unwrap();
+        let script = fs::read_to_string(out.join(offline::SCRIPT)).unwrap();
         assert!(
             script.contains("\"models/untrained.safetensors\""),
             "{script}"
@@ -341,9 +311,9 @@ mod tests {
             html.contains("content=\"https://example.org/basin/card.png\""),
             "{html}"
         );
-        assert!(out.join(CARD).is_file());
-        let script = fs::read_to_string(out.join(OFFLINE)).unwrap();
-        assert!(!script.contains(CARD), "{script}");
+        assert!(out.join(preview::PICTURE).is_file());
+        let script = fs::read_to_string(out.join(offline::SCRIPT)).unwrap();
+        assert!(!script.contains(preview::PICTURE), "{script}");
         let elsewhere = temporary.path().join("elsewhere");
         let wrong = publish_at(&elsewhere, &[], page, Some("example.org")).unwrap_err();
         assert!(

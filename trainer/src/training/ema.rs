@@ -27,7 +27,7 @@ pub(crate) fn update(average: Network, model: &Network, decay: f32) -> Network {
 /// The same of one parameter.
 fn blend(average: Tensor<1>, value: Tensor<1>, decay: f32) -> Tensor<1> {
     #[cfg(feature = "cubecl")]
-    if crate::device::is_gpu(&average.device()) {
+    if basin_shared::tensors::is_cube(&average.device()) {
         return basin_shared::tensors::descent::blend(average, value, decay);
     }
     average * decay + value * (1.0 - decay)

@@ -78,7 +78,7 @@ impl Incomplete {
 /// An optimiser with these settings for the parameters on a device.
 pub(crate) fn optimizer(recipe: &OptimizerRecipe, device: &Device) -> Box<dyn Optimizer> {
     #[cfg(feature = "cubecl")]
-    if crate::device::is_gpu(device) {
+    if basin_shared::tensors::is_cube(device) {
         return Box::new(super::descent::Descent::new(recipe));
     }
     #[cfg(not(feature = "cubecl"))]
@@ -247,6 +247,40 @@ impl<R: Rule> ModuleMapper for Descend<'_, R> {
     }
 }
 
+/// Of each rule one, and one without momentum.
+#[cfg(test)]
+pub(crate) fn every_rule() -> [OptimizerRecipe; 4] {
+    let (beta_1, beta_2, epsilon, weight_decay, clip_norm) = (0.9, 0.99, 1e-8, 0.01, 1.0);
+    [
+        OptimizerRecipe::Sgd {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay,
+            clip_norm,
+        },
+        OptimizerRecipe::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay,
+            clip_norm,
+        },
+        OptimizerRecipe::Adam {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+        },
+        OptimizerRecipe::AdamW {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+        },
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,30 +301,7 @@ mod tests {
     /// Every optimiser, restored after three steps, makes the fourth that it would have made, to the bit.
     #[test]
     fn a_restored_optimizer_goes_on() {
-        let (beta_1, beta_2, epsilon, clip_norm) = (0.9, 0.99, 1e-8, 1.0);
-        let weight_decay = 0.01;
-        for recipe in [
-            OptimizerRecipe::Sgd {
-                momentum: 0.9,
-                nesterov: true,
-                weight_decay,
-                clip_norm,
-            },
-            OptimizerRecipe::Adam {
-                beta_1,
-                beta_2,
-                epsilon,
-                weight_decay,
-                clip_norm,
-            },
-            OptimizerRecipe::AdamW {
-                beta_1,
-                beta_2,
-                epsilon,
-                weight_decay,
-                clip_norm,
-            },
-        ] {
+        for recipe in every_rule() {
             let device = Device::flex();
             let mut model = network(&device.clone().autodiff());
             let mut alone = optimizer(&recipe, &device);
